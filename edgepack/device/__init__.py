@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What it must fit: device profiles, budgets, units."""

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A figure and how it was obtained: the two never travel apart."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+
+class Evidence(StrEnum):
+    """How a figure came to be, from the design's closed list."""
+
+    COMPUTED = "computed"  # bytes of a file, an arena as allocated, a metric over named samples
+    DEVICE = "device"  # timed on the named board
+    EMULATED = "emulated"  # the target's instruction set under emulation: outputs and counts, never a time
+    SIMULATED = "simulated"  # a vendor's compiler or simulator
+    HOST = "host"  # this machine
+    PREDICTED = "predicted"  # a model, always with an interval
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured or predicted value.
+
+    Attributes:
+        value: The point estimate, in ``unit``.
+        unit: ``B``, ``ms``, ``mJ``, or ``1`` for a metric.
+        evidence: How it was obtained.
+        ci_low: Lower end of the interval, or None where the value is exact.
+        ci_high: Upper end; a cost limit gates on it.
+        ci_level: Level of the interval (0.95 say), or None where the band is not statistical.
+        n: Number of samples behind the value, or None.
+    """
+
+    value: float
+    unit: str
+    evidence: Evidence
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ci_level: float | None = None
+    n: int | None = None
+
+    @property
+    def upper(self) -> float:
+        """The value that a cost limit is held against."""
+        return self.value if self.ci_high is None else self.ci_high
+
+    def as_json(self) -> dict[str, float | int | str | None]:
+        """Return the documented JSON form: value, unit, evidence, ci_low, ci_high, ci_level, n."""
+        return {**asdict(self), "evidence": self.evidence.value}

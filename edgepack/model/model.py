@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model between stages: a content-addressed file on disk plus typed metadata."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+
+class Format(StrEnum):
+    """File formats that a model may come in."""
+
+    KERAS = "keras"  # Keras 3 archive: a zip of config.json, metadata.json and model.weights.h5
+    H5 = "h5"  # legacy Keras HDF5, written by Keras 2 or 3
+    SAVEDMODEL = "savedmodel"  # TF1- or TF2-style folder
+    TFLITE = "tflite"
+    ONNX = "onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One named input or output.
+
+    Attributes:
+        name: Name as the user's training code knows it.
+        shape: Dimensions with the batch first; None where the source leaves one open.
+        dtype: NumPy name, ``float32`` say.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    @property
+    def sample_shape(self) -> tuple[int | None, ...]:
+        """Shape without the batch dimension."""
+        return self.shape[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model that a runtime can lower: all shapes fixed, batch 1.
+
+    Attributes:
+        path: A SavedModel folder with the signature ``serving_default``, or a ``.tflite`` file; content-addressed.
+        kind: Which of the two.
+        source: The file that the user gave.
+        source_format: Its format.
+        inputs: In the source model's order; shapes are fully known, batch 1.
+        outputs: In the source model's order.
+        digest: SHA-256 over canonical architecture and weights, never over container bytes.
+        quantized: The source is an integer ``.tflite``: a candidate as it is, not to be quantized again.
+        notes: What was changed on the way in, in sentences for the user ("batch fixed to 1").
+        parent: Digest of the model that this one was made from, or None.
+    """
+
+    path: Path
+    kind: Literal["savedmodel", "tflite"]
+    source: Path
+    source_format: Format
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    digest: str
+    quantized: bool = False
+    notes: tuple[str, ...] = ()
+    parent: str | None = None

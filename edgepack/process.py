@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One warm worker process for TensorFlow, so that the command line never imports it and an abort costs one call.
+
+A converter that calls ``abort()`` takes its process along; here that is one ``CandidateError`` with the log of what
+the process said last, and the next call finds a fresh process.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+from edgepack.errors import CandidateError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PR_SET_PDEATHSIG = 1
+_LOG_TAIL_BYTES = 2000
+
+
+def _start_worker(parent_pid: int) -> None:
+    """Quiet the frameworks, leave Ctrl-C to the parent, and die when the parent dies."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent_pid:
+            os._exit(0)
+
+
+@contextmanager
+def _streams_to(log: Path) -> Iterator[None]:
+    """Send file descriptors 1 and 2 to ``log``: C++ writes past ``sys.stderr``."""
+    saved = os.dup(1), os.dup(2)
+    with log.open("ab", buffering=0) as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for target, source in zip((1, 2), saved, strict=True):
+                os.dup2(source, target)
+                os.close(source)
+
+
+def _logged(log: Path, function: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object]) -> R:
+    with _streams_to(log):
+        return function(*args, **kwargs)
+
+
+class Worker:
+    """A spawned process that stays warm between calls and is restarted after it dies.
+
+    Functions are module-level, arguments and results picklable; both are typed values of this package.
+
+    Args:
+        log_folder: Where each call's standard output and error go, one file a call.
+    """
+
+    def __init__(self, log_folder: Path) -> None:
+        self._log_folder = log_folder
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the process now and let it import TensorFlow, while the caller does something else."""
+        self._submit(self._log_folder / "start.log", _warm_up, (), {})
+
+    def call(self, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run ``function`` in the process and return its result; ``name`` names the log file.
+
+        Raises:
+            CandidateError: The process died during the call (EP-601).
+            EdgepackError: Whatever the function raised.
+        """
+        log = self._log_folder / f"{name}.log"
+        future = self._submit(log, function, args, kwargs)
+        try:
+            return future.result()
+        except BrokenProcessPool as error:
+            self.stop()
+            raise CandidateError(
+                "EP-601",
+                f"the process died during {name}: {last_words(log) or 'it said nothing'}",
+                hint=f"the whole log is {log}",
+            ) from error
+
+    def stop(self) -> None:
+        """End the process; a later call starts a new one."""
+        if self._pool is None:
+            return
+        # A converter in the middle of its work does not answer a polite request, and nothing of it is kept.
+        for process in list((self._pool._processes or {}).values()):  # noqa: SLF001 - the pool has no public kill
+            process.kill()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool = None
+
+    def _submit(
+        self, log: Path, function: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Future[R]:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                max_workers=1,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_worker,
+                initargs=(os.getpid(),),
+            )
+        return self._pool.submit(_logged, log, function, args, kwargs)
+
+
+def _warm_up() -> None:
+    import tensorflow  # noqa: F401
+
+
+def last_words(log: Path) -> str:
+    """Return the last line of ``log`` that says something, or an empty string."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as stream:
+        stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, stream.tell() - _LOG_TAIL_BYTES))
+        lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines()]
+    telling = [line for line in lines if line and not line.startswith(("WARNING", "I0000", "W0000"))]
+    return telling[-1] if telling else ""

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work folder: artifacts, prepared data, logs and runtime environments, and how a file gets there whole."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgepack.errors import HostError, OutputError
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The folder given by ``--work``; its subfolders are made when first asked for."""
+
+    root: Path
+
+    def folder(self, name: str) -> Path:
+        """Return the subfolder ``name``, made if it is missing.
+
+        Raises:
+            OutputError: The folder cannot be made (EP-402).
+            HostError: The disk is full (EP-501).
+        """
+        path = self.root / name
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a refused write into an error that names ``path`` and the next step."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise HostError(
+                "EP-501",
+                f"no space left while writing {path}; what was finished before is intact",
+                hint=f"free space on the disk of {path.parent}, then run the same command again",
+            ) from error
+        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
+            raise OutputError(
+                "EP-402",
+                f"cannot write {path}: {error.strerror}",
+                hint="choose a folder that you may write, with -o or --work",
+            ) from error
+        raise
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Yield a scratch folder that becomes ``target`` only if the block succeeds; on failure nothing is left.
+
+    A ``target`` that exists is replaced in two renames, so a reader sees the old or the new, never half.
+    """
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with disk_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir()
+        try:
+            yield scratch
+            if target.exists():
+                old = target.with_name(f".{target.name}.{os.getpid()}.old")
+                target.rename(old)
+                scratch.rename(target)
+                shutil.rmtree(old)
+            else:
+                scratch.rename(target)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Yield a scratch path that becomes ``target`` by one rename if the block succeeds."""
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with disk_errors(target):
+        try:
+            yield scratch
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
