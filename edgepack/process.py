@@ -131,7 +131,7 @@ class Worker:
 
 
 def _warm_up() -> None:
-    import tensorflow  # noqa: F401
+    import tensorflow as tf  # noqa: F401
 
 
 def last_words(log: Path) -> str:

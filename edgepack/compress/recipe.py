@@ -1,37 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipe: which steps made a candidate and at which precision it is lowered."""
 
-from enum import StrEnum
 from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
 from edgepack.digest import digest_json
-
-
-class Precision(StrEnum):
-    """Number formats of weights (``w``) and activations (``a``), in bits; ``f32`` is the model as trained."""
-
-    F32 = "f32"
-    W16 = "w16"  # float16 weights, float32 arithmetic
-    W8 = "w8"  # dynamic range: int8 weights, activations quantized at run time
-    W8A8 = "w8a8"  # full int8, per-channel weights
-    W8A8_PER_TENSOR = "w8a8-per-tensor"
-    W8A16 = "w8a16"  # int8 weights, int16 activations
-
-    @property
-    def needs_calibration(self) -> bool:
-        """Whether activation ranges come from calibration samples."""
-        return self in {Precision.W8A8, Precision.W8A8_PER_TENSOR, Precision.W8A16}
-
-    @property
-    def integer_io(self) -> str | None:
-        """NumPy name of the integer type that inputs and outputs may have, or None for float precisions."""
-        if self is Precision.W8A16:
-            return "int16"
-        return "int8" if self.needs_calibration else None
-
+from edgepack.model.precision import Precision
 
 Io = Literal["float", "int8"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edgepack.compress.recipe import Precision
+from edgepack.model.precision import Precision
 
 
 @dataclass(frozen=True, slots=True)

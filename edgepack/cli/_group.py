@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command group: finds the command files, loads one when it is called, and maps errors to words and codes.
+
+``edgepack --help`` imports nothing but click: a command's one-line help is the first line of its file's docstring.
+"""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from edgepack import __version__
+from edgepack.errors import EdgepackError
+
+_FOLDER = Path(__file__).parent
+INTERRUPTED = 130
+
+
+class LazyGroup(click.Group):
+    """Each public module of this folder is a command of the module's name, held in its ``command``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the file names of this folder, less the shared ones."""
+        del ctx
+        return sorted(path.stem for path in _FOLDER.glob("[!_]*.py"))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the one command that is called."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"edgepack.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with their files' first docstring lines, importing none."""
+        rows = [(name, _first_line(_FOLDER / f"{name}.py")) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Offer the nearest command names for an unknown one."""
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            from edgepack.registry import nearest
+
+            ctx.fail(f"no command {args[0]!r}; {nearest(args[0], self.list_commands(ctx))}")
+        return super().resolve_command(ctx, args)
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8") as stream:
+        for line in stream:
+            if line.startswith('"""'):
+                return line.strip().strip('"')
+    return ""
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="edgepack")
+def group() -> None:
+    """Give it a trained model and a device: get the bundle that provably fits, or the exact reason why none can."""
+
+
+def main() -> None:
+    """Run the command line and exit: the only place that maps errors to messages and exit codes."""
+    debug = "--debug" in sys.argv
+    try:
+        group.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except EdgepackError as error:
+        if debug:
+            raise
+        report_error(error)
+        sys.exit(error.exit_code)
+
+
+def report_error(error: EdgepackError) -> None:
+    """Print what failed and what to do next on stderr, and the error object on stdout where ``--json`` asks for it."""
+    click.echo(f"Error {error.code}: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"  Next: {error.hint}", err=True)
+    click.echo(f"  More: edgepack explain {error.code}", err=True)
+    if "--json" in sys.argv:
+        body = {"code": error.code, "message": error.message, "hint": error.hint}
+        click.echo(json.dumps({"schema_version": 1, "edgepack_version": __version__, "error": body}))
