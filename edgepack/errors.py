@@ -37,6 +37,10 @@ def _rebuild(kind: type[EdgepackError], code: str, message: str, hint: str) -> E
     return kind(code, message, hint=hint)
 
 
+class UsageError(EdgepackError):
+    """The command line was asked for something that it does not have (EP-0xx)."""
+
+
 class ModelError(EdgepackError):
     """The model file is unreadable, unsafe or unsuitable (EP-1xx)."""
 

@@ -1,0 +1,44 @@
+# Two commands do all set-up on a fresh machine with Python 3.11: `make demo` and `make test`.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := digits-rpi4
+
+.PHONY: demo test test-all lint types format benchmarks clean
+
+demo: $(STAMP)
+	rm -rf $(DEMO)
+	$(BIN)/edgepack build examples/digits/digits.keras --device rpi4 --data examples/digits/digits.npz -o $(DEMO)
+	$(BIN)/python $(DEMO)/benchmark.py --runs 50
+
+test: $(STAMP) lint types
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(STAMP) lint types
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: $(STAMP)
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/lowering.py
+	$(BIN)/python benchmarks/evaluation.py
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .edgepack $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis

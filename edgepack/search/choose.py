@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which candidate goes into the bundle, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgepack.device.profile import DeviceProfile
+from edgepack.figure import Figure
+from edgepack.measure.measurement import State
+from edgepack.search.candidate import Candidate
+
+Objective = Literal["latency", "size", "ram", "accuracy", "energy"]
+
+# Each objective's figures, first to last; every one is better when lower but the metric, which enters negated.
+_ORDER: dict[Objective, tuple[str, ...]] = {
+    "latency": ("latency", "size"),
+    "size": ("size", "latency"),
+    "ram": ("ram", "latency", "size"),
+    "accuracy": ("metric", "latency", "size"),
+    "energy": ("energy", "latency", "size"),
+}
+# Two predictions from one model that differ by less than this are the same prediction.
+_LATENCY_TIE = 0.02
+_DOT_PRODUCT = frozenset({"dotprod", "i8mm", "vnni", "avx-vnni", "mve"})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The candidate that goes into the bundle.
+
+    Attributes:
+        candidate: The one chosen.
+        reason: Why this one, in sentences for the report.
+    """
+
+    candidate: Candidate
+    reason: str
+
+
+def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: DeviceProfile) -> Choice | None:
+    """Return the best of the candidates that fit, else the one closest to fitting, else None.
+
+    Among those that fit, ``objective`` decides; the default, ``latency``, reads: accuracy within the drop, then the
+    lowest predicted latency, then the smallest file. Ties go to the earlier, milder recipe.
+    """
+    fitting = [candidate for candidate in candidates if candidate.state == "fits"]
+    if fitting:
+        best = min(fitting, key=lambda candidate: _rank(candidate, fitting, objective))
+        return Choice(best, _why(best, fitting, objective, profile))
+    judged = [candidate for candidate in candidates if candidate.verdict is not None and candidate.failure is None]
+    if not judged:
+        return None
+    best = min(judged, key=_shortfall)
+    return Choice(best, f"no candidate fits; {best.recipe.name} comes closest ({best.reason})")
+
+
+def _rank(candidate: Candidate, rivals: Sequence[Candidate], objective: Objective) -> tuple[float, ...]:
+    return tuple(_key(candidate, rivals, name) for name in _ORDER[objective])
+
+
+def _key(candidate: Candidate, rivals: Sequence[Candidate], name: str) -> float:
+    value = _value(candidate, name)
+    if name == "metric":
+        return -value if value != float("inf") else value
+    if name == "latency":
+        fastest = min(_value(rival, name) for rival in rivals)
+        return fastest if value <= fastest * (1 + _LATENCY_TIE) else value
+    return value
+
+
+def _value(candidate: Candidate, name: str) -> float:
+    figure: Figure | None = candidate.measurement.figures()[name]
+    return float("inf") if figure is None else figure.value
+
+
+def _shortfall(candidate: Candidate) -> tuple[float, float, float]:
+    """Return how far a candidate is from fitting: unmeasured limits, missed limits, summed relative excess."""
+    limits = candidate.verdict.open if candidate.verdict else ()
+    missed = [limit for limit in limits if limit.state is State.MISSED]
+    excess = sum(-(limit.headroom or 0.0) / max(abs(limit.limit), 1e-9) for limit in missed)
+    unmeasured = len(limits) - len(missed)
+    return (float(len(missed)), excess, float(unmeasured))
+
+
+def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective, profile: DeviceProfile) -> str:
+    rivals = [candidate for candidate in fitting if candidate is not best]
+    if not rivals:
+        return f"{best.recipe.name} is the only candidate that fits."
+    leading = _ORDER[objective][0]
+    word = {"metric": "best metric", "size": "smallest file", "ram": "least RAM"}.get(leading, f"lowest {leading}")
+    told = ", ".join(
+        f"{candidate.recipe.name} {_told(candidate, leading)}"
+        for candidate in sorted(rivals, key=lambda item: _rank(item, fitting, objective))
+    )
+    sentence = f"{best.recipe.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit; then {told}."
+    return f"{sentence} {_about_integers(best, profile)}".strip()
+
+
+def _told(candidate: Candidate, name: str) -> str:
+    figure = candidate.measurement.figures()[name]
+    if figure is None:
+        return "not measured"
+    if figure.unit == "B":
+        return f"{figure.value:,.0f} B"
+    return f"{figure.value:.4g}" + ("" if figure.unit == "1" else f" {figure.unit}")
+
+
+def _about_integers(best: Candidate, profile: DeviceProfile) -> str:
+    """Say why float may win: on a core without an integer dot product int8 saves bytes, not always time."""
+    if profile.device_class != "linux" or _DOT_PRODUCT & set(profile.cpu.isa):
+        return ""
+    core = f"{profile.name}'s {profile.cpu.core} has no int8 dot product"
+    if best.recipe.precision.default.needs_calibration:
+        return f"{core}, so int8's lead over float is small there: measure both on the board if latency matters."
+    return f"{core}, so int8 saves bytes there rather than time."

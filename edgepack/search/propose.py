@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipes that need no training, mildest first."""
+
+from collections.abc import Sequence
+
+from edgepack.compress.recipe import Io, PrecisionPlan, Recipe
+from edgepack.model.model import Model
+from edgepack.model.precision import Precision
+
+
+def propose(model: Model, *, precisions: Sequence[Precision], calibrated: bool, io: Io) -> tuple[Recipe, ...]:
+    """Return every post-training recipe worth trying for ``model``.
+
+    Args:
+        model: An integer ``.tflite`` is a candidate as it is and nothing else.
+        precisions: What the device's runtime is asked to try.
+        calibrated: Whether calibration samples exist; without them no activation range can be learnt, and none is
+            invented.
+        io: Type of inputs and outputs where the precision has integer activations; the others keep float.
+    """
+    if model.quantized:
+        return (Recipe(precision=PrecisionPlan(default=Precision.W8A8, io=io), as_is=True),)
+    return tuple(
+        Recipe(precision=PrecisionPlan(default=precision, io=io if precision.needs_calibration else "float"))
+        for precision in Precision
+        if precision in precisions and (calibrated or not precision.needs_calibration)
+    )
