@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A runtime at work: a pool of processes that run an artifact over many samples, one inference at a time each."""
+
+import os
+import selectors
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from edgepack.errors import CandidateError, EdgepackError
+from edgepack.runtime._served import Answer, Served, ServedRuntime
+from edgepack.runtime.artifact import Artifact, IoTensor
+from edgepack.work import whole_file
+
+# Shares per process: enough that a core that others disturb does not hold up the end, few enough to cost nothing.
+_SHARES = 6
+_LEAST_ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Durations of single inferences on this machine, in milliseconds, in the order they were taken."""
+
+    taken_ms: tuple[float, ...]
+
+    def quantile_ms(self, share: float) -> float:
+        """Return the ``share`` quantile (0.5: the median), linearly interpolated."""
+        return float(np.quantile(self.taken_ms, share))
+
+
+class RuntimeSession:
+    """Processes of one runtime version, started when first needed and kept warm across candidates.
+
+    Each runs one inference at a time in one thread, as a device does, so integer results do not depend on how many
+    there are. A process that dies costs one candidate: the next request finds a fresh one.
+
+    Args:
+        python: Interpreter that has the runtime.
+        backend: ``litert``, ``tflite-runtime`` or ``tflm``.
+        log_folder: Where each process's standard error goes.
+        processes: How many at most; the number of cores that this process may use by default.
+        threads: Threads of each inference when it is timed; samples are always run in one.
+        install: What to do where the runtime is missing, for the error's hint.
+    """
+
+    def __init__(
+        self,
+        *,
+        python: Path,
+        backend: str,
+        log_folder: Path,
+        processes: int | None = None,
+        threads: int = 1,
+        install: str = "",
+    ) -> None:
+        self.python = python
+        self.backend = backend
+        self.log_folder = log_folder
+        self.threads = threads
+        self._limit = processes or len(os.sched_getaffinity(0))
+        self._install = install
+        self._pool: list[ServedRuntime] = []
+        self._holds: dict[ServedRuntime, tuple[Path, int]] = {}
+        self._started = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def served(self) -> Served:
+        """The runtime's version and commit, as its process says.
+
+        Raises:
+            HostError: It does not start (EP-502).
+        """
+        return self._processes(1)[0].hello()
+
+    def load(self, artifact: Artifact) -> None:
+        """Load ``artifact``: the runtime itself is the judge of what it supports.
+
+        Raises:
+            CandidateError: It refuses, in its own words (EP-602), dies (EP-603), or sees other edges (EP-604).
+        """
+        with self._killed_on_error() as (process,):
+            self._load(process, artifact)
+
+    def run(
+        self, artifact: Artifact, inputs: tuple[Path, ...], *, folder: Path, rows: int | None = None, raw: bool = False
+    ) -> tuple[Path, ...]:
+        """Run ``artifact`` on every sample, in order, spread over the processes.
+
+        Args:
+            artifact: What to run.
+            inputs: One ``.npy`` of shape (n, ...) per model input; reals are quantized as TFLite's QUANTIZE does.
+            folder: Gets ``output_0.npy`` and so on, (n, ...) each, in the artifact's order; written whole.
+            rows: Only the first ``rows`` samples.
+            raw: Keep integers as they come; else they are dequantized to float32.
+
+        Raises:
+            CandidateError: The runtime refuses (EP-602), dies (EP-603), or the inputs do not suit (EP-604).
+        """
+        count = _row_count(artifact, inputs, rows)
+        shares = _shares(count, self._limit)
+        targets = tuple(folder / f"output_{index}.npy" for index in range(len(artifact.outputs)))
+        folder.mkdir(parents=True, exist_ok=True)
+        with _written_whole(targets) as scratch, self._killed_on_error(min(self._limit, len(shares))) as processes:
+            for path, tensor in zip(scratch, artifact.outputs, strict=True):
+                _make_array(path, count, tensor, raw=raw)
+            arguments = {"inputs": [str(path.resolve()) for path in inputs], "outputs": [str(path) for path in scratch]}
+            self._spread(processes, artifact, [{**arguments, "first": a, "last": b, "raw": raw} for a, b in shares])
+        return targets
+
+    def time(self, artifact: Artifact, *, warm_up: int = 10, repeats: int = 200) -> Timing:
+        """Time single inferences on zeros in one process, with the session's number of threads.
+
+        Raises:
+            CandidateError: The runtime refuses (EP-602) or dies (EP-603).
+        """
+        with self._killed_on_error() as (process,):
+            self._load(process, artifact, threads=self.threads)
+            taken = process.call("time", warm_up=warm_up, repeats=repeats)["taken_ms"]
+        return Timing(tuple(float(item) for item in taken)) if isinstance(taken, list) else Timing(())
+
+    def arena_ledger(self, artifact: Artifact) -> str:
+        """Return what TFLM's recording allocator prints after one inference.
+
+        Raises:
+            CandidateError: The runtime refuses (EP-602), dies (EP-603), or is not TFLM (EP-602).
+        """
+        with self._killed_on_error() as (process,):
+            self._load(process, artifact)
+            process.call("arena")
+            return process.log_since_asked()
+
+    def allocates_in(self, artifact: Artifact, arena_bytes: int) -> bool:
+        """Whether the model loads and runs in an arena of ``arena_bytes``.
+
+        Raises:
+            CandidateError: The process died (EP-603).
+        """
+        with self._killed_on_error() as (process,):
+            self._holds.pop(process, None)
+            try:
+                process.call("load", path=str(artifact.path.resolve()), arena_bytes=arena_bytes)
+                process.call("time", warm_up=0, repeats=1)
+            except CandidateError as refusal:
+                if refusal.code != "EP-602":
+                    raise
+                return False
+        return True
+
+    def growth_bytes(self, artifact: Artifact) -> int:
+        """Return how far a fresh process's resident memory peaks above the bare runtime when it loads and runs once.
+
+        Raises:
+            CandidateError: The runtime refuses (EP-602) or dies (EP-603).
+        """
+        process = self._start()
+        try:
+            process.hello()
+            bare = process.call("memory", forget_peak=True)["resident_bytes"]
+            process.call("load", path=str(artifact.path.resolve()), threads=self.threads)
+            process.call("time", warm_up=0, repeats=1)
+            peak = process.call("memory")["peak_bytes"]
+        finally:
+            process.kill()
+        return max(0, int(str(peak)) - int(str(bare)))
+
+    def stop(self) -> None:
+        """End all processes; a later request starts new ones."""
+        for process in self._pool:
+            process.kill()
+        self._pool.clear()
+        self._holds.clear()
+
+    def _start(self) -> ServedRuntime:
+        self._started += 1
+        log = self.log_folder / f"{self.backend}-{os.getpid()}-{self._started}.log"
+        return ServedRuntime(python=self.python, backend=self.backend, log=log, install=self._install)
+
+    def _processes(self, count: int) -> list[ServedRuntime]:
+        for process in [item for item in self._pool if item.process.poll() is not None]:
+            process.kill()
+            self._pool.remove(process)
+            self._holds.pop(process, None)
+        while len(self._pool) < count:
+            self._pool.append(self._start())
+        for process in self._pool:
+            process.hello()
+        return self._pool[:count]
+
+    @contextmanager
+    def _killed_on_error(self, count: int = 1) -> Iterator[list[ServedRuntime]]:
+        """Yield ``count`` processes; an interrupt or a crash ends them all, for a pending answer would mislead."""
+        try:
+            yield self._processes(count)
+        except EdgepackError as error:
+            if error.code != "EP-602":
+                self.stop()
+            raise
+        except BaseException:
+            self.stop()
+            raise
+
+    def _load(self, process: ServedRuntime, artifact: Artifact, *, threads: int = 1) -> None:
+        held = (artifact.path, threads)
+        if self._holds.get(process) == held:
+            return
+        self._holds.pop(process, None)
+        answer = process.call("load", path=str(artifact.path.resolve()), threads=threads)
+        _check_edges(artifact, answer, self.backend)
+        self._holds[process] = held
+
+    def _spread(self, processes: list[ServedRuntime], artifact: Artifact, shares: list[Answer]) -> None:
+        """Hand out ``shares``, the next to whichever process is done first."""
+        waiting = deque(shares)
+        with selectors.DefaultSelector() as selector:
+            for process in processes:
+                self._load(process, artifact)
+                selector.register(process, selectors.EVENT_READ, data=process)
+                process.ask("run", **waiting.popleft())
+            failure: CandidateError | None = None
+            busy = len(processes)
+            while busy:
+                for key, _ in selector.select():
+                    refusal = _refusal(key.data)
+                    failure = failure or refusal
+                    if waiting and failure is None:
+                        key.data.ask("run", **waiting.popleft())
+                    else:
+                        busy -= 1
+        if failure is not None:
+            raise failure
+
+
+def _refusal(process: ServedRuntime) -> CandidateError | None:
+    """Take the answer to a share: nothing, or the runtime's refusal, which leaves the process usable."""
+    try:
+        process.answer()
+    except CandidateError as error:
+        if error.code != "EP-602":
+            raise
+        return error
+    return None
+
+
+def _row_count(artifact: Artifact, inputs: tuple[Path, ...], rows: int | None) -> int:
+    """Return the number of samples to run, after holding the arrays against the artifact's inputs."""
+    if len(inputs) != len(artifact.inputs):
+        raise CandidateError(
+            "EP-604", f"{len(inputs)} input arrays for a model with {len(artifact.inputs)} inputs ({artifact.path})"
+        )
+    counts = set()
+    for path, tensor in zip(inputs, artifact.inputs, strict=True):
+        array = np.load(path, mmap_mode="r")
+        expected = int(np.prod(tensor.shape))
+        if array.ndim == 0 or int(np.prod(array.shape[1:])) != expected:
+            raise CandidateError(
+                "EP-604",
+                f"{path} holds samples of shape {array.shape[1:]}, but input {tensor.name!r} takes {tensor.shape[1:]}",
+            )
+        counts.add(len(array))
+    if len(counts) != 1:
+        raise CandidateError("EP-604", f"the input arrays hold different numbers of samples: {sorted(counts)}")
+    count = counts.pop()
+    if count == 0:
+        raise CandidateError("EP-604", f"{inputs[0]} holds no samples")
+    return count if rows is None else min(rows, count)
+
+
+def _shares(count: int, processes: int) -> list[tuple[int, int]]:
+    """Cut ``count`` rows into ranges: several per process, none tiny."""
+    step = max(_LEAST_ROWS, -(-count // (processes * _SHARES)))
+    return [(begin, min(begin + step, count)) for begin in range(0, count, step)]
+
+
+def _make_array(path: Path, count: int, tensor: IoTensor, *, raw: bool) -> None:
+    """Make the file that the processes fill, each its own rows."""
+    dtype = "float32" if tensor.scale is not None and not raw else tensor.dtype
+    shape = (count, *(tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape))
+    with path.open("wb") as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        # Reserved, not left as a hole: a full disk must be an error here, not a bus error in a process.
+        length = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if length:
+            os.posix_fallocate(stream.fileno(), stream.tell(), length)
+
+
+@contextmanager
+def _written_whole(targets: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
+    """Yield scratch paths that become ``targets`` if the block succeeds."""
+    if not targets:
+        yield ()
+        return
+    with whole_file(targets[0]) as first, _written_whole(targets[1:]) as rest:
+        yield (first, *rest)
+
+
+def _check_edges(artifact: Artifact, answer: Answer, backend: str) -> None:
+    """Hold what the runtime sees at its edges against what the artifact says."""
+    for side, promised in (("inputs", artifact.inputs), ("outputs", artifact.outputs)):
+        seen = answer[side]
+        found = [(tuple(item["shape"]), item["dtype"]) for item in seen] if isinstance(seen, list) else []
+        expected = [(tensor.shape, tensor.dtype) for tensor in promised]
+        if found != expected:
+            raise CandidateError("EP-604", f"{backend} sees {side} {found} in {artifact.path}, expected {expected}")
