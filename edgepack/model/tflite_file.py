@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a ``.tflite`` file says, read without a framework and only after every offset in it was checked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from edgepack.errors import ModelError
+from edgepack.model._flatbuffer import DamagedError, Verifier
+from edgepack.model._macs import WEIGHT_INPUTS, count_macs, kernel_of
+from edgepack.model._tflite_schema import DTYPES, SCHEMA
+from edgepack.model.sniff import read_head
+
+if TYPE_CHECKING:
+    import tflite
+
+T = TypeVar("T")
+
+_INTEGERS = frozenset({"int2", "int4", "int8", "uint8", "int16"})
+_IDENTIFIER = b"TFL3"
+_SCHEMA_VERSION = 3
+_BITS_PER_BYTE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TfliteTensor:
+    """One tensor of the main subgraph.
+
+    Attributes:
+        index: Its place in the subgraph.
+        dtype: NumPy name; four-bit integers as ``int4``.
+        n_bytes: Stored bytes of a constant, else the bytes that it takes at run time (0 where that is not fixed).
+        scales: Quantization scales, one, or one for each slice along ``quantized_dimension``; empty for float.
+        zero_points: As many as scales.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    n_bytes: int
+    is_constant: bool
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    quantized_dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class TfliteOp:
+    """One operator of the main subgraph, in execution order.
+
+    Attributes:
+        name: Builtin name as in the schema, or ``CUSTOM:<code>``.
+        inputs: Tensor indexes; -1 for an optional input that is absent.
+        macs: Multiply-accumulates of one inference; 0 for operators that have none.
+        kernel: Height and width of a convolution's filter or a pool's window, or None.
+    """
+
+    name: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    macs: int
+    kernel: tuple[int, int] | None
+
+
+@dataclass(frozen=True, slots=True)
+class TfliteSignature:
+    """A named entry point: argument names and the tensors behind them, in the file's order."""
+
+    key: str
+    inputs: tuple[tuple[str, int], ...]
+    outputs: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TfliteGraph:
+    """The main subgraph of a file, and what the file says about itself.
+
+    Attributes:
+        called_ops: Names with versions of the operators in the other subgraphs (bodies of WHILE and IF).
+        n_bytes: Size of the file.
+        min_runtime_version: As the converter noted it, or an empty string.
+    """
+
+    tensors: tuple[TfliteTensor, ...]
+    ops: tuple[TfliteOp, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    signatures: tuple[TfliteSignature, ...]
+    subgraph_count: int
+    n_bytes: int
+    called_ops: tuple[str, ...] = ()
+    description: str = ""
+    min_runtime_version: str = ""
+
+    @property
+    def op_names(self) -> tuple[str, ...]:
+        """Operators used anywhere in the file with versions, sorted: ``("ADD v2", "CONV_2D v3")``."""
+        return tuple(sorted({f"{op.name} v{op.version}" for op in self.ops} | set(self.called_ops)))
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference of the main subgraph."""
+        return sum(op.macs for op in self.ops)
+
+    @property
+    def weight_dtypes(self) -> dict[str, int]:
+        """Stored bytes by dtype over the constant weights (not biases) of operators that multiply and accumulate.
+
+        A float16 weight that a DEQUANTIZE feeds to its operator counts as float16.
+        """
+        makers = {out: op for op in self.ops for out in op.outputs}
+        found: dict[str, int] = {}
+        for index in sorted({self._stored(index, makers) for op in self.ops for index in _weights_of(op)}):
+            tensor = self.tensors[index]
+            if tensor.is_constant:
+                found[tensor.dtype] = found.get(tensor.dtype, 0) + tensor.n_bytes
+        return found
+
+    def _stored(self, index: int, makers: dict[int, TfliteOp]) -> int:
+        """Return the constant behind ``index``, through the operators that only change its form."""
+        for _ in range(len(self.ops)):
+            maker = makers.get(index)
+            if maker is None or maker.name not in {"DEQUANTIZE", "DENSIFY", "TRANSPOSE"} or maker.inputs[0] < 0:
+                break
+            index = maker.inputs[0]
+        return index
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether it computes with integers: integer activations, or integer weights under float ones (hybrid)."""
+        quantized = {tensor.index for tensor in self.tensors if tensor.scales and tensor.dtype in _INTEGERS}
+        activations = {i for op in self.ops for i in op.outputs} | set(self.inputs)
+        return bool(quantized & activations) or any(i in quantized for op in self.ops for i in _weights_of(op))
+
+    @property
+    def traffic(self) -> tuple[tuple[TfliteOp, int], ...]:
+        """Each operator with the bytes that it moves: weights and all other inputs, and outputs."""
+        return tuple(
+            (op, sum(self.tensors[index].n_bytes for index in (*op.inputs, *op.outputs) if index >= 0))
+            for op in self.ops
+        )
+
+
+def _weights_of(op: TfliteOp) -> tuple[int, ...]:
+    return tuple(op.inputs[n] for n in WEIGHT_INPUTS.get(op.name, ()) if n < len(op.inputs) and op.inputs[n] >= 0)
+
+
+def read_tflite(path: Path) -> TfliteGraph:
+    """Read the graph of the ``.tflite`` file at ``path``.
+
+    Raises:
+        ModelError: It cannot be read, is empty or an LFS pointer (EP-100..102), is no TFLite file (EP-107), or is
+            cut off or damaged (EP-108).
+    """
+    read_head(path)
+    return parse_tflite(path.read_bytes(), path)
+
+
+def parse_tflite(data: bytes, path: Path) -> TfliteGraph:
+    """As ``read_tflite``, for bytes that are in memory; ``path`` is named in errors."""
+    import tflite
+
+    if data[4:8] != _IDENTIFIER:
+        raise ModelError(
+            "EP-107",
+            f"{path} is no TFLite file: bytes 4 to 8 are {data[4:8]!r} instead of {_IDENTIFIER!r}",
+            hint="if it is another kind of model, give it its own suffix; else export it again",
+        )
+    try:
+        Verifier(data, SCHEMA).verify("Model")
+        return _Reader(tflite.Model.GetRootAs(data, 0), data).graph()
+    except DamagedError as error:
+        raise ModelError(
+            "EP-108",
+            f"{path} is cut off or damaged: {error}",
+            hint="copy or export it again and compare the file sizes; it was not given to any runtime",
+        ) from error
+
+
+class _Reader:
+    """Turns verified tables into plain values; indexes are checked here, for the verifier knows only offsets."""
+
+    def __init__(self, model: "tflite.Model", data: bytes) -> None:
+        self._model = model
+        self._data = data
+
+    def graph(self) -> TfliteGraph:
+        model = self._model
+        if model.Version() != _SCHEMA_VERSION:
+            raise DamagedError(f"schema version {model.Version()} where {_SCHEMA_VERSION} is known")
+        graphs = _all(model.SubgraphsLength(), model.Subgraphs)
+        if not graphs:
+            raise DamagedError("it holds no subgraph")
+        parts = [self._subgraph(graph, where=f"subgraph {index}") for index, graph in enumerate(graphs)]
+        tensors, ops = parts[0]
+        return TfliteGraph(
+            tensors=tensors,
+            ops=ops,
+            inputs=self._edges(graphs[0].InputsLength(), graphs[0].Inputs, len(tensors), "inputs"),
+            outputs=self._edges(graphs[0].OutputsLength(), graphs[0].Outputs, len(tensors), "outputs"),
+            signatures=self._signatures([len(part[0]) for part in parts]),
+            subgraph_count=len(parts),
+            n_bytes=len(self._data),
+            called_ops=tuple(sorted({f"{op.name} v{op.version}" for part in parts[1:] for op in part[1]})),
+            description=_text(model.Description()),
+            min_runtime_version=self._metadata("min_runtime_version"),
+        )
+
+    def _subgraph(
+        self, graph: "tflite.SubGraph", *, where: str
+    ) -> tuple[tuple[TfliteTensor, ...], tuple[TfliteOp, ...]]:
+        found = _all(graph.TensorsLength(), graph.Tensors)
+        tensors = tuple(self._tensor(item, index, where) for index, item in enumerate(found))
+        ops = _all(graph.OperatorsLength(), graph.Operators)
+        return tensors, tuple(self._op(op, tensors, where=f"{where}, operator {index}") for index, op in enumerate(ops))
+
+    def _tensor(self, tensor: "tflite.Tensor", index: int, where: str) -> TfliteTensor:
+        name = _text(tensor.Name())
+        where = f"{where}, tensor {index} {name!r}"
+        shape = tuple(int(tensor.Shape(n)) for n in range(tensor.ShapeLength()))
+        if tensor.Type() not in DTYPES or any(size < -1 for size in shape):
+            raise DamagedError(f"{where}: type {tensor.Type()}, shape {list(shape)}")
+        dtype, bits = DTYPES[tensor.Type()]
+        runtime_bytes = (max(0, prod(shape)) * bits + _BITS_PER_BYTE - 1) // _BITS_PER_BYTE
+        stored_bytes = self._stored_bytes(tensor.Buffer(), where)
+        if stored_bytes and bits and tensor.Sparsity() is None and stored_bytes < runtime_bytes:
+            raise DamagedError(
+                f"{where}: {stored_bytes} bytes stored where {dtype} {list(shape)} takes {runtime_bytes}"
+            )
+        scales, zero_points, dimension = _quantization(tensor)
+        return TfliteTensor(
+            index=index,
+            name=name,
+            shape=shape,
+            dtype=dtype,
+            n_bytes=stored_bytes or runtime_bytes,
+            is_constant=stored_bytes > 0 and not tensor.IsVariable(),
+            scales=scales,
+            zero_points=zero_points,
+            quantized_dimension=dimension,
+        )
+
+    def _stored_bytes(self, number: int, where: str) -> int:
+        if number >= max(1, self._model.BuffersLength()):
+            raise DamagedError(f"{where}: buffer {number} of {self._model.BuffersLength()}")
+        if self._model.BuffersIsNone():
+            return 0
+        buffer = self._model.Buffers(number)
+        start, outside_bytes = buffer.Offset(), buffer.Size()
+        if start > 1:  # 0 and 1 mean "inside the table"; larger models keep their weights after the flatbuffer
+            if start + outside_bytes > len(self._data):
+                raise DamagedError(f"{where}: {outside_bytes} bytes at {start} run past the end of the file")
+            return int(outside_bytes)
+        return int(buffer.DataLength())
+
+    def _op(self, op: "tflite.Operator", tensors: tuple[TfliteTensor, ...], *, where: str) -> TfliteOp:
+        if op.OpcodeIndex() >= self._model.OperatorCodesLength():
+            raise DamagedError(f"{where}: code {op.OpcodeIndex()} of {self._model.OperatorCodesLength()}")
+        code = self._model.OperatorCodes(op.OpcodeIndex())
+        name = _op_name(code, where)
+        inputs = self._edges(op.InputsLength(), op.Inputs, len(tensors), f"{where} inputs", optional=True)
+        outputs = self._edges(op.OutputsLength(), op.Outputs, len(tensors), f"{where} outputs", optional=True)
+        inputs_by_place = [tensors[index] if index >= 0 else None for index in inputs]
+        outputs_by_place = [tensors[index] if index >= 0 else None for index in outputs]
+        return TfliteOp(
+            name=name,
+            version=code.Version(),
+            inputs=inputs,
+            outputs=outputs,
+            macs=count_macs(name, op, inputs_by_place, outputs_by_place),
+            kernel=kernel_of(name, op, inputs_by_place),
+        )
+
+    def _edges(
+        self, length: int, get: Callable[[int], int], tensor_count: int, where: str, *, optional: bool = False
+    ) -> tuple[int, ...]:
+        indexes = tuple(int(get(number)) for number in range(length))
+        for index in indexes:
+            if not (-1 if optional else 0) <= index < tensor_count:
+                raise DamagedError(f"{where}: tensor {index} of {tensor_count}")
+        return indexes
+
+    def _signatures(self, tensor_counts: list[int]) -> tuple[TfliteSignature, ...]:
+        found = []
+        for item in _all(self._model.SignatureDefsLength(), self._model.SignatureDefs):
+            key = _text(item.SignatureKey())
+            if item.SubgraphIndex() >= len(tensor_counts):
+                raise DamagedError(f"signature {key!r}: subgraph {item.SubgraphIndex()} of {len(tensor_counts)}")
+            sides = []
+            for maps in (_all(item.InputsLength(), item.Inputs), _all(item.OutputsLength(), item.Outputs)):
+                pairs = tuple((_text(entry.Name()), int(entry.TensorIndex())) for entry in maps)
+                if any(index >= tensor_counts[item.SubgraphIndex()] for _, index in pairs):
+                    raise DamagedError(f"signature {key!r} names a tensor that its subgraph does not have")
+                sides.append(pairs)
+            found.append(TfliteSignature(key=key, inputs=sides[0], outputs=sides[1]))
+        return tuple(found)
+
+    def _metadata(self, name: str) -> str:
+        for entry in _all(self._model.MetadataLength(), self._model.Metadata):
+            if _text(entry.Name()) == name and self._stored_bytes(entry.Buffer(), f"metadata {name!r}"):
+                raw = self._model.Buffers(entry.Buffer()).DataAsNumpy()
+                return "" if isinstance(raw, int) else bytes(raw).rstrip(b"\0").decode(errors="replace")
+        return ""
+
+
+def _all(length: int, get: Callable[[int], T]) -> list[T]:
+    return [get(index) for index in range(length)]
+
+
+def _text(raw: bytes | None) -> str:
+    return "" if raw is None else raw.decode(errors="replace")
+
+
+def _op_name(code: "tflite.OperatorCode", where: str) -> str:
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    name = _builtin_names().get(number)
+    if name is None:
+        raise DamagedError(f"{where}: unknown builtin operator {number}")
+    return f"CUSTOM:{_text(code.CustomCode())}" if name == "CUSTOM" else name
+
+
+def _builtin_names() -> dict[int, str]:
+    import tflite
+
+    if not _NAMES:
+        _NAMES.update({value: key for key, value in vars(tflite.BuiltinOperator).items() if isinstance(value, int)})
+    return _NAMES
+
+
+_NAMES: dict[int, str] = {}
+
+
+def _quantization(tensor: "tflite.Tensor") -> tuple[tuple[float, ...], tuple[int, ...], int]:
+    found = tensor.Quantization()
+    if found is None or found.ScaleLength() == 0:
+        return (), (), 0
+    scales = tuple(float(scale) for scale in found.ScaleAsNumpy())
+    zero_points = (
+        tuple(int(point) for point in found.ZeroPointAsNumpy()) if found.ZeroPointLength() else (0,) * len(scales)
+    )
+    return scales, zero_points, int(found.QuantizedDimension())
