@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn what the validator finds into messages with file, line, what is wrong and what to write instead."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from edgepack.device._yaml import Document, Where
+from edgepack.device.units import FieldError
+from edgepack.errors import ProfileError
+from edgepack.registry import nearest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    line: int
+    code: str
+    message: str
+    hint: str
+
+
+def profile_error(document: Document, error: ValidationError, root: type[BaseModel]) -> ProfileError:
+    """Return one error that names every problem of a file, in the order of its lines.
+
+    The code and the hint are those of the first.
+    """
+    problems = sorted(
+        (_problem(document, detail, root) for detail in error.errors(include_url=False)), key=lambda item: item.line
+    )
+    return ProfileError(problems[0].code, "\n".join(item.message for item in problems), hint=problems[0].hint)
+
+
+def _problem(document: Document, detail: "ErrorDetails", root: type[BaseModel]) -> _Problem:
+    path: Where = detail["loc"]
+    context = detail.get("ctx", {})
+    cause = context.get("error")
+    if isinstance(cause, FieldError):
+        path = (*path, *cause.path)
+        code, what, hint = cause.code, cause.what, cause.hint
+    elif detail["type"] == "extra_forbidden":
+        keys = _keys(root, path[:-1])
+        code, what, hint = "EP-305", f"unknown key {path[-1]!r}; {nearest(str(path[-1]), keys)}", "keys: "
+        hint += ", ".join(keys)
+    elif detail["type"] == "missing":
+        code, what, hint = "EP-306", f"the key {path[-1]!r} is missing", "edgepack devices show rpi4 shows all keys"
+    else:
+        code, what, hint = "EP-307", _mismatch(detail), "edgepack devices show rpi4 shows an example"
+    return _Problem(document.line(path), code, f"{document.place(path)}: {what}", hint)
+
+
+def _mismatch(detail: "ErrorDetails") -> str:
+    given = detail["input"]
+    shown = repr(given)
+    shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + "..."
+    kind = detail["type"]
+    if kind in {"model_type", "model_attributes_type"}:
+        return f"{shown} should be a mapping, such as {{value: ..., source: ...}} for a figure"
+    if kind == "string_type" and isinstance(given, int | float) and not isinstance(given, bool):
+        return f"{shown} was read as a number; put it in quotes"
+    return f"{shown}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+
+
+def _keys(root: type[BaseModel], path: Where) -> list[str]:
+    """Return the keys that a profile may have at ``path``."""
+    model = root
+    for part in path:
+        if isinstance(part, int):
+            continue
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        if part not in fields:  # a name of the user's own, such as a key of sources
+            continue
+        models = list(_models(fields[part].annotation))
+        if not models:
+            return []
+        model = models[0]
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    """Return the models that a type holds: in an optional, a tuple, a dict or an ``Annotated``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]

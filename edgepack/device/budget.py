@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The budget: which limits are active on this device, and where each comes from."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from edgepack.device.units import format_size
+from edgepack.errors import ProfileError
+
+if TYPE_CHECKING:
+    from edgepack.device.profile import DeviceProfile
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits that a person or a profile sets; None is no limit.
+
+    Attributes:
+        size_bytes: The model file.
+        flash_bytes: Everything on the chip.
+        ram_bytes: Arena on microcontrollers, resident growth on Linux.
+        latency_ms: One inference on the device.
+        energy_mj: One inference on the device.
+        download_bytes: The model file, compressed.
+        drop: Loss of the metric against the original, absolute: 0.01 is 1%.
+        min_metric: The least metric.
+
+    Raises:
+        ProfileError: EP-331 a limit is not positive (a drop may be 0).
+    """
+
+    size_bytes: int | None = None
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    latency_ms: float | None = None
+    energy_mj: float | None = None
+    download_bytes: int | None = None
+    drop: float | None = None
+    min_metric: float | None = None
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                continue
+            low_enough = value >= 0 if field.name == "drop" else value > 0
+            if not (math.isfinite(value) and low_enough):
+                name, _ = _LIMITS[field.name]
+                raise ProfileError(
+                    "EP-331",
+                    f"the {name} limit is {value:g}: a limit must be {'0 or more' if name == 'drop' else 'positive'}",
+                    hint="leave the option out for no limit",
+                )
+
+
+# Field of Budget -> the limit's documented name and unit, in the documented order.
+_LIMITS = {
+    "size_bytes": ("size", "B"),
+    "flash_bytes": ("flash", "B"),
+    "ram_bytes": ("ram", "B"),
+    "latency_ms": ("latency", "ms"),
+    "energy_mj": ("energy", "mJ"),
+    "download_bytes": ("download", "B"),
+    "drop": ("drop", "1"),
+    "min_metric": ("min-metric", "1"),
+}
+_NEED_LABELS = frozenset({"drop", "min-metric"})
+_OPTIONS = {"min-metric": "--min-metric"}
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One active limit.
+
+    Attributes:
+        name: ``size``, ``flash``, ``ram``, ``latency``, ``energy``, ``download``, ``drop`` or ``min-metric``.
+        value: The bound, in ``unit``.
+        unit: ``B``, ``ms``, ``mJ`` or ``1``.
+        origin: Where it comes from, as a person reads it: ``--max-ram``, ``profile rpi4``.
+    """
+
+    name: str
+    value: float
+    unit: str
+    origin: str
+
+
+Limits = tuple[Limit, ...]
+
+
+def active_limits(profile: "DeviceProfile", user: Budget, *, labelled: bool) -> Limits:
+    """Return the profile's default limits under the user's: a user's limit replaces the profile's of its name.
+
+    Args:
+        profile: The device; on microcontrollers its free flash and RAM are the default size and RAM limits.
+        user: What the options ask.
+        labelled: The data has labels. Without, no limit on the metric is active.
+
+    Raises:
+        ProfileError: EP-332 the user allows more memory than the device has at all.
+    """
+    _check_memory(profile, user)
+    defaults = profile.budget
+    limits = []
+    for field, (name, unit) in _LIMITS.items():
+        if name in _NEED_LABELS and not labelled:
+            continue
+        wanted, default = getattr(user, field), getattr(defaults, field)
+        if wanted is not None:
+            limits.append(Limit(name, float(wanted), unit, _OPTIONS.get(name, f"--max-{name}")))
+        elif default is not None:
+            limits.append(Limit(name, float(default), unit, f"profile {profile.name}"))
+    return tuple(limits)
+
+
+def _check_memory(profile: "DeviceProfile", user: Budget) -> None:
+    """Refuse a limit that the device cannot hold: a model under it would "fit" a chip that it does not."""
+    memory = profile.memory
+    flash = memory.flash.total_bytes if memory.flash else None
+    ram = memory.ram.total_bytes + (memory.psram.total_bytes if memory.psram else 0)
+    for name, wanted, there in (
+        ("size", user.size_bytes, flash),
+        ("flash", user.flash_bytes, flash),
+        ("ram", user.ram_bytes, ram),
+    ):
+        if wanted is not None and there is not None and wanted > there:
+            kind = "RAM" if name == "ram" else "flash"
+            limit, has = format_size(wanted), format_size(there)
+            raise ProfileError(
+                "EP-332",
+                f"--max-{name} {limit} is more than the {has} of {kind} that {profile.name} has",
+                hint=f"leave --max-{name} out for what is free there, or name another device",
+            )

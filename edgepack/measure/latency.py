@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Latency and energy on the device, predicted from its profile: always a band, never a bare number.
+
+The model is a roofline summed over operators, ``t = MACs / rate + bytes / bandwidth + operators * overhead`` (Williams
+et al., 2009, https://doi.org/10.1145/1498765.1498785, with the sum in place of the maximum). Its parameters and the
+width of the band come from the profile; a fit for another runtime version is widened there, not here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgepack.device.profile import DeviceProfile, RuntimeSpec
+from edgepack.errors import ProfileError
+from edgepack.figure import Evidence, Figure
+from edgepack.model.precision import Precision
+
+_MS_PER_S = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class OpCost:
+    """What one operator of a lowered graph costs, whatever the device.
+
+    Attributes:
+        kind: Operator name, such as ``CONV_2D``.
+        macs: Multiply-accumulates of one inference.
+        bytes_moved: Weights, inputs and outputs, in bytes of their own types.
+    """
+
+    kind: str
+    macs: int
+    bytes_moved: int
+
+
+def predict_latency(
+    ops: Sequence[OpCost], profile: DeviceProfile, *, runtime: RuntimeSpec, precision: Precision
+) -> Figure:
+    """Predict the latency of one inference on the device.
+
+    Args:
+        ops: The operators of the lowered graph.
+        profile: The device.
+        runtime: The runtime that it is predicted for; its threads share the work.
+        precision: Decides which arithmetic the multiplications run on: float for ``f32``, ``w16`` and ``w8``
+            (activations stay float), int8 for ``w8a8`` and ``w8a8-per-tensor``, int16 for ``w8a16``.
+
+    Returns:
+        Milliseconds, with the profile's band; its level is None where the band is not statistical.
+
+    Raises:
+        ProfileError: EP-345 the profile has no parameters for that arithmetic, EP-346 the runtime is not one of the
+            profile's.
+    """
+    if runtime not in profile.runtimes:
+        names = ", ".join(f"{known.name} {known.version}" for known in profile.runtimes)
+        raise ProfileError(
+            "EP-346",
+            f"no latency is known for {runtime.name} {runtime.version} on {profile.name}, which has {names}",
+            hint="name the runtime in the device profile",
+        )
+    entry = profile.latency_of(precision)
+    macs = sum(op.macs for op in ops)
+    latency_ms = macs / entry.macs_per_s(profile.cpu, threads=runtime.threads) * _MS_PER_S
+    if entry.bandwidth is not None:
+        latency_ms += sum(op.bytes_moved for op in ops) / entry.bandwidth.value * _MS_PER_S
+    if entry.overhead is not None:
+        latency_ms += len(ops) * entry.overhead.value
+    spread = entry.spread.value
+    return Figure(
+        value=latency_ms,
+        unit="ms",
+        evidence=Evidence.PREDICTED,
+        ci_low=latency_ms / spread,
+        ci_high=latency_ms * spread,
+        ci_level=entry.level.value if entry.level else None,
+    )
+
+
+def predict_energy(latency: Figure, profile: DeviceProfile) -> Figure | None:
+    """Predict the energy of one inference in mJ: active power times latency, both bands multiplied.
+
+    On the boards of MLPerf Tiny energy over latency is constant for a board and a mode (a median variation of 4%).
+
+    Returns:
+        None where the profile has no power.
+    """
+    if profile.power is None:
+        return None
+    watts, spread = profile.power.active_mw / 1e3, profile.power.spread.value
+    low = latency.value if latency.ci_low is None else latency.ci_low
+    return Figure(
+        value=latency.value * watts,
+        unit="mJ",
+        evidence=Evidence.PREDICTED,
+        ci_low=low * watts / spread,
+        ci_high=latency.upper * watts * spread,
+        ci_level=None,
+    )
+
+
+def how_to_narrow(profile: DeviceProfile) -> str:
+    """Return what would narrow the latency band of this device, in one sentence."""
+    spread = max(entry.spread.value for entry in profile.latency)
+    if all(entry.evidence == "fitted" for entry in profile.latency):
+        known = "is fitted to published timings of other runtime versions"
+    elif any(entry.evidence == "fitted" for entry in profile.latency):
+        known = "is fitted to published timings for some precisions and taken from the datasheet for others"
+    else:
+        known = "comes from clock and core, not from timings of this runtime there"
+    where = (
+        "run the bundle's benchmark.py on the board and put the p50 that it prints"
+        if profile.device_class == "linux"
+        else "time the bundle's firmware on the board and put its inferences' median"
+    )
+    return (
+        f"{profile.name}'s latency {known} (a factor of up to {spread:g} either way); to narrow it, {where} into a"
+        f" profile of your own (edgepack devices new my-{profile.name} --from {profile.name})."
+    )
