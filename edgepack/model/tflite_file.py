@@ -22,6 +22,7 @@ _INTEGERS = frozenset({"int2", "int4", "int8", "uint8", "int16"})
 _IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
 _BITS_PER_BYTE = 8
+_BUILTIN_CODE_SLOT = 10  # OperatorCode.builtin_code, field 3: vtable offset 4 + 2 * 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,8 +316,18 @@ def _text(raw: bytes | None) -> str:
     return "" if raw is None else raw.decode(errors="replace")
 
 
+def _builtin_number(code: "tflite.OperatorCode") -> int:
+    """Return the larger of the two fields, as TFLite does; the reader's own accessor ignores the new one below 127."""
+    from flatbuffers.number_types import Int32Flags
+
+    table = code._tab  # noqa: SLF001 - ai-edge-quantizer writes only the new field, which has no plain accessor
+    place = table.Offset(_BUILTIN_CODE_SLOT)
+    written = int(table.Get(Int32Flags, table.Pos + place)) if place else 0
+    return max(written, int(code.DeprecatedBuiltinCode()))
+
+
 def _op_name(code: "tflite.OperatorCode", where: str) -> str:
-    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    number = _builtin_number(code)
     name = _builtin_names().get(number)
     if name is None:
         raise DamagedError(f"{where}: unknown builtin operator {number}")
