@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Environments of runtime versions that this one does not have: made once with pip, used for ever.
+
+``EDGEPACK_ENVS`` may name a folder that several work folders share. An environment is built where it will stay, since
+its scripts carry their path; a marker written last says that it is complete, and a lock lets one builder in.
+"""
+
+import fcntl
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgepack.digest import canonical_json
+from edgepack.errors import HostError
+from edgepack.process import last_words
+from edgepack.work import Work, disk_errors
+
+_MARKER = "edgepack-environment.json"
+_PIP_OPTIONS = ("--disable-pip-version-check", "--no-input", "--retries", "2", "--timeout", "20")
+
+
+def environment_python(name: str, version: str, *, pins: tuple[str, ...], work: Work) -> Path:
+    """Return the interpreter of the environment for ``name`` at ``version``, made first if it is not there.
+
+    Args:
+        name: The runtime's name.
+        version: Its exact version.
+        pins: Requirements to install, each pinned exactly.
+        work: Whose ``envs`` folder holds it, unless ``EDGEPACK_ENVS`` is set.
+
+    Raises:
+        HostError: pip or venv failed (EP-503), with its last words and the command to run by hand; or the disk is
+            full (EP-501).
+        OutputError: The folder cannot be written (EP-402).
+    """
+    shared = os.environ.get("EDGEPACK_ENVS")
+    parent = Path(shared).expanduser().absolute() if shared else work.folder("envs").absolute()
+    folder = parent / f"{name}-{version}-py{sys.version_info.major}.{sys.version_info.minor}"
+    python = folder / "bin" / "python"
+    marker = canonical_json({"pins": list(pins)})
+    with disk_errors(folder):
+        parent.mkdir(parents=True, exist_ok=True)
+        with _locked(folder.with_name(f"{folder.name}.lock")):
+            if not _is_complete(folder, marker):
+                _build(folder, python, pins, log=folder.with_name(f"{folder.name}.log"))
+                (folder / _MARKER).write_bytes(marker)
+    return python
+
+
+def _is_complete(folder: Path, marker: bytes) -> bool:
+    path = folder / _MARKER
+    return path.exists() and path.read_bytes() == marker and (folder / "bin" / "python").exists()
+
+
+def _build(folder: Path, python: Path, pins: tuple[str, ...], *, log: Path) -> None:
+    """Make the environment at ``folder``; what an earlier failure left there is removed first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    commands = (
+        [sys.executable, "-m", "venv", str(folder)],
+        [str(python), "-m", "pip", "install", *_PIP_OPTIONS, *pins],
+    )
+    with log.open("wb") as stream:
+        for command in commands:
+            try:
+                subprocess.run(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=True)
+            except (subprocess.CalledProcessError, OSError) as error:
+                shutil.rmtree(folder, ignore_errors=True)
+                by_hand = " && ".join(shlex.join(item) for item in commands)
+                raise HostError(
+                    "EP-503",
+                    f"the environment for {pins[0]} cannot be made: {last_words(log) or error}",
+                    hint=f"run it by hand to see why: {by_hand}; the whole log is {log}",
+                ) from error
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an advisory lock; a second builder waits and then finds the environment made."""
+    with path.open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lower a model to a ``.tflite`` file at one precision, and hold the written file against what that promises.
+
+Runs in the TensorFlow worker: ``worker.call(name, lower, model, recipe, calibration=..., folder=...)``.
+"""
+
+from pathlib import Path
+
+from edgepack.compress.recipe import Recipe
+from edgepack.digest import digest_bytes
+from edgepack.errors import CandidateError
+from edgepack.model.model import Model
+from edgepack.model.precision import Precision
+from edgepack.model.tflite_file import TfliteGraph, parse_tflite, read_tflite
+from edgepack.runtime._calibration import CalibrationSet
+from edgepack.runtime._order import in_source_order
+from edgepack.runtime._promise import check_promise
+from edgepack.runtime.artifact import Artifact, IoTensor
+from edgepack.work import whole_file
+
+
+def lower(model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None, folder: Path) -> Artifact:
+    """Return the artifact of ``model`` under ``recipe``, a content-addressed file in ``folder``.
+
+    Args:
+        model: A SavedModel or a float ``.tflite``; an integer ``.tflite`` only as it is.
+        recipe: Its precision; ``io`` ``int8`` means int16 at w8a16.
+        calibration: One ``.npy`` of shape (n, ...) per model input, in the model's order; None where there is none.
+        folder: Gets ``<sha256>.tflite``, written whole.
+
+    Raises:
+        CandidateError: The converter refuses (EP-605), the file is not what the precision promises (EP-606), needs
+            operators that no plain runtime has (EP-607) or has other edges than the model (EP-608), the calibration
+            samples cannot be used (EP-609), or this source cannot have this precision (EP-610).
+        OutputError: The folder cannot be written (EP-402).
+        HostError: The disk is full (EP-501), or the converter is not installed (EP-504).
+    """
+    _check_combination(model, recipe)
+    content = _content(model, recipe, calibration)
+    content = in_source_order(content, model)
+    digest = digest_bytes([content])
+    path = folder / f"{digest}.tflite"
+    check_promise(parse_tflite(content, path), model, recipe)
+    if not path.exists():
+        with whole_file(path) as scratch:
+            scratch.write_bytes(content)
+    graph = read_tflite(path)
+    return Artifact(
+        path=path,
+        format="tflite",
+        digest=digest,
+        size_bytes=len(content),
+        precision=recipe.precision.default,
+        inputs=_edges(graph, graph.inputs, tuple(spec.name for spec in model.inputs)),
+        outputs=_edges(graph, graph.outputs, tuple(spec.name for spec in model.outputs)),
+        ops=graph.op_names,
+    )
+
+
+def _check_combination(model: Model, recipe: Recipe) -> None:
+    precision, io = recipe.precision.default, recipe.precision.io
+    if recipe.as_is:
+        if model.kind != "tflite":
+            raise CandidateError("EP-610", f"{model.source} is no .tflite file: it cannot be taken as it is")
+        return
+    if model.quantized:
+        raise CandidateError(
+            "EP-610",
+            f"{model.source} already holds integers: it is a candidate as it is, and cannot become {precision.value}",
+            hint="start from the float model to get other precisions",
+        )
+    if io == "int8" and precision.integer_io is None:
+        raise CandidateError(
+            "EP-610",
+            f"{precision.value} computes in floating point, so its inputs and outputs cannot be int8",
+            hint="use --io float, or one of w8a8, w8a8-per-tensor, w8a16",
+        )
+
+
+def _content(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | None) -> bytes:
+    """Return the lowered file's bytes as the converter leaves them."""
+    precision = recipe.precision.default
+    if recipe.as_is or (model.kind == "tflite" and precision is Precision.F32):
+        return model.path.read_bytes()
+    samples = None
+    if precision.needs_calibration:
+        samples = CalibrationSet.opened(calibration, model.inputs)
+    if model.kind == "savedmodel":
+        from edgepack.runtime._convert import convert
+
+        return convert(model, recipe.precision, samples)
+    from edgepack.runtime._requantize import requantize
+
+    return requantize(model, recipe.precision, samples)
+
+
+def _edges(graph: TfliteGraph, indexes: tuple[int, ...], names: tuple[str, ...]) -> tuple[IoTensor, ...]:
+    edges = []
+    for index, name in zip(indexes, names, strict=True):
+        tensor = graph.tensors[index]
+        one = len(tensor.scales) == 1
+        edges.append(
+            IoTensor(
+                name=name,
+                shape=tensor.shape,
+                dtype=tensor.dtype,
+                scale=tensor.scales[0] if one else None,
+                zero_point=tensor.zero_points[0] if one else None,
+            )
+        )
+    return tuple(edges)

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a float ``.tflite`` to a quantized one with the ai-edge-quantizer."""
+
+import warnings
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgepack.compress.recipe import PrecisionPlan
+from edgepack.errors import CandidateError, HostError
+from edgepack.model.model import Model
+from edgepack.model.precision import Precision
+from edgepack.model.tflite_file import read_tflite
+from edgepack.runtime._calibration import CalibrationSet
+
+if TYPE_CHECKING:
+    from ai_edge_quantizer.quantizer import Quantizer
+
+
+def requantize(model: Model, plan: PrecisionPlan, samples: CalibrationSet | None) -> bytes:
+    """Return the bytes of ``model``, a float ``.tflite``, at ``plan``'s precision.
+
+    Raises:
+        CandidateError: The quantizer refuses, in its own words (EP-605).
+        HostError: It is not installed (EP-504).
+    """
+    try:
+        from ai_edge_quantizer.quantizer import Quantizer
+    except ImportError as error:
+        raise HostError(
+            "EP-504",
+            f"quantizing a .tflite file needs ai-edge-quantizer, which is not installed here: {error}",
+            hint="pip install 'edgepack[build]'",
+        ) from error
+    try:
+        quantizer = Quantizer(str(model.path))
+        _configure(quantizer, plan)
+        statistics = _calibrated(quantizer, model, samples) if samples is not None else None
+        content = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+    except (ValueError, RuntimeError, TypeError, KeyError, IndexError, NotImplementedError) as error:
+        raise CandidateError(
+            "EP-605",
+            f"ai-edge-quantizer refuses {model.source} at {plan.default.value}: {_first_line(error)}",
+            hint="try another precision, or start from the Keras model or SavedModel",
+        ) from error
+    return bytes(content.quantized_model or b"")
+
+
+def _configure(quantizer: "Quantizer", plan: PrecisionPlan) -> None:
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+    every = qtyping.TFLOperationName.ALL_SUPPORTED
+    precision = plan.default
+    if precision is Precision.W16:
+        _cast_weights(quantizer)
+    elif precision is Precision.W8:
+        quantizer.add_dynamic_config(".*", every, 8)
+    else:
+        per_tensor = precision is Precision.W8A8_PER_TENSOR
+        granularity = qtyping.QuantGranularity.TENSORWISE if per_tensor else qtyping.QuantGranularity.CHANNELWISE
+        quantizer.add_static_config(".*", every, 16 if precision is Precision.W8A16 else 8, 8, granularity)
+        if plan.io == "float":
+            for edge in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+                quantizer.update_quantization_recipe(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+
+def _cast_weights(quantizer: "Quantizer") -> None:
+    """Ask for float16 weights in every operator that the quantizer can cast."""
+    from ai_edge_quantizer import qtyping
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.algorithms.nonlinear_quantize.float_casting import SUPPORTED_WEIGHT_QUANT_OPS
+
+    half = qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+    )
+    for name in sorted(SUPPORTED_WEIGHT_QUANT_OPS):
+        quantizer.update_quantization_recipe(".*", name, half, AlgorithmName.FLOAT_CASTING)
+
+
+def _calibrated(quantizer: "Quantizer", model: Model, samples: CalibrationSet) -> dict[str, dict[str, object]]:
+    graph = read_tflite(model.path)
+    signature = graph.signatures[0] if graph.signatures else None
+    names = {index: name for name, index in signature.inputs} if signature else {}
+    # The samples carry the model's names, the signature may have others; positions tie them.
+    arguments = tuple(names.get(index, graph.tensors[index].name) for index in graph.inputs)
+    with warnings.catch_warnings():
+        # LiteRT warns that keeping all tensors is for debugging; reading them is what calibration does.
+        warnings.simplefilter("ignore", UserWarning)
+        found: dict[str, dict[str, object]] = quantizer.calibrate(
+            {signature.key if signature else None: replace(samples, names=arguments)}, num_threads=1
+        )
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
