@@ -52,7 +52,7 @@ class NamedFact:
     """One figure of a profile with everything known about it.
 
     Attributes:
-        name: Where it stands: ``cpu.clock``, ``latency[0].rate``.
+        name: Where it stands: ``cpu.clock``, ``latency[int8].rate``.
         fact: Value and unit.
         source: Citation and mark.
     """
@@ -60,6 +60,11 @@ class NamedFact:
     name: str
     fact: AnyFact
     source: Source
+
+    @property
+    def verified(self) -> bool:
+        """Whether somebody read the figure in its source."""
+        return self.source.mark is Mark.VERIFIED
 
 
 class DeviceProfile(Strict):
@@ -150,7 +155,8 @@ def _walk(part: BaseModel, prefix: str) -> Iterator[tuple[str, AnyFact]]:
         key = f"{prefix}{field.alias or name}"
         value = getattr(part, name)
         for suffix, item in enumerate(value) if isinstance(value, tuple) else ((None, value),):
-            place = key if suffix is None else f"{key}[{suffix}]"
+            label = item.arithmetic if isinstance(item, LatencyEntry) else suffix
+            place = key if suffix is None else f"{key}[{label}]"
             if isinstance(item, Fact):
                 yield place, item  # type: ignore[misc]  # every Fact is one of AnyFact
             elif isinstance(item, BaseModel):

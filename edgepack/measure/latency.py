@@ -107,12 +107,9 @@ def how_to_narrow(profile: DeviceProfile) -> str:
         known = "is fitted to published timings for some precisions and taken from the datasheet for others"
     else:
         known = "comes from clock and core, not from timings of this runtime there"
-    where = (
-        "run the bundle's benchmark.py on the board and put the p50 that it prints"
-        if profile.device_class == "linux"
-        else "time the bundle's firmware on the board and put its inferences' median"
-    )
+    timed = "run the bundle's benchmark.py" if profile.device_class == "linux" else "time the bundle's firmware"
     return (
-        f"{profile.name}'s latency {known} (a factor of up to {spread:g} either way); to narrow it, {where} into a"
-        f" profile of your own (edgepack devices new my-{profile.name} --from {profile.name})."
+        f"{profile.name}'s latency {known} (a factor of up to {spread:g} either way); to narrow it, {timed} on the board"
+        f" and write the rate that follows, multiply-accumulates over the p50, into a profile of your own"
+        f" (edgepack devices new my-{profile.name} --from {profile.name})."
     )
