@@ -14,6 +14,7 @@ from edgepack.model._tflite_schema import DTYPES, SCHEMA
 from edgepack.model.sniff import read_head
 
 if TYPE_CHECKING:
+    import numpy as np
     import tflite
 
 T = TypeVar("T")
@@ -35,6 +36,8 @@ class TfliteTensor:
         n_bytes: Stored bytes of a constant, else the bytes that it takes at run time (0 where that is not fixed).
         scales: Quantization scales, one, or one for each slice along ``quantized_dimension``; empty for float.
         zero_points: As many as scales.
+        shape_signature: The shape with -1 for open dimensions; empty where none is open.
+        data_offset: Where in the file the stored bytes begin; 0 where none are stored.
     """
 
     index: int
@@ -46,6 +49,8 @@ class TfliteTensor:
     scales: tuple[float, ...]
     zero_points: tuple[int, ...]
     quantized_dimension: int
+    shape_signature: tuple[int, ...] = ()
+    data_offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,20 @@ def read_tflite(path: Path) -> TfliteGraph:
     return parse_tflite(path.read_bytes(), path)
 
 
+def read_constant(path: Path, tensor: TfliteTensor) -> "np.ndarray":
+    """Return the stored values of a float constant of the file at ``path``, in the tensor's shape.
+
+    Raises:
+        ModelError: The file has changed since it was read (EP-108).
+    """
+    import numpy as np
+
+    values = np.fromfile(path, dtype=tensor.dtype, count=prod(tensor.shape), offset=tensor.data_offset)
+    if values.size != prod(tensor.shape):
+        raise ModelError("EP-108", f"{path} was cut while it was read, at tensor {tensor.name!r}", hint="run it again")
+    return values.reshape(tensor.shape)
+
+
 def parse_tflite(data: bytes, path: Path) -> TfliteGraph:
     """As ``read_tflite``, for bytes that are in memory; ``path`` is named in errors."""
     import tflite
@@ -227,7 +246,7 @@ class _Reader:
             raise DamagedError(f"{where}: type {tensor.Type()}, shape {list(shape)}")
         dtype, bits = DTYPES[tensor.Type()]
         runtime_bytes = (max(0, prod(shape)) * bits + _BITS_PER_BYTE - 1) // _BITS_PER_BYTE
-        stored_bytes = self._stored_bytes(tensor.Buffer(), where)
+        data_offset, stored_bytes = self._stored(tensor.Buffer(), where)
         if stored_bytes and bits and tensor.Sparsity() is None and stored_bytes < runtime_bytes:
             raise DamagedError(
                 f"{where}: {stored_bytes} bytes stored where {dtype} {list(shape)} takes {runtime_bytes}"
@@ -243,20 +262,26 @@ class _Reader:
             scales=scales,
             zero_points=zero_points,
             quantized_dimension=dimension,
+            shape_signature=tuple(int(tensor.ShapeSignature(n)) for n in range(tensor.ShapeSignatureLength())),
+            data_offset=data_offset,
         )
 
-    def _stored_bytes(self, number: int, where: str) -> int:
+    def _stored(self, number: int, where: str) -> tuple[int, int]:
+        """Return where a buffer's bytes begin in the file, and how many they are."""
         if number >= max(1, self._model.BuffersLength()):
             raise DamagedError(f"{where}: buffer {number} of {self._model.BuffersLength()}")
         if self._model.BuffersIsNone():
-            return 0
+            return 0, 0
         buffer = self._model.Buffers(number)
         start, outside_bytes = buffer.Offset(), buffer.Size()
         if start > 1:  # 0 and 1 mean "inside the table"; larger models keep their weights after the flatbuffer
             if start + outside_bytes > len(self._data):
                 raise DamagedError(f"{where}: {outside_bytes} bytes at {start} run past the end of the file")
-            return int(outside_bytes)
-        return int(buffer.DataLength())
+            return int(start), int(outside_bytes)
+        if not buffer.DataLength():
+            return 0, 0
+        table = buffer._tab  # noqa: SLF001 - the generated reader has no other way to say where
+        return int(table.Vector(table.Offset(4))), int(buffer.DataLength())
 
     def _op(self, op: "tflite.Operator", tensors: tuple[TfliteTensor, ...], *, where: str) -> TfliteOp:
         if op.OpcodeIndex() >= self._model.OperatorCodesLength():
@@ -302,9 +327,9 @@ class _Reader:
 
     def _metadata(self, name: str) -> str:
         for entry in _all(self._model.MetadataLength(), self._model.Metadata):
-            if _text(entry.Name()) == name and self._stored_bytes(entry.Buffer(), f"metadata {name!r}"):
-                raw = self._model.Buffers(entry.Buffer()).DataAsNumpy()
-                return "" if isinstance(raw, int) else bytes(raw).rstrip(b"\0").decode(errors="replace")
+            if _text(entry.Name()) == name:
+                start, n_bytes = self._stored(entry.Buffer(), f"metadata {name!r}")
+                return _text(self._data[start : start + n_bytes].rstrip(b"\0"))
         return ""
 
 
