@@ -7,9 +7,10 @@ index vectors of the main subgraph change; signatures name tensors, not position
 
 import struct
 from pathlib import Path
+from typing import Literal
 
 from edgepack.errors import CandidateError
-from edgepack.model.model import Model, TensorSpec
+from edgepack.model.model import Model
 from edgepack.model.tflite_file import TfliteGraph, parse_tflite
 
 _UINT32 = struct.Struct("<I")
@@ -24,14 +25,14 @@ _SUBGRAPH_OUTPUTS = 8
 def in_source_order(content: bytes, model: Model) -> bytes:
     """Return ``content`` with the main subgraph's inputs and outputs in the order of ``model``.
 
-    Bound by the names of its signature; a file without one keeps its order, which then is the source's.
+    Bound by the names of its signature; what was made from a ``.tflite`` has its order already.
 
     Raises:
         CandidateError: The names or their number do not match the model's (EP-608).
     """
     graph = parse_tflite(content, Path(model.path.name))
-    wanted_inputs = _wanted(graph, model.inputs, side="inputs")
-    wanted_outputs = _wanted(graph, model.outputs, side="outputs")
+    wanted_inputs = _wanted(graph, model, side="inputs")
+    wanted_outputs = _wanted(graph, model, side="outputs")
     if (wanted_inputs, wanted_outputs) == (graph.inputs, graph.outputs):
         return content
     changed = bytearray(content)
@@ -47,22 +48,19 @@ def in_source_order(content: bytes, model: Model) -> bytes:
     return bytes(changed)
 
 
-def _wanted(graph: TfliteGraph, specs: tuple[TensorSpec, ...], *, side: str) -> tuple[int, ...]:
-    """Return the tensor indexes of one side in the order of ``specs``."""
-    present = graph.inputs if side == "inputs" else graph.outputs
+def _wanted(graph: TfliteGraph, model: Model, *, side: Literal["inputs", "outputs"]) -> tuple[int, ...]:
+    """Return the tensor indexes of one side in the order of the model's."""
+    present, specs = (graph.inputs, model.inputs) if side == "inputs" else (graph.outputs, model.outputs)
     if len(present) != len(specs):
         raise CandidateError("EP-608", f"the lowered file has {len(present)} {side}, the model {len(specs)}")
-    if not graph.signatures:
-        return present
+    if model.kind == "tflite" or not graph.signatures:
+        return present  # the quantizer replaces tensors where they stand
     named = dict(graph.signatures[0].inputs if side == "inputs" else graph.signatures[0].outputs)
     if set(named) != {spec.name for spec in specs}:
-        if {graph.tensors[index].name for index in present} == {spec.name for spec in specs}:
-            named = {graph.tensors[index].name: index for index in present}
-        else:
-            raise CandidateError(
-                "EP-608",
-                f"the lowered file names its {side} {sorted(named)}, the model {sorted(spec.name for spec in specs)}",
-            )
+        raise CandidateError(
+            "EP-608",
+            f"the lowered file names its {side} {sorted(named)}, the model {sorted(spec.name for spec in specs)}",
+        )
     wanted = tuple(named[spec.name] for spec in specs)
     if sorted(wanted) != sorted(present):
         raise CandidateError(

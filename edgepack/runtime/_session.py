@@ -6,7 +6,6 @@ import selectors
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,17 +20,6 @@ from edgepack.work import whole_file
 # Shares per process: enough that a core that others disturb does not hold up the end, few enough to cost nothing.
 _SHARES = 6
 _LEAST_ROWS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Durations of single inferences on this machine, in milliseconds, in the order they were taken."""
-
-    taken_ms: tuple[float, ...]
-
-    def quantile_ms(self, share: float) -> float:
-        """Return the ``share`` quantile (0.5: the median), linearly interpolated."""
-        return float(np.quantile(self.taken_ms, share))
 
 
 class RuntimeSession:
@@ -117,26 +105,32 @@ class RuntimeSession:
         with _written_whole(targets) as scratch, self._killed_on_error(min(self._limit, len(shares))) as processes:
             for path, tensor in zip(scratch, artifact.outputs, strict=True):
                 _make_array(path, count, tensor, raw=raw)
-            arguments = {"inputs": [str(path.resolve()) for path in inputs], "outputs": [str(path) for path in scratch]}
+            arguments = {"inputs": _texts(inputs), "outputs": _texts(scratch)}
             self._spread(processes, artifact, [{**arguments, "first": a, "last": b, "raw": raw} for a, b in shares])
         return targets
 
-    def time(self, artifact: Artifact, *, warm_up: int = 10, repeats: int = 200) -> Timing:
-        """Time single inferences on zeros in one process, with the session's number of threads.
+    def time(
+        self, artifact: Artifact, inputs: tuple[Path, ...], *, warm_up: int = 10, repeats: int = 200
+    ) -> tuple[float, ...]:
+        """Time single inferences on the first sample in one process, with the session's number of threads.
+
+        Returns:
+            Each duration in milliseconds, in the order they were taken.
 
         Raises:
-            CandidateError: The runtime refuses (EP-602) or dies (EP-603).
+            CandidateError: The runtime refuses (EP-602), dies (EP-603), or the inputs do not suit (EP-604).
         """
+        _row_count(artifact, inputs, None)
         with self._killed_on_error() as (process,):
             self._load(process, artifact, threads=self.threads)
-            taken = process.call("time", warm_up=warm_up, repeats=repeats)["taken_ms"]
-        return Timing(tuple(float(item) for item in taken)) if isinstance(taken, list) else Timing(())
+            taken = process.call("time", warm_up=warm_up, repeats=repeats, inputs=_texts(inputs))["taken_ms"]
+        return tuple(float(item) for item in taken) if isinstance(taken, list) else ()
 
     def arena_ledger(self, artifact: Artifact) -> str:
-        """Return what TFLM's recording allocator prints after one inference.
+        """Return what TFLM's recording allocator prints for the loaded model.
 
         Raises:
-            CandidateError: The runtime refuses (EP-602), dies (EP-603), or is not TFLM (EP-602).
+            CandidateError: The runtime refuses (EP-602), dies (EP-603), or has no arena (EP-602).
         """
         with self._killed_on_error() as (process,):
             self._load(process, artifact)
@@ -144,7 +138,7 @@ class RuntimeSession:
             return process.log_since_asked()
 
     def allocates_in(self, artifact: Artifact, arena_bytes: int) -> bool:
-        """Whether the model loads and runs in an arena of ``arena_bytes``.
+        """Whether TFLM can place the model in an arena of ``arena_bytes``.
 
         Raises:
             CandidateError: The process died (EP-603).
@@ -153,25 +147,25 @@ class RuntimeSession:
             self._holds.pop(process, None)
             try:
                 process.call("load", path=str(artifact.path.resolve()), arena_bytes=arena_bytes)
-                process.call("time", warm_up=0, repeats=1)
             except CandidateError as refusal:
                 if refusal.code != "EP-602":
                     raise
                 return False
         return True
 
-    def growth_bytes(self, artifact: Artifact) -> int:
-        """Return how far a fresh process's resident memory peaks above the bare runtime when it loads and runs once.
+    def growth_bytes(self, artifact: Artifact, inputs: tuple[Path, ...]) -> int:
+        """Return how far a fresh process's resident memory peaks above the bare runtime's when it loads and runs once.
 
         Raises:
-            CandidateError: The runtime refuses (EP-602) or dies (EP-603).
+            CandidateError: The runtime refuses (EP-602), dies (EP-603), or the inputs do not suit (EP-604).
         """
+        _row_count(artifact, inputs, None)
         process = self._start()
         try:
             process.hello()
             bare = process.call("memory", forget_peak=True)["resident_bytes"]
             process.call("load", path=str(artifact.path.resolve()), threads=self.threads)
-            process.call("time", warm_up=0, repeats=1)
+            process.call("time", warm_up=0, repeats=1, inputs=_texts(inputs))
             peak = process.call("memory")["peak_bytes"]
         finally:
             process.kill()
@@ -277,6 +271,10 @@ def _row_count(artifact: Artifact, inputs: tuple[Path, ...], rows: int | None) -
     if count == 0:
         raise CandidateError("EP-604", f"{inputs[0]} holds no samples")
     return count if rows is None else min(rows, count)
+
+
+def _texts(paths: tuple[Path, ...]) -> list[str]:
+    return [str(path.resolve()) for path in paths]
 
 
 def _shares(count: int, processes: int) -> list[tuple[int, int]]:
