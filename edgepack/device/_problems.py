@@ -28,10 +28,12 @@ class _Problem:
 def profile_error(document: Document, error: ValidationError, root: type[BaseModel]) -> ProfileError:
     """Return one error that names every problem of a file, in the order of its lines.
 
-    The code and the hint are those of the first.
+    Missing keys come last: they have no line, and often an unknown key is the missing one misspelt. The code and the
+    hint are those of the first.
     """
     problems = sorted(
-        (_problem(document, detail, root) for detail in error.errors(include_url=False)), key=lambda item: item.line
+        (_problem(document, detail, root) for detail in error.errors(include_url=False)),
+        key=lambda item: (item.code == "EP-306", item.line),
     )
     return ProfileError(problems[0].code, "\n".join(item.message for item in problems), hint=problems[0].hint)
 

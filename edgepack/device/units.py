@@ -55,26 +55,31 @@ class _Quantity:
             FieldError: The text is no non-negative number with one of the units.
         """
         if isinstance(text, bool) or not isinstance(text, str | int | float):
-            raise FieldError("EP-313", f"{text!r} is not a {self.noun}", self.hint)
+            raise FieldError("EP-313", f"{text!r} is not {self.a_noun}", self.hint)
         if not isinstance(text, str):
             raise FieldError("EP-310", f"{text!r} has no unit: {self._offer(str(text))}", self.hint)
         shown = text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "..."
         match = _NUMBER.fullmatch(text.strip())
         if match is None:
-            raise FieldError("EP-313", f"{shown!r} is not a {self.noun}", self.hint)
+            raise FieldError("EP-313", f"{shown!r} is not {self.a_noun}", self.hint)
         unit = match["unit"]
         if not unit:
             raise FieldError("EP-310", f"{shown!r} has no unit: {self._offer(match['number'])}", self.hint)
         if unit not in self.units:
             raise FieldError("EP-311", f"{shown!r}: {self._unknown(match['number'], unit)}", self.hint)
         if match["sign"] == "-":
-            raise FieldError("EP-312", f"{shown!r} is negative; a {self.noun} is not", self.hint)
+            raise FieldError("EP-312", f"{shown!r} is negative; {self.a_noun} is not", self.hint)
         return float(Decimal(match["number"]) * Decimal(str(self.units[unit])))
+
+    @property
+    def a_noun(self) -> str:
+        """The noun with its article."""
+        return f"an {self.noun}" if self.noun[0] in "aeiou" else f"a {self.noun}"
 
     @property
     def hint(self) -> str:
         """The accepted forms, as a next step."""
-        return f"write a {self.noun} as {self.examples} (units: {', '.join(self.units)})"
+        return f"write {self.a_noun} as {self.examples} (units: {', '.join(self.units)})"
 
     def _offer(self, number: str) -> str:
         return f"did you mean {' or '.join(number + unit for unit in self.usual)}?"
@@ -82,11 +87,11 @@ class _Quantity:
     def _unknown(self, number: str, unit: str) -> str:
         near = self._near(unit)
         if not near:
-            return f"{unit!r} is not a unit of a {self.noun}"
+            return f"{unit!r} is not a unit of {self.a_noun}"
         asked = f"did you mean {' or '.join(number + known for known in near)}?"
         if unit.startswith("m") and not any(known.startswith("m") for known in self.units):
             return f"m is milli, {asked}"
-        return f"{unit!r} is not a unit of a {self.noun}, {asked}"
+        return f"{unit!r} is not a unit of {self.a_noun}, {asked}"
 
     def _near(self, unit: str) -> list[str]:
         """Return the units that ``unit`` may stand for: other case, a bare prefix (then binary first), a typo."""

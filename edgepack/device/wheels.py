@@ -64,7 +64,9 @@ def check_runtime(name: str, version: str, *, kernels: str, arch: str, device_cl
     facts = RUNTIMES.get(name)
     if facts is None:
         usable = [known for known, row in RUNTIMES.items() if row.supported]
-        raise FieldError("EP-321", f"unknown runtime {name!r}; {nearest(name, usable)}", "", path=("name",))
+        raise FieldError(
+            "EP-321", f"unknown runtime {name!r}; {nearest(name, usable)}", _offer(arch, device_class), path=("name",)
+        )
     if facts.device_class != device_class:
         other = "microcontrollers" if facts.device_class == "mcu" else "Linux devices"
         what = f"{name} runs on {other}, and this profile's class is {device_class}"

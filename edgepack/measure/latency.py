@@ -109,7 +109,7 @@ def how_to_narrow(profile: DeviceProfile) -> str:
         known = "comes from clock and core, not from timings of this runtime there"
     timed = "run the bundle's benchmark.py" if profile.device_class == "linux" else "time the bundle's firmware"
     return (
-        f"{profile.name}'s latency {known} (a factor of up to {spread:g} either way); to narrow it, {timed} on the board"
-        f" and write the rate that follows, multiply-accumulates over the p50, into a profile of your own"
+        f"{profile.name}'s latency {known} (a factor of up to {spread:g} either way); to narrow it, {timed}"
+        " on the board and write the rate that follows, multiply-accumulates over the p50, into a profile of your own"
         f" (edgepack devices new my-{profile.name} --from {profile.name})."
     )

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which limits are active, and whose they are."""
+
+import pytest
+
+from edgepack.device.budget import Budget, active_limits
+from edgepack.device.profile import load_device
+from edgepack.errors import ProfileError
+
+
+def told(limits):
+    return {limit.name: (limit.value, limit.unit, limit.origin) for limit in limits}
+
+
+def test_the_profile_s_defaults_are_active_where_the_user_gives_none():
+    found = told(active_limits(load_device("rpi4"), Budget(), labelled=True))
+    assert found == {
+        "ram": (256 * 2**20, "B", "profile rpi4"),
+        "latency": (100.0, "ms", "profile rpi4"),
+        "drop": (0.01, "1", "profile rpi4"),
+    }
+
+
+def test_on_a_microcontroller_free_flash_and_ram_are_the_defaults():
+    profile = load_device("nrf52840")
+    found = told(active_limits(profile, Budget(), labelled=True))
+    assert found["size"] == (profile.flash_available_bytes, "B", "profile nrf52840")
+    assert found["ram"] == (profile.ram_available_bytes, "B", "profile nrf52840")
+    assert profile.ram_available_bytes == profile.memory.ram.total_bytes - profile.memory.ram.reserved_bytes
+    assert "flash" not in found
+
+
+def test_a_reserve_lowers_the_defaults():
+    found = told(active_limits(load_device("nrf52840", reserve_flash_bytes=152 * 1024), Budget(), labelled=True))
+    assert found["size"][0] == (1024 - 128 - 152) * 1024
+
+
+def test_a_user_s_limit_replaces_the_profile_s_of_its_name_only():
+    user = Budget(ram_bytes=2**20, energy_mj=3.0, min_metric=0.9)
+    found = told(active_limits(load_device("rpi4"), user, labelled=True))
+    assert found["ram"] == (2**20, "B", "--max-ram")
+    assert found["energy"] == (3.0, "mJ", "--max-energy")
+    assert found["min-metric"] == (0.9, "1", "--min-metric")
+    assert found["latency"][2] == "profile rpi4"
+    assert list(found) == ["ram", "latency", "energy", "drop", "min-metric"]
+
+
+def test_without_labels_no_limit_on_the_metric_is_active():
+    user = Budget(drop=0.02, min_metric=0.9)
+    assert {"drop", "min-metric"}.isdisjoint(told(active_limits(load_device("rpi4"), user, labelled=False)))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"ram_bytes": 0}, {"latency_ms": -1.0}, {"latency_ms": float("nan")}, {"energy_mj": float("inf")}]
+)
+def test_a_limit_that_is_not_positive_is_refused(wrong):
+    with pytest.raises(ProfileError, match="must be positive") as caught:
+        Budget(**wrong)
+    assert caught.value.code == "EP-331"
+
+
+def test_a_drop_of_nothing_is_a_limit_and_a_negative_one_is_not():
+    assert Budget(drop=0.0).drop == 0.0
+    with pytest.raises(ProfileError, match="0 or more") as caught:
+        Budget(drop=-0.01)
+    assert caught.value.code == "EP-331"
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        (Budget(ram_bytes=2**20), "--max-ram 1MiB is more than the 256KiB of RAM that nrf52840 has"),
+        (Budget(size_bytes=2**21), "--max-size 2MiB is more than the 1MiB of flash"),
+    ],
+)
+def test_a_limit_beyond_the_chip_is_refused(user, words):
+    with pytest.raises(ProfileError) as caught:
+        active_limits(load_device("nrf52840"), user, labelled=True)
+    assert caught.value.code == "EP-332"
+    assert words in caught.value.message
