@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Figures and limits in words, for the bundle's README and report."""
+
+from edgepack.bundle.describe import figure_of, is_host
+from edgepack.figure import Figure
+from edgepack.measure.measurement import LimitVerdict, Measurement, State
+
+NOTICE = (
+    "<!-- SPDX-License-Identifier: 0BSD. Written by edgepack; yours to use, change and share without conditions. -->"
+)
+_UNIT_NAMES = {"1": "", "B": " B"}
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a value with its unit as a person reads it."""
+    if unit == "B":
+        return f"{value:,.0f} B"
+    return f"{value:.4g}" + _UNIT_NAMES.get(unit, f" {unit}")
+
+
+def figure_words(figure: Figure | None) -> str:
+    """Return value, interval and evidence; a figure of the building machine only says where it is."""
+    if figure is None:
+        return "not measured"
+    if is_host(figure):
+        return "host, see measurements.json"
+    interval = ""
+    if figure.ci_low is not None and figure.ci_high is not None:
+        level = f" at {figure.ci_level:.0%}" if figure.ci_level is not None else ""
+        interval = f" [{amount(figure.ci_low, figure.unit)} to {amount(figure.ci_high, figure.unit)}{level}]"
+    elif figure.ci_high is not None:
+        interval = f" (at most {amount(figure.ci_high, figure.unit)})"
+    samples = f", n = {figure.n:,}" if figure.n is not None else ""
+    return f"{amount(figure.value, figure.unit)}{interval} ({figure.evidence.value}{samples})"
+
+
+def limit_row(limit: LimitVerdict, measurement: Measurement) -> str:
+    """Return one line of the limits table."""
+    figure = figure_of(limit, measurement)
+    state = limit.state.value
+    if limit.state is not State.UNMEASURED and not limit.certain and not is_host(figure):
+        state += ", not certain"
+    note = limit.note if limit.note and not is_host(figure) else ""
+    cells = (limit.name, amount(limit.limit, limit.unit), figure_words(figure), state, limit.origin, note)
+    return table_row(cells)
+
+
+def table_row(cells: tuple[str, ...]) -> str:
+    """Return one line of a Markdown table; a bar or a line break inside a cell would end it."""
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+
+
+def table(head: tuple[str, ...], rows: list[str]) -> str:
+    """Return a Markdown table."""
+    return "\n".join([table_row(head), "|" + "---|" * len(head), *rows])

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a bundle: whole or not at all, never over anything that is not a bundle, the same bytes for the same inputs."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from edgepack.bundle.contents import BundleContents
+from edgepack.bundle.describe import make_manifest, measurements_json
+from edgepack.bundle.firmware import FOLDER as FIRMWARE
+from edgepack.bundle.firmware import write_firmware
+from edgepack.bundle.golden import write_golden
+from edgepack.bundle.manifest import GOLDEN, KIND, MANIFEST, MEASUREMENTS, MODEL, OUTSIDE_DIGEST, write_json
+from edgepack.bundle.readme import make_readme, make_requirements
+from edgepack.bundle.report import make_report
+from edgepack.bundle.syntax_check import check_syntax
+from edgepack.digest import digest_file
+from edgepack.errors import OutputError
+from edgepack.work import whole_folder
+
+# Shipped as they are, under the names by which a user calls them.
+_SCRIPTS = {"benchmark.py": "device_benchmark.py", "infer.py": "device_infer.py"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle on disk.
+
+    Attributes:
+        path: Its folder.
+        digest: SHA-256 over the canonical manifest.
+    """
+
+    path: Path
+    digest: str
+
+
+def check_target(target: Path, *, force: bool) -> None:
+    """Refuse a target that a bundle may not be written to; called before any work is done.
+
+    Raises:
+        OutputError: It exists and ``force`` is not given, or is not a bundle (EP-401), or its folder cannot be
+            written (EP-402).
+    """
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise OutputError(
+            "EP-401",
+            f"{target} is a {'link' if target.is_symlink() else 'file'}; a bundle is a folder",
+            hint="choose another folder with -o",
+        )
+    if target.exists():
+        _check_replaceable(target, force=force)
+    parent = target.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(
+            "EP-402",
+            f"cannot write {target}: {parent} is {'not writable' if parent.is_dir() else 'a file'}",
+            hint="choose a folder that you may write, with -o",
+        )
+
+
+def _check_replaceable(target: Path, *, force: bool) -> None:
+    try:
+        empty = not any(target.iterdir())
+    except PermissionError as error:
+        raise OutputError(
+            "EP-402", f"cannot read {target}: {error.strerror}", hint="choose another folder with -o"
+        ) from error
+    if empty:
+        return
+    if not force:
+        raise OutputError(
+            "EP-401",
+            f"{target} exists and is not empty",
+            hint="choose another folder with -o, or replace it with --force",
+        )
+    foreign = _foreign_files(target)
+    if foreign:
+        raise OutputError(
+            "EP-401",
+            f"{target} holds what is no part of an edgepack bundle ({foreign[0]}), so --force does not replace it",
+            hint="choose another folder with -o, or move that away yourself",
+        )
+
+
+def _foreign_files(folder: Path) -> list[str]:
+    """Return the files that the bundle in ``folder`` did not bring; all of them where there is no bundle."""
+    found = [name for name in files_in(folder) if not is_cache(name)]
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return found
+    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
+        return found
+    return [name for name in found if name not in {*manifest.get("files", {}), *OUTSIDE_DIGEST}]
+
+
+def is_cache(name: str) -> bool:
+    """Whether Python left this file behind when a script of the bundle was run."""
+    return "__pycache__" in Path(name).parts
+
+
+def write_bundle(contents: BundleContents, target: Path, *, force: bool) -> Bundle:
+    """Write the bundle to the folder ``target``, whole or not at all.
+
+    Raises:
+        OutputError: As ``check_target``; the golden vectors do not suit the model (EP-410); firmware cannot be
+            written for it (EP-411 to EP-413); no package for the runtime is known (EP-414).
+        HostError: The disk is full (EP-501).
+    """
+    check_target(target, force=force)
+    target = target.absolute()
+    with whole_folder(target) as folder:
+        shutil.copyfile(contents.artifact.path, folder / MODEL)
+        golden = write_golden(contents.golden, contents.artifact, folder / GOLDEN)
+        for name, shipped in _SCRIPTS.items():
+            (folder / name).write_bytes(files("edgepack.bundle").joinpath(shipped).read_bytes())
+        (folder / "requirements.txt").write_text(make_requirements(contents), encoding="utf-8")
+        (folder / "README.md").write_text(make_readme(contents), encoding="utf-8")
+        (folder / "report.md").write_text(make_report(contents), encoding="utf-8")
+        checked = None
+        if contents.profile.device_class == "mcu":
+            write_firmware(contents, golden, folder / FIRMWARE)
+            checked = check_syntax(folder / FIRMWARE)
+        digests = {name: digest_file(folder / name) for name in files_in(folder)}
+        manifest = make_manifest(contents, golden, digests)
+        write_json(manifest.model_dump(mode="json"), folder / MANIFEST)
+        write_json(measurements_json(contents, checked), folder / MEASUREMENTS)
+    return Bundle(target, manifest.digest)
+
+
+def files_in(folder: Path) -> list[str]:
+    """Return the relative paths of all files below ``folder``, with forward slashes, sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into a bundle, as the pipeline hands it over: typed values only, nothing on disk yet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import JsonValue
+
+from edgepack.compress.recipe import Recipe
+from edgepack.device.profile import DeviceProfile, RuntimeSpec
+from edgepack.figure import Figure
+from edgepack.measure.measurement import Measurement, Verdict
+from edgepack.runtime.artifact import Artifact
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The model that the user gave.
+
+    Attributes:
+        name: File name without its folder: a path would make equal builds differ.
+        format: ``keras``, ``h5``, ``savedmodel``, ``tflite``...
+        digest: SHA-256 over architecture and weights.
+        notes: What was changed on the way in ("batch fixed to 1"), in sentences.
+    """
+
+    name: str
+    format: str
+    digest: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataUsed:
+    """The data behind calibration and the metric.
+
+    Attributes:
+        name: Name of the source without its folder.
+        digest: SHA-256 of the source.
+        counts: Samples in each split: calibration, selection, test.
+        notes: What the reader must know of them ("optimistic if the model was trained on it").
+    """
+
+    name: str
+    digest: str
+    counts: Mapping[str, int]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Inputs with the answers that the device's own runtime gave here.
+
+    Attributes:
+        inputs: By the model's input names, as the model takes them before quantization: ``(n, *sample shape)``.
+        raw_outputs: By output names, in the file's own type, as the runtime gave them: ``(n, *sample shape)``.
+        raw_inputs: By input names, in the file's own type; None lets the bundle quantize ``inputs`` by the formula.
+    """
+
+    inputs: Mapping[str, Array]
+    raw_outputs: Mapping[str, Array]
+    raw_inputs: Mapping[str, Array] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRow:
+    """One line of the report's table.
+
+    Attributes:
+        state: ``fits``, ``misses`` or ``failed``.
+        reason: Why it is not in the running; empty where it fits. No paths and no times of this machine.
+        figures: By name (``size``, ``ram``, ``latency``...); None where not measured.
+    """
+
+    name: str
+    state: Literal["fits", "misses", "failed"]
+    reason: str
+    figures: Mapping[str, Figure | None]
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HostMeasurement:
+    """What one inference took on the machine that built the bundle; written outside the digest, judged by nothing.
+
+    Attributes:
+        latency_p50_ms: Median of the timed inferences.
+        latency_p90_ms: Their 90th percentile.
+        rss_bytes: Resident growth of a fresh process, or None where the runtime is a microcontroller's.
+        threads: Threads that the runtime was given.
+        machine: Processor and system, in words.
+    """
+
+    latency_p50_ms: float | None = None
+    latency_p90_ms: float | None = None
+    rss_bytes: int | None = None
+    threads: int = 1
+    machine: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleContents:
+    """Everything that ``write_bundle`` writes.
+
+    Attributes:
+        runtime: The one of the profile's runtimes that the artifact was measured in.
+        data: None where no data was given; the metric is then unmeasured.
+        preprocess: The user's block of ``data.yaml`` as plain JSON, or None.
+        metric: Name of the metric, or None without labels.
+        reason: Why this candidate, in sentences.
+        versions: Of every package that shaped the file: ``edgepack``, ``tensorflow``, ``ai-edge-litert``...
+        reproducible: False where a time limit steered the build.
+        optimize: What was optimized among the candidates that fit.
+    """
+
+    artifact: Artifact
+    profile: DeviceProfile
+    runtime: RuntimeSpec
+    recipe: Recipe
+    verdict: Verdict
+    measurement: Measurement
+    source: Source
+    golden: Golden
+    versions: Mapping[str, str]
+    seed: int
+    reason: str
+    data: DataUsed | None = None
+    preprocess: Mapping[str, JsonValue] | None = None
+    metric: str | None = None
+    candidates: tuple[CandidateRow, ...] = ()
+    host: HostMeasurement = field(default_factory=HostMeasurement)
+    optimize: str = "latency"
+    reproducible: bool = True

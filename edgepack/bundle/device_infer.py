@@ -1,0 +1,287 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0 OR 0BSD
+"""Run this bundle's model from Python: preprocess, quantize, invoke, dequantize; inputs and outputs by name.
+
+Taken from a bundle, this file is yours under 0BSD: use, change and share it without conditions. It needs Python 3.9
+or newer, numpy and the runtime in ``requirements.txt``; Pillow only where images must be resized.
+
+    from infer import Predictor
+    model = Predictor()                       # loads at the first call
+    model.predict({"image": image})           # one sample -> {"probs": array}
+    model.predict_batch({"image": images})    # (n, ...) -> {"probs": (n, ...)}
+    with model.queue() as queue:              # a background thread; results in the order they were asked for
+        answers = [queue.submit({"image": image}) for image in camera]
+        first = answers[0].result()
+
+    python3 infer.py [--threads N]            # runs the golden inputs and says whether they agree
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import queue as queues
+import sys
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+FAILED = 4
+PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "tflm": "tflite_micro"}
+JUST_BELOW_HALF = np.float32(0.49999997)
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, Any]
+    Arrays = dict[str, Array]
+    Inputs = Arrays | Array
+
+
+class Tflite:
+    """A model in LiteRT or tflite-runtime, which share one Python class."""
+
+    def __init__(self, package: str, path: Path, threads: int) -> None:
+        module = importlib.import_module(package + ".interpreter")
+        self._interpreter = module.Interpreter(model_path=str(path), num_threads=threads)
+        self._interpreter.allocate_tensors()
+        sides = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._inputs, self._outputs = ([item["index"] for item in side] for side in sides)
+
+    def run(self, inputs: list[Array]) -> list[Array]:
+        """Run one sample, (1, ...) each, in the file's order."""
+        for index, array in zip(self._inputs, inputs):
+            self._interpreter.set_tensor(index, array)
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
+
+
+class Micro:
+    """A microcontroller's model in TFLM's reference kernels on this machine."""
+
+    def __init__(self, path: Path, outputs: int) -> None:
+        from tflite_micro import runtime
+
+        self._interpreter = runtime.Interpreter.from_file(str(path), arena_size=64 << 20)
+        self._outputs = outputs
+
+    def run(self, inputs: list[Array]) -> list[Array]:
+        """Run one sample, (1, ...) each, in the file's order."""
+        for index, array in enumerate(inputs):
+            self._interpreter.set_input(array, index)
+        self._interpreter.invoke()
+        return [self._interpreter.get_output(index) for index in range(self._outputs)]
+
+
+class Predictor:
+    """The bundle's model; nothing is loaded before the first prediction, and one thread at a time runs it.
+
+    Args:
+        folder: The bundle; by default the folder of this file.
+        threads: Threads of one inference; by default what the device's profile says.
+    """
+
+    def __init__(self, folder: str | Path = HERE, threads: int | None = None) -> None:
+        self.folder = Path(folder)
+        self.manifest = json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        self.inputs = self.manifest["model"]["inputs"]
+        self.outputs = self.manifest["model"]["outputs"]
+        self._threads = threads or self.manifest["runtime"]["threads"]
+        self._model: Tflite | Micro | None = None
+        self._lock = threading.Lock()
+
+    def predict(self, inputs: Inputs, *, raw: bool = False) -> Arrays:
+        """Return the outputs of one sample by name, without a batch dimension.
+
+        Args:
+            inputs: Input name -> array of the sample's shape, or the array alone where there is one input. Arrays
+                are as they come from the sensor: the manifest's preprocessing is applied here.
+            raw: Return integers as the model gives them; else they are dequantized to float32.
+        """
+        arrays = {name: np.asarray(array)[None] for name, array in self._by_name(inputs).items()}
+        return {name: array[0] for name, array in self.predict_batch(arrays, raw=raw).items()}
+
+    def predict_batch(self, inputs: Inputs, *, raw: bool = False, preprocessed: bool = False) -> Arrays:
+        """Return the outputs of n samples by name, (n, ...) each; the model still runs them one at a time.
+
+        Args:
+            inputs: Input name -> (n, ...) array, or the array alone where there is one input.
+            raw: As for ``predict``.
+            preprocessed: The arrays already are what the model takes.
+        """
+        columns = [self._encoded(spec, self._by_name(inputs), preprocessed=preprocessed) for spec in self.inputs]
+        counts = {len(column) for column in columns}
+        if len(counts) != 1:
+            raise ValueError(f"the inputs hold different numbers of samples: {sorted(counts)}")
+        with self._lock:
+            rows = [self._loaded().run([column[row : row + 1] for column in columns]) for row in range(counts.pop())]
+        results = {}
+        for index, spec in enumerate(self.outputs):
+            found = [np.asarray(row[index]).reshape(spec["shape"]) for row in rows]
+            joined = np.concatenate(found) if found else np.empty((0, *spec["shape"][1:]), spec["dtype"])
+            results[spec["name"]] = joined if raw else dequantize(joined, spec)
+        return results
+
+    def queue(self, size: int = 16) -> Queue:
+        """Return a background thread that predicts single samples; ``size`` may wait before ``submit`` blocks."""
+        return Queue(self, size)
+
+    def _loaded(self) -> Tflite | Micro:
+        if self._model is None:
+            path = self.folder / self.manifest["model"]["file"]
+            name = find_runtime(self.manifest["runtime"]["name"])
+            if name == "tflm":
+                self._model = Micro(path, len(self.outputs))
+            else:
+                self._model = Tflite(PACKAGES[name], path, self._threads)
+        return self._model
+
+    def _by_name(self, inputs: Inputs) -> Arrays:
+        names = [spec["name"] for spec in self.inputs]
+        if not isinstance(inputs, dict):
+            if len(names) != 1:
+                raise ValueError(f"the model has {len(names)} inputs: give a dict with {', '.join(names)}")
+            return {names[0]: inputs}
+        if set(inputs) != set(names):
+            raise ValueError(f"the model's inputs are {', '.join(names)}, not {', '.join(map(str, inputs))}")
+        return inputs
+
+    def _encoded(self, spec: dict[str, Any], inputs: Arrays, *, preprocessed: bool) -> Array:
+        array = np.asarray(inputs[spec["name"]])
+        block = None if preprocessed else self.manifest["preprocess"]
+        ready = array if block is None else preprocess(array, block, spec["shape"][1:])
+        expected = (len(ready), *spec["shape"][1:])
+        if ready.shape != expected:
+            raise ValueError(f"input {spec['name']!r} takes samples of {expected[1:]}, got {ready.shape[1:]}")
+        return np.ascontiguousarray(quantize(ready, spec))
+
+
+class Queue:
+    """A thread that takes samples in order and answers each with a future."""
+
+    def __init__(self, predictor: Predictor, size: int) -> None:
+        self._predictor = predictor
+        self._waiting: queues.Queue[Any] = queues.Queue(size)
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Queue:  # noqa: PYI034 - Python 3.9 has no typing.Self
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def submit(self, inputs: Inputs, *, raw: bool = False) -> Future[Arrays]:
+        """Ask for one sample; waits while the queue is full."""
+        if not self._thread.is_alive():
+            raise RuntimeError("the queue is closed")
+        answer: Future[Arrays] = Future()
+        self._waiting.put((inputs, raw, answer))
+        return answer
+
+    def close(self) -> None:
+        """Answer everything that was asked, then end the thread."""
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            item = self._waiting.get()
+            if item is None:
+                return
+            inputs, raw, answer = item
+            if not answer.set_running_or_notify_cancel():
+                continue
+            try:
+                answer.set_result(self._predictor.predict(inputs, raw=raw))
+            except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever asked
+                answer.set_exception(error)
+
+
+def preprocess(samples: Array, block: dict[str, Any], shape: list[int]) -> Array:
+    """Apply the data set's ``preprocess`` block: resize, scale, mean and std, layout, dtype, in this order."""
+    size = block.get("resize")
+    ready = samples if size is None else np.stack([resized(sample, size) for sample in samples])
+    if ready.ndim == len(shape) and shape[-1] == 1:
+        ready = ready[..., None]  # grey images come without a channel
+    if block.get("scale") is not None:
+        ready = ready.astype(np.float32) * np.float32(block["scale"])
+    if block.get("mean") is not None:
+        ready = ready.astype(np.float32) - np.asarray(block["mean"], np.float32)
+    if block.get("std") is not None:
+        ready = ready.astype(np.float32) / np.asarray(block["std"], np.float32)
+    if str(block.get("layout", "")).lower() in ("nchw", "chw"):
+        ready = np.moveaxis(ready, -1, 1)
+    return ready.astype(block.get("dtype") or np.float32)
+
+
+def resized(image: Array, size: list[int]) -> Array:
+    """Return an image of (height, width) ``size``; one that has it already needs no Pillow."""
+    if list(image.shape[:2]) == list(size):
+        return image
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def quantize(real: Array, spec: dict[str, Any]) -> Array:
+    """Return ``real`` as the input takes it, as TFLite does: float32, half away from zero, saturated."""
+    if spec["scale"] is None or real.dtype == np.dtype(spec["dtype"]):
+        return real.astype(spec["dtype"])
+    units = real.astype(np.float32) / np.float32(spec["scale"])
+    units = np.trunc(units + np.copysign(JUST_BELOW_HALF, units)) + np.float32(spec["zero_point"])
+    limits = np.iinfo(spec["dtype"])
+    stored: Array = np.clip(units, limits.min, limits.max).astype(spec["dtype"])
+    return stored
+
+
+def dequantize(raw: Array, spec: dict[str, Any]) -> Array:
+    """Return ``raw`` as float32 where the output is quantized."""
+    if spec["scale"] is None:
+        return raw
+    real: Array = (raw.astype(np.float32) - np.float32(spec["zero_point"])) * np.float32(spec["scale"])
+    return real
+
+
+def find_runtime(named: str) -> str:
+    """Return the runtime that the bundle was measured in, or the other one where only that is here."""
+    for name in ["tflm"] if named == "tflm" else [named, "litert", "tflite-runtime"]:
+        if importlib.util.find_spec(PACKAGES[name]) is not None:
+            return name
+    raise ImportError(f"no runtime found; run: {sys.executable} -m pip install -r {HERE / 'requirements.txt'}")
+
+
+def agreeing(predictor: Predictor) -> tuple[int, int]:
+    """Run the golden inputs from float to float; return how many samples agree, and of how many."""
+    golden = predictor.manifest["golden"]
+    with np.load(predictor.folder / golden["file"], allow_pickle=False) as arrays:
+        inputs = {spec["name"]: arrays[f"input_{index}"] for index, spec in enumerate(predictor.inputs)}
+        expected = [arrays[f"raw_output_{index}"] for index in range(len(predictor.outputs))]
+    found = predictor.predict_batch(inputs, raw=True, preprocessed=True)
+    agree = np.ones(golden["samples"], bool)
+    for spec, allowed, want in zip(predictor.outputs, golden["tolerance"], expected):
+        apart = np.abs(found[spec["name"]].astype(np.float64) - want.astype(np.float64))
+        agree &= (apart <= allowed["maximum"]).reshape(len(want), -1).all(axis=1)
+    return int(agree.sum()), golden["samples"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the golden inputs and return the exit status."""
+    parser = argparse.ArgumentParser(description="Run the golden inputs and say whether the answers agree.")
+    parser.add_argument("--threads", type=int, help="threads of one inference")
+    try:
+        agree, samples = agreeing(Predictor(threads=parser.parse_args(arguments).threads))
+    except (ImportError, OSError, ValueError, RuntimeError, AttributeError) as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return FAILED
+    sys.stdout.write(f"golden vectors: {agree} of {samples} samples agree\n")
+    return 0 if agree == samples else FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

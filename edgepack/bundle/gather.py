@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gather a bundle's contents from the bench where its candidate won."""
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from edgepack import __version__
+from edgepack.bundle.contents import BundleContents, CandidateRow, DataUsed, Golden, HostMeasurement, Source
+from edgepack.data.data import Data
+from edgepack.figure import Evidence
+from edgepack.measure.measurement import Verdict
+from edgepack.measure.timing import host_latency
+from edgepack.runtime.artifact import Artifact
+from edgepack.search.bench import Bench
+from edgepack.search.candidate import Candidate
+
+# Packages whose version shapes the file or the figures.
+_SHAPING = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer", "tflite-micro", "numpy")
+
+
+def gather(
+    bench: Bench,
+    *,
+    chosen: Candidate,
+    reason: str,
+    candidates: Sequence[Candidate],
+    data: Data | None,
+    objective: str,
+) -> BundleContents:
+    """Return everything that the bundle of ``chosen`` holds; runs the golden inputs and times a few inferences.
+
+    Raises:
+        CandidateError: The artifact no longer runs.
+    """
+    if chosen.artifact is None:
+        raise ValueError("only a candidate with an artifact can be bundled")
+    return BundleContents(
+        artifact=chosen.artifact,
+        profile=bench.profile,
+        runtime=bench.runtime,
+        recipe=chosen.recipe,
+        verdict=chosen.verdict or Verdict(()),
+        measurement=chosen.measurement,
+        source=Source(
+            name=bench.model.source.name,
+            format=bench.model.source_format.value,
+            digest=bench.model.digest,
+            notes=bench.model.notes,
+        ),
+        golden=_golden(bench, chosen.artifact),
+        versions=_versions(bench),
+        seed=bench.seed,
+        reason=reason,
+        data=_data_used(data),
+        preprocess=data.preprocess.model_dump(mode="json") if data else None,
+        metric=data.metric.name if data and data.labelled else None,
+        candidates=tuple(_row(candidate, chosen) for candidate in candidates),
+        host=_host(bench, chosen),
+        optimize=objective,
+    )
+
+
+def _golden(bench: Bench, artifact: Artifact) -> Golden:
+    """Return the golden inputs with the answers of the device's own runtime, integers as they come."""
+    paths = bench.session.run(artifact, bench.golden, folder=bench.work.folder("golden") / "answers", raw=True)
+    return Golden(
+        inputs={tensor.name: np.load(path) for tensor, path in zip(artifact.inputs, bench.golden, strict=True)},
+        raw_outputs={tensor.name: np.load(path) for tensor, path in zip(artifact.outputs, paths, strict=True)},
+    )
+
+
+def _versions(bench: Bench) -> dict[str, str]:
+    found = {"edgepack": __version__, "python": platform.python_version()}
+    for package in _SHAPING:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    served = bench.session.served
+    found[bench.runtime.name] = served.version + (f" ({served.commit})" if served.commit else "")
+    return found
+
+
+def _data_used(data: Data | None) -> DataUsed | None:
+    if data is None:
+        return None
+    splits = data.splits()
+    origins = dict.fromkeys(Path(split.source.origin).name for split in splits.values())
+    return DataUsed(
+        name=", ".join(origins),
+        digest=data.digest,
+        counts={name: split.count for name, split in splits.items()},
+        notes=tuple(data.notes),
+    )
+
+
+def _row(candidate: Candidate, chosen: Candidate) -> CandidateRow:
+    figures = candidate.measurement.figures()
+    return CandidateRow(
+        name=candidate.recipe.name,
+        state=candidate.state,
+        reason=candidate.reason,
+        # What this machine measured is not the same twice; it lives in measurements.json.
+        figures={
+            name: None if figure is not None and figure.evidence is Evidence.HOST else figure
+            for name, figure in figures.items()
+        },
+        chosen=candidate.recipe == chosen.recipe,
+    )
+
+
+def _host(bench: Bench, chosen: Candidate) -> HostMeasurement:
+    if chosen.artifact is None:
+        return HostMeasurement()
+    timed = host_latency(chosen.artifact, session=bench.session, inputs=bench.golden)
+    ram = chosen.measurement.ram
+    resident = ram if ram is not None and ram.evidence is Evidence.HOST else None
+    return HostMeasurement(
+        latency_p50_ms=timed["p50"].value,
+        latency_p90_ms=timed["p90"].value,
+        rss_bytes=None if resident is None else round(resident.value),
+        threads=bench.session.threads,
+        machine=f"{platform.machine()} {platform.system()}",
+    )

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest as types: what a bundle is, in JSON that depends on the inputs alone, and whose digest is the bundle's.
+
+Figures with the evidence ``host`` (times and resident memory of the machine that built it) change from run to run:
+they are named here and their values live in ``measurements.json``, outside the digest. ``manifest.schema.json`` is
+made from these types.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from edgepack.compress.recipe import Recipe
+from edgepack.digest import digest_json
+from edgepack.figure import Evidence
+from edgepack.model.precision import Precision
+
+SCHEMA_VERSION: Final = 1
+KIND: Final = "edgepack-bundle"
+MODEL: Final = "model.tflite"
+MANIFEST: Final = "manifest.json"
+MEASUREMENTS: Final = "measurements.json"
+GOLDEN: Final = "golden.npz"
+OUTSIDE_DIGEST: Final = frozenset({MANIFEST, MEASUREMENTS})
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
+
+
+class FigurePart(_Part):
+    """A figure with its evidence; never ``host``."""
+
+    value: float
+    unit: str
+    evidence: Evidence
+    ci_low: float | None
+    ci_high: float | None
+    ci_level: float | None
+    n: int | None
+
+
+class TensorPart(_Part):
+    """One input or output; its place in the list is its place in the file."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+    formula: str
+
+
+class ModelPart(_Part):
+    """The model file."""
+
+    file: str
+    format: Literal["tflite"]
+    sha256: str
+    size_bytes: int
+    precision: Precision
+    ops: tuple[str, ...]
+    inputs: tuple[TensorPart, ...]
+    outputs: tuple[TensorPart, ...]
+
+
+class TolerancePart(_Part):
+    """How far an output may differ from its golden value: units of an integer output, or its own unit."""
+
+    unit: Literal["lsb", "abs"]
+    maximum: float
+
+
+class GoldenPart(_Part):
+    """The golden vectors: ``input_0``, ``raw_input_0``, ``raw_output_0``, ``output_0``... in an ``.npz``."""
+
+    file: str
+    samples: int
+    tolerance: tuple[TolerancePart, ...]
+
+
+class DevicePart(_Part):
+    """The device that the bundle was built for."""
+
+    name: str
+    title: str
+    device_class: Literal["linux", "mcu"]
+    arch: str
+    profile_digest: str
+
+
+class RuntimePart(_Part):
+    """The runtime on the device, in which the golden vectors and the metric were computed."""
+
+    name: str
+    version: str
+    kernels: str
+    threads: int
+
+
+class LimitPart(_Part):
+    """One active limit; ``value``, ``headroom`` and ``certain`` are null where the figure is a host's."""
+
+    name: str
+    limit: float
+    unit: str
+    value: float | None
+    evidence: Evidence | None
+    state: Literal["met", "missed", "unmeasured"]
+    certain: bool | None
+    headroom: float | None
+    origin: str
+    note: str
+
+
+class FiguresPart(_Part):
+    """The figures; null means not measured, or named in ``host_figures``."""
+
+    size: FigurePart | None
+    flash: FigurePart | None
+    ram: FigurePart | None
+    latency: FigurePart | None
+    energy: FigurePart | None
+    download: FigurePart | None
+    metric: FigurePart | None
+    metric_drop: FigurePart | None
+
+
+class SourcePart(_Part):
+    """The model that the user gave."""
+
+    name: str
+    format: str
+    digest: str
+    notes: tuple[str, ...]
+
+
+class DataPart(_Part):
+    """The data behind calibration and the metric."""
+
+    name: str
+    digest: str
+    counts: dict[str, int]
+    notes: tuple[str, ...]
+
+
+class Manifest(_Part):
+    """``manifest.json``."""
+
+    kind: Literal["edgepack-bundle"] = KIND
+    schema_version: Literal[1] = SCHEMA_VERSION
+    edgepack_version: str
+    verdict: Literal["fits", "does-not-fit"]
+    reason: str
+    model: ModelPart
+    golden: GoldenPart
+    device: DevicePart
+    runtime: RuntimePart
+    recipe: Recipe
+    recipe_digest: str
+    limits: tuple[LimitPart, ...]
+    figures: FiguresPart
+    host_figures: tuple[str, ...]
+    ram_items: tuple[tuple[str, int], ...]
+    metric: str | None
+    flips: int | None
+    optimize: str
+    source: SourcePart
+    data: DataPart | None
+    preprocess: dict[str, JsonValue] | None
+    seed: int
+    reproducible: bool
+    versions: dict[str, str]
+    files: dict[str, str]
+
+    @property
+    def digest(self) -> str:
+        """The bundle's identity: SHA-256 over the canonical JSON."""
+        return digest_json(self.model_dump(mode="json"))
+
+
+def manifest_schema() -> dict[str, JsonValue]:
+    """Return the JSON Schema of ``manifest.json``, as ``manifest.schema.json`` holds it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Manifest.model_json_schema(mode="serialization"),
+    }
+
+
+def write_json(body: Mapping[str, JsonValue], target: Path) -> None:
+    """Write JSON for people and diffs: sorted keys, two spaces, one final newline."""
+    text = json.dumps(body, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+    target.write_text(text + "\n", encoding="utf-8")

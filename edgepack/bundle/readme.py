@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bundle's ``README.md`` and ``requirements.txt``: the commands for this very device."""
+
+import numpy as np
+
+from edgepack.bundle._words import NOTICE, limit_row, table, table_row
+from edgepack.bundle.contents import BundleContents
+from edgepack.bundle.golden import dequantize, quantize
+from edgepack.errors import OutputError
+from edgepack.runtime.artifact import IoTensor
+
+_NUMPY_1 = "1.26.4"
+_WORKED_REAL = 0.5
+
+
+def make_readme(contents: BundleContents) -> str:
+    """Return the README in Markdown; it holds nothing that changes from run to run."""
+    verdict = "fits" if contents.verdict.fits else "does not fit: see the limits below"
+    mcu = contents.profile.device_class == "mcu"
+    parts = [
+        NOTICE,
+        f"# {contents.source.name} for {contents.profile.title}",
+        f"Precision {contents.artifact.precision.value}, {contents.artifact.size_bytes:,} bytes. It {verdict}.",
+        "## On the device",
+        _mcu_steps() if mcu else _linux_steps(contents),
+        "## Inputs and outputs",
+        _edges(contents),
+        _worked(contents),
+        "## Limits",
+        _limits(contents),
+        "## What was measured, and what was not",
+        _honesty(contents),
+        "## Files",
+        _files(mcu=mcu),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def make_requirements(contents: BundleContents) -> str:
+    """Return ``requirements.txt``: exact pins of the runtime for the device, or for the host on a microcontroller.
+
+    Raises:
+        OutputError: The runtime has no package (EP-414).
+    """
+    runtime, arch = contents.runtime, contents.profile.cpu.arch
+    head = "# SPDX-License-Identifier: 0BSD. Written by edgepack; yours without conditions.\n"
+    if runtime.name == "litert":
+        return head + f"# Linux on {arch}, 64-bit, glibc 2.27 or newer.\nai-edge-litert=={runtime.version}\nnumpy\n"
+    if runtime.name == "tflite-runtime":
+        return (
+            head
+            + f"# Linux on {arch}, Python 3.9 to 3.11; built against numpy 1, crashes in numpy 2.\n"
+            + f"tflite-runtime=={runtime.version}\nnumpy=={_NUMPY_1}\n"
+        )
+    if runtime.name == "tflm":
+        pinned = contents.versions.get("tflite-micro")
+        return (
+            head
+            + "# For this model on a Linux x86-64 host: TFLM's reference kernels. The board needs none of this.\n"
+            + (f"tflite-micro=={pinned}\nnumpy\n" if pinned else "tflite-micro\nnumpy\n")
+        )
+    raise OutputError(
+        "EP-414",
+        f"no package is known for runtime {runtime.name!r} of {contents.profile.name}",
+        hint="name litert, tflite-runtime or tflm in the profile's runtimes",
+    )
+
+
+def _linux_steps(contents: BundleContents) -> str:
+    name = contents.profile.name
+    old = contents.runtime.name == "tflite-runtime"
+    python = "python3.11" if old else "python3"
+    return f"""    scp -r THIS_FOLDER user@{name}:model && ssh user@{name}
+    cd model && {python} -m venv .venv && . .venv/bin/activate
+    pip install -r requirements.txt
+    python infer.py                          # the golden inputs, from float to float
+    python benchmark.py --json result.json   # refuses to time a model whose answers differ
+
+`benchmark.py` needs nothing but Python, numpy and the runtime. `infer.py` is the start of an application:
+`Predictor().predict({{"{contents.artifact.inputs[0].name}": array}})` preprocesses, quantizes, runs and dequantizes."""
+
+
+def _mcu_steps() -> str:
+    return """The sources are in `firmware/`; its README says how to build them. Flash `main.cc` first: it runs the
+test vectors on the board and prints the arena that the board really takes.
+
+On a Linux x86-64 host the same model runs in TFLM's reference kernels; the times are then not the board's:
+
+    pip install -r requirements.txt
+    python infer.py        # the golden inputs, from float to float
+    python benchmark.py"""
+
+
+def _edges(contents: BundleContents) -> str:
+    artifact = contents.artifact
+    sides = [("input", tensor) for tensor in artifact.inputs] + [("output", tensor) for tensor in artifact.outputs]
+    rows = [
+        table_row((side, f"`{tensor.name}`", tensor.dtype, str(list(tensor.shape)), f"`{tensor.formula}`"))
+        for side, tensor in sides
+    ]
+    return table(("", "name", "type", "shape", "quantization"), rows)
+
+
+def _worked(contents: BundleContents) -> str:
+    """Return the quantization formula with a number put through it."""
+    artifact = contents.artifact
+    lines = [f"- {_example(tensor)}" for tensor in (*artifact.inputs, *artifact.outputs) if tensor.scale is not None]
+    if not lines:
+        return "Inputs and outputs are floats; nothing is to be quantized."
+    return "Worked numbers, rounding half away from zero:\n\n" + "\n".join(dict.fromkeys(lines))
+
+
+def _example(tensor: IoTensor) -> str:
+    raw = quantize(np.asarray([_WORKED_REAL], np.float32), tensor)
+    back = float(dequantize(raw, tensor)[0])
+    scale, zero_point = tensor.scale, tensor.zero_point
+    return (
+        f"`{tensor.name}`: {_WORKED_REAL} -> round({_WORKED_REAL} / {scale:.8g}) + ({zero_point}) = {int(raw[0])}"
+        f" -> ({int(raw[0])} - ({zero_point})) * {scale:.8g} = {back:.6g}"
+    )
+
+
+def _limits(contents: BundleContents) -> str:
+    if not contents.verdict.limits:
+        return "No limit was active."
+    rows = [limit_row(limit, contents.measurement) for limit in contents.verdict.limits]
+    return table(("limit", "at most or least", "found", "state", "from", "note"), rows)
+
+
+def _honesty(contents: BundleContents) -> str:
+    runtime, measured = contents.runtime, contents.measurement
+    where = f"{runtime.name} {runtime.version}"
+    lines = [f"- Answers: the golden vectors were computed in {where} on the building machine."]
+    if measured.metric is None:
+        lines.append("- Accuracy: not measured.")
+    else:
+        lines.append(f"- Accuracy ({contents.metric}): measured in {where}, not on the board.")
+    lines.append(
+        "- Latency on the device: not measured on a board. Where a figure is given it is predicted, with its interval;"
+        " `benchmark.py` on the board gives the true one."
+        if measured.latency is None or measured.latency.evidence.value != "device"
+        else "- Latency: timed on the device."
+    )
+    if contents.profile.device_class == "mcu":
+        lines.append(
+            "- RAM: the tensor arena, as TFLM's reference kernels allocate it on a 64-bit host; the upper bound adds"
+            " scratch buffers of optimized kernels. Stack, heap and your own buffers come on top."
+        )
+    else:
+        lines.append("- RAM: resident growth of a fresh process on the building machine; see `measurements.json`.")
+    if measured.energy is None:
+        lines.append("- Energy: not measured.")
+    return "\n".join(lines)
+
+
+def _files(*, mcu: bool) -> str:
+    rows = [
+        ("`model.tflite`", "the model"),
+        ("`manifest.json`", "what this bundle is; its canonical SHA-256 is the bundle's digest"),
+        ("`report.md`", "the candidates, why this one, each figure with its evidence"),
+        ("`benchmark.py`, `infer.py`", "run the model, after checking it"),
+        ("`golden.npz`", "inputs with the answers that the device's runtime gave"),
+        ("`requirements.txt`", "the runtime, pinned"),
+        ("`measurements.json`", "times and memory of the building machine, outside the digest"),
+    ]
+    if mcu:
+        rows.append(("`firmware/`", "C and C++ sources"))
+    return (
+        table(("file", "what"), [table_row(row) for row in rows]) + "\n\n`edgepack verify THIS_FOLDER` checks it all."
+    )

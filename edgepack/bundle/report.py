@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``report.md``: the candidates, why this one, and each figure with its evidence."""
+
+from edgepack.bundle._words import NOTICE, figure_words, limit_row, table, table_row
+from edgepack.bundle.contents import BundleContents, CandidateRow
+from edgepack.figure import Evidence
+
+_COLUMNS = ("size", "ram", "latency", "metric", "metric_drop")
+_EVIDENCE = {
+    Evidence.COMPUTED: "counted: bytes of a file, an arena as allocated, a metric over named samples",
+    Evidence.DEVICE: "timed on the named board",
+    Evidence.EMULATED: "run under emulation of the target's instruction set; never a time",
+    Evidence.SIMULATED: "from a vendor's compiler or simulator",
+    Evidence.HOST: "measured on the machine that built this bundle; changes from run to run",
+    Evidence.PREDICTED: "from a model of the device, with an interval; benchmark.py on the board replaces it",
+}
+
+
+def make_report(contents: BundleContents) -> str:
+    """Return the report in Markdown; it holds nothing that changes from run to run."""
+    verdict = "fits" if contents.verdict.fits else "does not fit"
+    parts = [
+        NOTICE,
+        f"# {contents.source.name} on {contents.profile.title}: {verdict}",
+        contents.reason,
+        "## Limits",
+        _limits(contents),
+        "## Figures",
+        _figures(contents),
+        *_memory(contents),
+        "## Candidates",
+        _candidates(contents),
+        "## How each figure was obtained",
+        "\n".join(f"- `{evidence.value}`: {words}" for evidence, words in _EVIDENCE.items()),
+        "## What went in",
+        _provenance(contents),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _limits(contents: BundleContents) -> str:
+    if not contents.verdict.limits:
+        return "No limit was active."
+    rows = [limit_row(limit, contents.measurement) for limit in contents.verdict.limits]
+    return table(("limit", "at most or least", "found", "state", "from", "note"), rows)
+
+
+def _figures(contents: BundleContents) -> str:
+    rows = [table_row((name, figure_words(figure))) for name, figure in contents.measurement.figures().items()]
+    if contents.measurement.flips is not None:
+        rows.append(table_row(("changed answers", f"{contents.measurement.flips:,} samples")))
+    return table(("figure", "value"), rows)
+
+
+def _memory(contents: BundleContents) -> tuple[str, ...]:
+    ram = contents.measurement.ram
+    if ram is None or ram.evidence is Evidence.HOST or not contents.measurement.ram_items:
+        return ()
+    rows = [table_row((what, f"{n_bytes:,}")) for what, n_bytes in contents.measurement.ram_items]
+    return ("## Memory", table(("what", "bytes"), rows))
+
+
+def _candidates(contents: BundleContents) -> str:
+    if not contents.candidates:
+        return "Nothing else was tried."
+    rows = [_candidate(row) for row in contents.candidates]
+    return table(("candidate", "state", *_COLUMNS, "reason"), rows)
+
+
+def _candidate(row: CandidateRow) -> str:
+    state = f"**{row.state}, chosen**" if row.chosen else row.state
+    figures = (figure_words(row.figures.get(name)) for name in _COLUMNS)
+    return table_row((row.name, state, *figures, row.reason))
+
+
+def _provenance(contents: BundleContents) -> str:
+    source, data = contents.source, contents.data
+    lines = [f"- model: `{source.name}` ({source.format}), digest `{source.digest}`"]
+    lines += [f"  - {note}" for note in source.notes]
+    if data is None:
+        lines.append("- data: none was given, so accuracy was not measured")
+    else:
+        counts = ", ".join(f"{count:,} {split}" for split, count in sorted(data.counts.items()))
+        lines.append(f"- data: `{data.name}`, digest `{data.digest}`: {counts}; metric: {contents.metric or 'none'}")
+        lines += [f"  - {note}" for note in data.notes]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(contents.versions.items()))
+    lines += [f"- seed {contents.seed}; {versions}", f"- recipe digest `{contents.recipe.digest}`"]
+    if not contents.reproducible:
+        lines.append("- a time limit steered this build: the same command may choose differently")
+    return "\n".join(lines)

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Verify a bundle: the digest of every file, the golden vectors in its very runtime, the figures that can be redone."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from edgepack.bundle.bundle import files_in, is_cache
+from edgepack.bundle.contents import Array
+from edgepack.bundle.golden import read_npz
+from edgepack.bundle.manifest import KIND, MANIFEST, OUTSIDE_DIGEST, SCHEMA_VERSION, Manifest, TensorPart
+from edgepack.device.profile import RuntimeSpec
+from edgepack.digest import digest_file
+from edgepack.errors import OutputError
+from edgepack.runtime._base import get_runtime
+from edgepack.runtime._session import RuntimeSession
+from edgepack.runtime.artifact import Artifact, IoTensor
+from edgepack.work import Work
+
+_REBUILD = "copy the bundle again from where it was built, or build it again"
+
+
+@dataclass(frozen=True, slots=True)
+class GoldenCheck:
+    """One output held against its golden values.
+
+    Attributes:
+        differing: Samples beyond the tolerance.
+        largest: Largest difference, in ``unit``.
+        unit: ``lsb`` or ``abs``.
+    """
+
+    name: str
+    samples: int
+    differing: int
+    largest: float
+    tolerance: float
+    unit: Literal["lsb", "abs"]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every sample is within the tolerance."""
+        return self.differing == 0
+
+
+@dataclass(frozen=True, slots=True)
+class FigureCheck:
+    """A figure that was computed again; both in bytes, equal where it holds."""
+
+    name: str
+    recorded: float
+    found: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether it is the recorded one."""
+        return self.recorded == self.found
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verified bundle is.
+
+    Attributes:
+        digest: The bundle's identity.
+        files: Number of files whose digests agree.
+        runtime: Name and version in which the golden vectors were run.
+    """
+
+    path: Path
+    digest: str
+    device: str
+    verdict: str
+    files: int
+    runtime: str
+    golden: tuple[GoldenCheck, ...]
+    figures: tuple[FigureCheck, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything agrees."""
+        return all(check.agrees for check in self.golden) and all(check.agrees for check in self.figures)
+
+
+def verify_bundle(path: Path, *, work: Work) -> VerifyReport:
+    """Check the bundle in the folder ``path``; nothing is run before every file is the right one.
+
+    Raises:
+        OutputError: No bundle (EP-403), a damaged or newer manifest (EP-404), files that differ, are missing or do
+            not belong (EP-405).
+        HostError: The bundle's runtime version cannot be had here (EP-503, EP-504).
+        CandidateError: The runtime refuses the model (EP-602) or dies (EP-603).
+    """
+    manifest = read_manifest(path)
+    check_files(path, manifest)
+    artifact = _artifact(path, manifest)
+    figures = [FigureCheck("size", manifest.model.size_bytes, artifact.path.stat().st_size)]
+    runtime = get_runtime(manifest.runtime.name)
+    with runtime.session(_spec(manifest), work, processes=1) as session:
+        golden = _run_golden(path, manifest, artifact, session, work)
+        named = f"{session.served.runtime} {session.served.version}"
+    return VerifyReport(
+        path=path,
+        digest=manifest.digest,
+        device=manifest.device.name,
+        verdict=manifest.verdict,
+        files=len(manifest.files),
+        runtime=named,
+        golden=golden,
+        figures=tuple(figures),
+    )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read the manifest of the bundle in ``path``.
+
+    Raises:
+        OutputError: There is none (EP-403), or it is damaged or of another schema version (EP-404).
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        what = "is not a folder" if path.exists() and not path.is_dir() else f"holds no {MANIFEST}"
+        what = what if path.exists() else "does not exist"
+        raise OutputError("EP-403", f"{path} is no bundle: it {what}", hint="name the folder that edgepack build wrote")
+    try:
+        content = json.loads(file.read_bytes())
+        known = isinstance(content, dict) and content.get("kind") == KIND
+        if known and content.get("schema_version") != SCHEMA_VERSION:
+            raise OutputError(
+                "EP-404",
+                f"{file} has schema version {content.get('schema_version')!r}, this edgepack reads {SCHEMA_VERSION}",
+                hint="verify it with the edgepack that built it: pip install edgepack=="
+                f"{content.get('edgepack_version', 'VERSION')}",
+            )
+        if not known:
+            raise OutputError("EP-403", f"{file} is not the manifest of an edgepack bundle", hint=_REBUILD)
+        return Manifest.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise OutputError("EP-404", f"{file} is damaged: {where}: {first['msg']}", hint=_REBUILD) from error
+    except ValueError as error:
+        raise OutputError("EP-404", f"{file} is not JSON: {error}", hint=_REBUILD) from error
+
+
+def check_files(path: Path, manifest: Manifest) -> None:
+    """Hold every file against the manifest.
+
+    Raises:
+        OutputError: Files differ, are missing, or do not belong to the bundle; each is named (EP-405).
+    """
+    found = [name for name in files_in(path) if name not in OUTSIDE_DIGEST and not is_cache(name)]
+    missing = sorted(set(manifest.files) - set(found))
+    extra = sorted(set(found) - set(manifest.files))
+    changed = [name for name in found if name in manifest.files and digest_file(path / name) != manifest.files[name]]
+    unnamed = [name for name in (manifest.model.file, manifest.golden.file) if name not in manifest.files]
+    groups = {"changed": changed, "missing": missing + unnamed, "not part of the bundle": extra}
+    said = [f"{what}: {', '.join(names)}" for what, names in groups.items() if names]
+    if said:
+        raise OutputError("EP-405", f"{path} is not as it was built ({'; '.join(said)})", hint=_REBUILD)
+
+
+def _artifact(path: Path, manifest: Manifest) -> Artifact:
+    model = manifest.model
+    return Artifact(
+        path=path / model.file,
+        format=model.format,
+        digest=model.sha256,
+        size_bytes=model.size_bytes,
+        precision=model.precision,
+        inputs=tuple(map(_tensor, model.inputs)),
+        outputs=tuple(map(_tensor, model.outputs)),
+        ops=model.ops,
+    )
+
+
+def _tensor(part: TensorPart) -> IoTensor:
+    return IoTensor(part.name, part.shape, part.dtype, part.scale, part.zero_point)
+
+
+def _spec(manifest: Manifest) -> RuntimeSpec:
+    return RuntimeSpec.model_validate({**manifest.runtime.model_dump(), "precisions": [manifest.model.precision.value]})
+
+
+def _run_golden(
+    path: Path, manifest: Manifest, artifact: Artifact, session: RuntimeSession, work: Work
+) -> tuple[GoldenCheck, ...]:
+    """Run the golden inputs, from float, and compare the raw outputs."""
+    arrays = _golden_arrays(path / manifest.golden.file)
+    folder = work.folder("verify")
+    inputs = []
+    for index in range(len(artifact.inputs)):
+        inputs.append(folder / f"input_{index}.npy")
+        np.save(inputs[-1], arrays[f"input_{index}"])
+    outputs = session.run(artifact, tuple(inputs), folder=folder, raw=True)
+    checks = []
+    for index, (tensor, allowed) in enumerate(zip(artifact.outputs, manifest.golden.tolerance, strict=True)):
+        expected = arrays[f"raw_output_{index}"]
+        apart = np.abs(np.load(outputs[index]).astype(np.float64) - expected.astype(np.float64))
+        beyond = ~(apart <= allowed.maximum)  # a NaN is beyond any tolerance
+        checks.append(
+            GoldenCheck(
+                name=tensor.name,
+                samples=len(expected),
+                differing=int(beyond.reshape(len(expected), -1).any(axis=1).sum()),
+                largest=float(apart.max()),
+                tolerance=allowed.maximum,
+                unit=allowed.unit,
+            )
+        )
+    return tuple(checks)
+
+
+def _golden_arrays(file: Path) -> dict[str, Array]:
+    try:
+        return read_npz(file)
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise OutputError("EP-405", f"{file} cannot be read: {error}", hint=_REBUILD) from error

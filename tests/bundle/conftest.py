@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A tiny real model, written field by field without a framework, and the contents of a bundle of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+import pytest
+import tflite
+
+from edgepack.bundle.contents import BundleContents, CandidateRow, DataUsed, Golden, HostMeasurement, Source
+from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.device.profile import load_device
+from edgepack.digest import digest_file
+from edgepack.figure import Evidence, Figure
+from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
+from edgepack.model.precision import Precision
+from edgepack.model.tflite_file import read_tflite
+from edgepack.runtime.artifact import Artifact, IoTensor
+
+IN, OUT = 8, 3
+INPUT_SCALE, WEIGHT_SCALE, LOGIT_SCALE, OUTPUT_SCALE = 0.0078125, 0.015625, 0.0625, 0.00390625
+
+
+def _quantization(builder, scale, zero_point):
+    scales = builder.CreateNumpyVector(np.asarray([scale], np.float32))
+    points = builder.CreateNumpyVector(np.asarray([zero_point], np.int64))
+    tflite.QuantizationParametersStart(builder)
+    tflite.QuantizationParametersAddScale(builder, scales)
+    tflite.QuantizationParametersAddZeroPoint(builder, points)
+    return tflite.QuantizationParametersEnd(builder)
+
+
+def _tensor(builder, name, shape, *, buffer, dtype, quantization):
+    quantized = _quantization(builder, *quantization) if quantization else None
+    label, dims = builder.CreateString(name), builder.CreateNumpyVector(np.asarray(shape, np.int32))
+    tflite.TensorStart(builder)
+    tflite.TensorAddShape(builder, dims)
+    tflite.TensorAddType(builder, dtype)
+    tflite.TensorAddBuffer(builder, buffer)
+    tflite.TensorAddName(builder, label)
+    if quantized is not None:
+        tflite.TensorAddQuantization(builder, quantized)
+    return tflite.TensorEnd(builder)
+
+
+def _buffer(builder, data):
+    stored = None if data is None else builder.CreateByteVector(data)
+    tflite.BufferStart(builder)
+    if stored is not None:
+        tflite.BufferAddData(builder, stored)
+    return tflite.BufferEnd(builder)
+
+
+def _operator(builder, code, *, inputs, outputs, kind, options):
+    sides = [builder.CreateNumpyVector(np.asarray(side, np.int32)) for side in (inputs, outputs)]
+    tflite.OperatorStart(builder)
+    tflite.OperatorAddOpcodeIndex(builder, code)
+    tflite.OperatorAddInputs(builder, sides[0])
+    tflite.OperatorAddOutputs(builder, sides[1])
+    tflite.OperatorAddBuiltinOptionsType(builder, kind)
+    tflite.OperatorAddBuiltinOptions(builder, options)
+    return tflite.OperatorEnd(builder)
+
+
+def _code(builder, number, version):
+    tflite.OperatorCodeStart(builder)
+    tflite.OperatorCodeAddBuiltinCode(builder, number)
+    tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, number)
+    tflite.OperatorCodeAddVersion(builder, version)
+    return tflite.OperatorCodeEnd(builder)
+
+
+def _vector(builder, start, offsets):
+    start(builder, len(offsets))
+    for offset in reversed(offsets):
+        builder.PrependUOffsetTRelative(offset)
+    return builder.EndVector()
+
+
+def _weights(*, integer):
+    rng = np.random.default_rng(7)
+    units, bias = rng.integers(-100, 100, (OUT, IN), np.int8), rng.integers(-2000, 2000, OUT).astype(np.int32)
+    if integer:
+        return units, bias
+    return units.astype(np.float32) * WEIGHT_SCALE, bias.astype(np.float32) * INPUT_SCALE * WEIGHT_SCALE
+
+
+def write_tiny(path: Path, *, integer: bool) -> Path:
+    """Write FULLY_CONNECTED and SOFTMAX, 8 to 3, with int8 or float edges."""
+    builder = flatbuffers.Builder(4096)
+    units, bias = _weights(integer=integer)
+    buffers = [_buffer(builder, data) for data in (None, units.tobytes(), bias.tobytes())]
+    small, wide = (tflite.TensorType.INT8, tflite.TensorType.INT32) if integer else (tflite.TensorType.FLOAT32,) * 2
+    known = {
+        "serving_default_image:0": ((1, IN), 0, small, (INPUT_SCALE, -128)),
+        "weights": ((OUT, IN), 1, small, (WEIGHT_SCALE, 0)),
+        "bias": ((OUT,), 2, wide, (INPUT_SCALE * WEIGHT_SCALE, 0)),
+        "logits": ((1, OUT), 0, small, (LOGIT_SCALE, 0)),
+        "StatefulPartitionedCall:0": ((1, OUT), 0, small, (OUTPUT_SCALE, -128)),
+    }
+    tensors = [
+        _tensor(builder, name, shape, buffer=buffer, dtype=dtype, quantization=quantization if integer else None)
+        for name, (shape, buffer, dtype, quantization) in known.items()
+    ]
+    tflite.FullyConnectedOptionsStart(builder)
+    dense = tflite.FullyConnectedOptionsEnd(builder)
+    tflite.SoftmaxOptionsStart(builder)
+    tflite.SoftmaxOptionsAddBeta(builder, 1.0)
+    softmax = tflite.SoftmaxOptionsEnd(builder)
+    kinds = tflite.BuiltinOptions
+    operators = [
+        _operator(builder, 0, inputs=[0, 1, 2], outputs=[3], kind=kinds.FullyConnectedOptions, options=dense),
+        _operator(builder, 1, inputs=[3], outputs=[4], kind=kinds.SoftmaxOptions, options=softmax),
+    ]
+    edges = [builder.CreateNumpyVector(np.asarray(side, np.int32)) for side in ([0], [4])]
+    tensors_at = _vector(builder, tflite.SubGraphStartTensorsVector, tensors)
+    operators_at = _vector(builder, tflite.SubGraphStartOperatorsVector, operators)
+    tflite.SubGraphStart(builder)
+    tflite.SubGraphAddTensors(builder, tensors_at)
+    tflite.SubGraphAddInputs(builder, edges[0])
+    tflite.SubGraphAddOutputs(builder, edges[1])
+    tflite.SubGraphAddOperators(builder, operators_at)
+    graphs = _vector(builder, tflite.ModelStartSubgraphsVector, [tflite.SubGraphEnd(builder)])
+    version = 4 if integer else 1
+    numbers = tflite.BuiltinOperator
+    codes = [_code(builder, numbers.FULLY_CONNECTED, version), _code(builder, numbers.SOFTMAX, 2 if integer else 1)]
+    codes_at = _vector(builder, tflite.ModelStartOperatorCodesVector, codes)
+    buffers_at = _vector(builder, tflite.ModelStartBuffersVector, buffers)
+    tflite.ModelStart(builder)
+    tflite.ModelAddVersion(builder, 3)
+    tflite.ModelAddOperatorCodes(builder, codes_at)
+    tflite.ModelAddSubgraphs(builder, graphs)
+    tflite.ModelAddBuffers(builder, buffers_at)
+    builder.Finish(tflite.ModelEnd(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+    return path
+
+
+def _expected(inputs, *, integer):
+    """Return what the model computes, to within a unit: the test runs it in LiteRT to know it exactly."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(inputs[1]), num_threads=1)
+    interpreter.allocate_tensors()
+    place, answer = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+    rows = []
+    for sample in inputs[0]:
+        raw = np.round(sample / INPUT_SCALE) - 128 if integer else sample
+        interpreter.set_tensor(place, np.clip(raw, -128, 127).astype(np.int8 if integer else np.float32)[None])
+        interpreter.invoke()
+        rows.append(interpreter.get_tensor(answer)[0])
+    return np.stack(rows)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Artifacts of the tiny model by whether their edges are integers, with golden vectors."""
+    folder = tmp_path_factory.mktemp("tiny")
+    samples = np.random.default_rng(1).integers(0, 255, (6, IN)).astype(np.float32) * np.float32(INPUT_SCALE)
+    found = {}
+    for integer in (True, False):
+        path = write_tiny(folder / f"tiny_{integer}.tflite", integer=integer)
+        dtype = "int8" if integer else "float32"
+        edges = [(INPUT_SCALE, -128), (OUTPUT_SCALE, -128)] if integer else [(None, None)] * 2
+        artifact = Artifact(
+            path=path,
+            format="tflite",
+            digest=digest_file(path),
+            size_bytes=path.stat().st_size,
+            precision=Precision.W8A8 if integer else Precision.F32,
+            inputs=(IoTensor("image", (1, IN), dtype, *edges[0]),),
+            outputs=(IoTensor("probs", (1, OUT), dtype, *edges[1]),),
+            ops=read_tflite(path).op_names,
+        )
+        raw = _expected((samples, path), integer=integer)
+        found[integer] = artifact, Golden(inputs={"image": samples}, raw_outputs={"probs": raw})
+    return found
+
+
+@pytest.fixture
+def contents(tiny):
+    """Make the contents of a bundle of the tiny model for a device."""
+
+    def make(device="rpi4", *, integer=True, **changes) -> BundleContents:
+        artifact, golden = tiny[integer]
+        profile = load_device(device)
+        mcu = profile.device_class == "mcu"
+        ram = (
+            Figure(1000, "B", Evidence.COMPUTED, ci_high=1200)
+            if mcu
+            else Figure(5 << 20, "B", Evidence.HOST, ci_high=6 << 20)
+        )
+        measurement = Measurement(
+            size=Figure(artifact.size_bytes, "B", Evidence.COMPUTED),
+            ram=ram,
+            ram_items=(("head", 400), ("tail", 600)),
+            latency=Figure(2.0, "ms", Evidence.PREDICTED, ci_low=0.5, ci_high=8.0),
+            metric=Figure(0.9, "1", Evidence.COMPUTED, ci_low=0.87, ci_high=0.93, ci_level=0.95, n=600),
+            metric_drop=Figure(0.004, "1", Evidence.COMPUTED, ci_low=-0.002, ci_high=0.012, ci_level=0.95, n=600),
+            flips=7,
+        )
+        limits = (
+            LimitVerdict("size", 1e6, "B", 1.0, 1.0, State.MET, True, 1e6 - 1, "profile"),
+            LimitVerdict("ram", 8 << 20, "B", ram.value, ram.upper, State.MET, True, 2 << 20, "--max-ram"),
+            LimitVerdict("drop", 0.01, "1", 0.004, 0.004, State.MET, False, 0.006, "--max-drop", "about 100 more"),
+        )
+        plan = PrecisionPlan(default=artifact.precision, io="int8" if integer else "float")
+        made = BundleContents(
+            artifact=artifact,
+            profile=profile,
+            runtime=profile.runtime,
+            recipe=Recipe(precision=plan),
+            verdict=Verdict(limits),
+            measurement=measurement,
+            source=Source("tiny.keras", "keras", "a" * 64, ("batch fixed to 1",)),
+            golden=golden,
+            versions={"tensorflow": "2.21.0", "tflite-micro": "0.1"},
+            seed=0,
+            reason="It is the only one.",
+            data=DataUsed("data.npz", "b" * 64, {"calibration": 10, "selection": 30, "test": 60}),
+            metric="accuracy",
+            candidates=(
+                CandidateRow("w8a8", "fits", "", measurement.figures(), chosen=True),
+                CandidateRow("w16", "failed", "DEQUANTIZE | float16", {}),
+            ),
+            host=HostMeasurement(0.1, 0.2, 5 << 20, 1, "a machine"),
+        )
+        return replace(made, **changes)
+
+    return make
