@@ -15,6 +15,13 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitsActive:
+    """The limits that will be judged: name, value, unit and origin of each."""
+
+    limits: tuple[tuple[str, float, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StageStarted:
     """A stage of the build begins, in words for a person."""
 
@@ -48,7 +55,7 @@ class CandidateDone:
     figures: dict[str, Figure | None]
 
 
-Event = Note | StageStarted | CandidateStarted | CandidateDone
+Event = Note | LimitsActive | StageStarted | CandidateStarted | CandidateDone
 Reporter = Callable[[Event], None]
 
 

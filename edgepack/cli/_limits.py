@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limit options, the same words on every command that takes a budget."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from edgepack.device.budget import Budget
+
+F = TypeVar("F", bound=Callable[..., None])
+
+# Option -> field of Budget, reader in edgepack.device.units, help.
+_LIMITS = {
+    "--max-size": ("size_bytes", "parse_size", "Model file, as 256KiB or 1MB."),
+    "--max-flash": ("flash_bytes", "parse_size", "Everything on the chip, where known."),
+    "--max-ram": ("ram_bytes", "parse_size", "Arena on microcontrollers, resident growth on Linux."),
+    "--max-latency": ("latency_ms", "parse_duration", "One inference on the device, as 20ms."),
+    "--max-energy": ("energy_mj", "parse_energy", "One inference on the device, as 3mJ."),
+    "--max-download": ("download_bytes", "parse_size", "Model file, compressed."),
+    "--max-drop": ("drop", "parse_fraction", "Loss against the original, absolute, as 1%."),
+    "--min-metric": ("min_metric", "parse_fraction", "Least metric, as 0.9 or 90%."),
+}
+_RESERVES = {
+    "--reserve-ram": "RAM that something else on the device needs, a radio stack say.",
+    "--reserve-flash": "Flash that something else on the device needs, a bootloader say.",
+}
+
+
+def limit_options(function: F) -> F:
+    """Add every ``--max-...`` limit, ``--min-metric`` and the two reserves."""
+    for option, text in reversed(_RESERVES.items()):
+        function = click.option(option, metavar="SIZE", help=text)(function)
+    for option, (_, _, text) in reversed(_LIMITS.items()):
+        function = click.option(option, help=text)(function)
+    return function
+
+
+def budget_of(options: Mapping[str, object]) -> "Budget":
+    """Return the user's own limits.
+
+    Raises:
+        ProfileError: A limit has no unit, an unknown one, or is not positive.
+    """
+    from edgepack.device import units
+    from edgepack.device.budget import Budget
+
+    given = {}
+    for option, (field, reader, _) in _LIMITS.items():
+        text = options.get(_parameter(option))
+        if text is not None:
+            given[field] = getattr(units, reader)(str(text), option)
+    return Budget(**given)
+
+
+def reserve_bytes(options: Mapping[str, object], name: str) -> int | None:
+    """Return the bytes that ``--reserve-ram`` or ``--reserve-flash`` takes, None where it is not given.
+
+    Raises:
+        ProfileError: The size has no unit or an unknown one.
+    """
+    from edgepack.device.units import parse_size
+
+    text = options.get(name)
+    return None if text is None else parse_size(str(text), f"--{name.replace('_', '-')}")
+
+
+def _parameter(option: str) -> str:
+    return option.removeprefix("--").replace("-", "_")

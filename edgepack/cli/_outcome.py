@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``build`` says at its end: the candidates, the limits, the verdict line and the next command."""
+
+from edgepack import __version__
+from edgepack.cli._console import Console
+from edgepack.cli._progress import rows_of
+from edgepack.cli._results import BuildOutput, build_result
+from edgepack.cli._words import figure_in_full, figure_words, quantity
+from edgepack.measure.measurement import LimitVerdict, State
+from edgepack.pipeline import Outcome
+from edgepack.search.candidate import Candidate
+
+_COLUMNS = ("candidate", "", "size", "RAM", "latency", "metric", "drop", "why not")
+_LIMIT_COLUMNS = ("limit", "allowed", "judged on", "", "from", "open question")
+_SIGNS = {"fits": "✓ fits", "misses": "✗ misses", "failed": "! failed"}
+
+
+def report_outcome(console: Console, outcome: Outcome) -> None:
+    """Print the result object under ``--json``, else tables and the verdict."""
+    if console.as_json:
+        body = BuildOutput(edgepack_version=__version__, builds=[build_result(outcome)]).model_dump(mode="json")
+        console.result(body, "")
+        return
+    rich = console.rich(stderr=False)
+    rows_of(_COLUMNS, [_candidate_row(item) for item in outcome.candidates], rich=rich, title="Candidates")
+    if outcome.verdict.limits:
+        rows_of(_LIMIT_COLUMNS, [_limit_row(item) for item in outcome.verdict.limits], rich=rich, title="Limits")
+    for line in _verdict(outcome):
+        rich.print(line, markup=False)
+
+
+def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
+    figures = candidate.measurement
+    return (
+        candidate.recipe.name,
+        _SIGNS[candidate.state],
+        figure_words(figures.size),
+        figure_words(figures.ram),
+        figure_words(figures.latency),
+        figure_words(figures.metric),
+        figure_words(figures.metric_drop, points=True),
+        candidate.reason,
+    )
+
+
+def _limit_row(limit: LimitVerdict) -> tuple[str, ...]:
+    points = limit.name == "drop"
+    sign = {State.MET: "✓", State.MISSED: "✗", State.UNMEASURED: "?"}[limit.state]
+    judged = "not measured" if limit.gated_on is None else quantity(limit.gated_on, limit.unit, points=points)
+    return (limit.name, quantity(limit.limit, limit.unit, points=points), judged, sign, limit.origin, limit.note)
+
+
+def _verdict(outcome: Outcome) -> list[str]:
+    if outcome.choice is None:
+        return [f"✗ {outcome.word}: no candidate could be made for {outcome.profile.name}; the reasons are above"]
+    candidate = outcome.choice.candidate
+    sign = "✔" if outcome.word == "fits" else "✗"
+    figures = outcome.measurement
+    lines = [
+        f"{sign} {outcome.word}: {candidate.recipe.name} on {outcome.profile.name}",
+        f"  size     {figure_in_full(figures.size)}",
+        f"  RAM      {figure_in_full(figures.ram)}",
+        f"  latency  {figure_in_full(figures.latency)}",
+    ]
+    if figures.energy is not None:
+        lines.append(f"  energy   {figure_in_full(figures.energy)}")
+    if figures.metric is not None:
+        lines.append(f"  metric   {figure_in_full(figures.metric)}; original {figure_words(outcome.original_metric)}")
+        flips = "" if figures.flips is None else f"; {figures.flips} answers differ from the original's"
+        lines.append(f"  drop     {figure_in_full(figures.metric_drop, points=True)}{flips}")
+    else:
+        lines.append("  metric   not measured: no labelled data was given, so no accuracy limit was active")
+    lines.append(f"  why      {outcome.choice.reason}")
+    if candidate.artifact is not None:
+        lines += [f"  input    {item.name}: {item.formula}" for item in candidate.artifact.inputs]
+        lines += [f"  output   {item.name}: {item.formula}" for item in candidate.artifact.outputs]
+    return [*lines, *(_shortfall(limit) for limit in outcome.verdict.open), *_next(outcome)]
+
+
+def _shortfall(limit: LimitVerdict) -> str:
+    if limit.headroom is None:
+        return f"  missed   {limit.name}: {limit.note}"
+    short = quantity(-limit.headroom, limit.unit, points=limit.name == "drop")
+    return f"  missed   {limit.name} by {short} ({limit.origin}){'; ' + limit.note if limit.note else ''}"
+
+
+def _next(outcome: Outcome) -> list[str]:
+    if outcome.bundle is None:
+        return []
+    path = outcome.bundle.path
+    return [f"→ {path}  verify it: edgepack verify {path}   on the board: python3 {path.name}/benchmark.py"]

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON that ``build --json`` prints, as types: the schema in ``schemas/`` is made from them and tested."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from edgepack.compress.recipe import Recipe
+from edgepack.figure import Evidence, Figure
+from edgepack.measure.measurement import LimitVerdict, Measurement
+from edgepack.pipeline import Outcome
+from edgepack.search.candidate import Candidate
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FigureResult(_Result):
+    """A figure with its evidence."""
+
+    value: float
+    unit: str
+    evidence: Evidence
+    ci_low: float | None
+    ci_high: float | None
+    ci_level: float | None
+    n: int | None
+
+
+class FiguresResult(_Result):
+    """The figures of a candidate; null means not measured."""
+
+    size: FigureResult | None
+    flash: FigureResult | None
+    ram: FigureResult | None
+    latency: FigureResult | None
+    energy: FigureResult | None
+    download: FigureResult | None
+    metric: FigureResult | None
+    metric_drop: FigureResult | None
+
+
+class LimitResult(_Result):
+    """One active limit and what became of it."""
+
+    name: str
+    limit: float
+    unit: str
+    value: float | None
+    state: Literal["met", "missed", "unmeasured"]
+    certain: bool
+    headroom: float | None
+    origin: str
+    note: str
+
+
+class CandidateResult(_Result):
+    """One candidate: figures on the selection split, or the reason it went no further."""
+
+    name: str
+    state: Literal["fits", "misses", "failed"]
+    reason: str
+    code: str | None
+    recipe: dict[str, object]
+    figures: FiguresResult
+    seconds: float
+
+
+class BuildResult(_Result):
+    """What became of one device's build."""
+
+    verdict: Literal["fits", "does-not-fit", "infeasible"]
+    device: str
+    bundle: str | None
+    bundle_digest: str | None
+    recipe: dict[str, object] | None
+    reason: str
+    figures: FiguresResult
+    original_metric: FigureResult | None
+    limits: list[LimitResult]
+    candidates: list[CandidateResult]
+    notes: list[str]
+    interrupted: bool
+    seconds: float
+    error: None = None
+
+
+class BuildOutput(_Result):
+    """The whole object on stdout."""
+
+    schema_version: Literal[1] = 1
+    edgepack_version: str
+    builds: list[BuildResult]
+
+
+def build_result(outcome: Outcome) -> BuildResult:
+    """Return the JSON form of ``outcome``."""
+    chosen = outcome.choice.candidate if outcome.choice else None
+    return BuildResult(
+        verdict=outcome.word,
+        device=outcome.profile.name,
+        bundle=str(outcome.bundle.path) if outcome.bundle else None,
+        bundle_digest=outcome.bundle.digest if outcome.bundle else None,
+        recipe=_recipe(chosen.recipe) if chosen else None,
+        reason=outcome.choice.reason if outcome.choice else "",
+        figures=_figures(outcome.measurement),
+        original_metric=_figure(outcome.original_metric),
+        limits=[_limit(limit) for limit in outcome.verdict.limits],
+        candidates=[_candidate(candidate) for candidate in outcome.candidates],
+        notes=list(outcome.notes),
+        interrupted=outcome.interrupted,
+        seconds=round(outcome.seconds, 3),
+    )
+
+
+def _recipe(recipe: Recipe) -> dict[str, object]:
+    body: dict[str, object] = recipe.model_dump(mode="json")
+    return body
+
+
+def _figure(figure: Figure | None) -> FigureResult | None:
+    return None if figure is None else FigureResult.model_validate(figure.as_json())
+
+
+def _figures(measurement: Measurement) -> FiguresResult:
+    return FiguresResult(**{name: _figure(figure) for name, figure in measurement.figures().items()})
+
+
+def _limit(limit: LimitVerdict) -> LimitResult:
+    return LimitResult(
+        name=limit.name,
+        limit=limit.limit,
+        unit=limit.unit,
+        value=limit.value,
+        state=limit.state.value,
+        certain=limit.certain,
+        headroom=limit.headroom,
+        origin=limit.origin,
+        note=limit.note,
+    )
+
+
+def _candidate(candidate: Candidate) -> CandidateResult:
+    return CandidateResult(
+        name=candidate.recipe.name,
+        state=candidate.state,
+        reason=candidate.reason,
+        code=candidate.failure.code if candidate.failure else None,
+        recipe=_recipe(candidate.recipe),
+        figures=_figures(candidate.measurement),
+        seconds=round(candidate.seconds, 3),
+    )

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build the bundle that fits: try every precision, measure, judge, and write the best."""
+
+from pathlib import Path
+
+import click
+
+from edgepack.cli._console import Console, global_options
+from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
+
+_FITS, _DOES_NOT_FIT = 0, 3
+_HELP = """Build a bundle for MODEL that fits a device, or say exactly why none does.
+
+MODEL is a .keras or .h5 file, a SavedModel folder or a .tflite file. Every post-training precision is tried; what
+misses a size, RAM or latency limit is not scored; the rest are scored on the selection split in the runtime that the
+device has, and the winner once on the test split.
+
+\b
+    edgepack build model.keras --device rpi4 --data data.npz --max-drop 1% --max-latency 20ms -o kws-rpi4/
+
+Exit codes: 0 fits, 2 bad input, 3 no candidate fits (the best is still written), 5 environment, 130 interrupted.
+"""
+
+
+@click.command("build", help=_HELP)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--device", required=True, help="A shipped profile (edgepack devices list) or the path of your own.")
+@click.option("--data", help="One source of samples: .npz, folder, zip, CSV or module:function.")
+@click.option("--train", help="Training samples, where the splits come apart.")
+@click.option("--calib", help="Calibration samples, where the splits come apart.")
+@click.option("--select", help="Selection samples, where the splits come apart.")
+@click.option("--test", help="Test samples, where the splits come apart.")
+@click.option("--group-by", help="Keep each speaker, subject or device in one split, by this key.")
+@limit_options
+@click.option("--gate", type=click.Choice(["point", "bound"]), default="point", help="What the drop is judged on.")
+@click.option(
+    "--optimize",
+    type=click.Choice(["latency", "size", "ram", "accuracy", "energy"]),
+    default="latency",
+    help="What decides among the candidates that fit (default: latency, then size).",
+)
+@click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seeds the splits and every resampling.")
+@click.option("--trust-model-code", is_flag=True, help="Run the Python code that a Lambda layer carries.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The bundle's folder (default MODEL-DEVICE).")
+@click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
+@click.option("--work", type=click.Path(path_type=Path), default=Path(".edgepack"), help="Where artifacts are kept.")
+@global_options
+def command(
+    console: Console,
+    model: Path,
+    device: str,
+    shapes: tuple[str, ...],
+    output: Path | None,
+    work: Path,
+    trust_model_code: bool,
+    **options: object,
+) -> None:
+    """Run the pipeline and report."""
+    from edgepack.cli._group import INTERRUPTED
+    from edgepack.cli._outcome import report_outcome
+    from edgepack.cli._progress import progress
+    from edgepack.data.open import data_options
+    from edgepack.device.profile import load_device
+    from edgepack.model.shapes import parse_shapes
+    from edgepack.pipeline import Request, build
+    from edgepack.work import Work
+
+    profile_name = load_device(device).name
+    request = Request(
+        model=model,
+        device=device,
+        target=output or Path(f"{model.stem}-{profile_name}"),
+        work=Work(work),
+        data=data_options(options),
+        budget=budget_of(options),
+        shapes=parse_shapes(shapes),
+        io=options["io"],
+        objective=options["optimize"],
+        gate=options["gate"],
+        reserve_ram_bytes=reserve_bytes(options, "reserve_ram"),
+        reserve_flash_bytes=reserve_bytes(options, "reserve_flash"),
+        trust_code=trust_model_code,
+        seed=options["seed"],
+        force=options["force"],
+    )
+    with progress(console) as report:
+        outcome = build(request, report)
+    report_outcome(console, outcome)
+    if outcome.interrupted:
+        raise SystemExit(INTERRUPTED)
+    raise SystemExit(_FITS if outcome.word == "fits" else _DOES_NOT_FIT)

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The story on a page: a model, data, a device and a budget in; a bundle and a verdict out."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from edgepack.bundle.bundle import Bundle, check_target, write_bundle
+from edgepack.bundle.gather import gather
+from edgepack.compress.recipe import Io
+from edgepack.data.data import Data
+from edgepack.data.open import DataOptions, open_data
+from edgepack.device.budget import Budget, Limit, active_limits
+from edgepack.device.profile import DeviceProfile, load_device
+from edgepack.events import CandidateDone, CandidateStarted, LimitsActive, Note, Reporter, StageStarted, silent
+from edgepack.figure import Figure
+from edgepack.measure.judge import Gate
+from edgepack.measure.measurement import Measurement, Verdict
+from edgepack.measure.preflight import Preflight, preflight
+from edgepack.model.inspect import inspect
+from edgepack.model.load import load_model
+from edgepack.model.model import Model
+from edgepack.model.summary import refuse_unsuitable
+from edgepack.process import Worker
+from edgepack.search.bench import Bench, Scored, open_bench, scored_split
+from edgepack.search.candidate import Candidate
+from edgepack.search.choose import Choice, Objective, choose
+from edgepack.search.propose import propose
+from edgepack.search.trial import score, try_recipe
+from edgepack.work import Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        model: The trained model.
+        device: Name of a shipped profile, or the path of a profile.
+        data: Where the samples come from; None for no data at all.
+        budget: The user's own limits; the profile's defaults fill in the rest.
+        shapes: Dimensions for inputs that the model leaves open, by input name.
+        io: Type of inputs and outputs; None takes int8 on microcontrollers and float elsewhere.
+        target: The bundle's folder.
+        force: Whether a bundle that is already there is replaced.
+    """
+
+    model: Path
+    device: str
+    target: Path
+    work: Work
+    data: DataOptions | None = None
+    budget: Budget = field(default_factory=Budget)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    io: Io | None = None
+    objective: Objective = "latency"
+    gate: Gate = "point"
+    reserve_ram_bytes: int | None = None
+    reserve_flash_bytes: int | None = None
+    trust_code: bool = False
+    seed: int = 0
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a request.
+
+    Attributes:
+        word: ``fits``, ``does-not-fit`` (tried, not found) or ``infeasible`` (proven from bounds).
+        measurement: The chosen candidate's figures; its metric is on the test split.
+        verdict: Of the chosen candidate, over the test split; empty where nothing was judged.
+        original_metric: The original's metric on the test split.
+        interrupted: Ctrl-C came; what was finished by then was kept.
+    """
+
+    word: Literal["fits", "does-not-fit", "infeasible"]
+    profile: DeviceProfile
+    limits: tuple[Limit, ...]
+    candidates: tuple[Candidate, ...]
+    choice: Choice | None
+    measurement: Measurement
+    verdict: Verdict
+    original_metric: Figure | None
+    bundle: Bundle | None
+    notes: tuple[str, ...]
+    interrupted: bool
+    seconds: float = 0.0
+
+
+def build(request: Request, report: Reporter = silent) -> Outcome:
+    """Try every recipe that needs no training and write the bundle of the best.
+
+    Ctrl-C ends the search; the best candidate that was finished by then is kept.
+
+    Raises:
+        EdgepackError: Anything that stops the build: bad input (exit 2), environment (5).
+        KeyboardInterrupt: Ctrl-C before any candidate was finished.
+    """
+    start = time.monotonic()
+    check_target(request.target, force=request.force)
+    profile = load_device(
+        request.device, reserve_ram_bytes=request.reserve_ram_bytes, reserve_flash_bytes=request.reserve_flash_bytes
+    )
+    summary = inspect(request.model, shapes=request.shapes)
+    refuse_unsuitable(summary, trust_code=request.trust_code)
+    data = open_data(request.data, work=request.work) if request.data else None
+    limits = active_limits(profile, request.budget, labelled=data is not None and data.labelled)
+    bounds = preflight(summary, profile, limits)
+    _announce(report, data, limits, bounds)
+    with Worker(request.work.folder("logs")) as worker:
+        model = _load(request, worker, report)
+        with open_bench(
+            model,
+            worker=worker,
+            profile=profile,
+            data=data,
+            limits=limits,
+            gate=request.gate,
+            work=request.work,
+            seed=request.seed,
+            report=report,
+        ) as bench:
+            outcome = _search(request, bench, data, report)
+    word = "infeasible" if bounds.infeasible and outcome.word != "fits" else outcome.word
+    return replace(outcome, word=word, seconds=time.monotonic() - start)
+
+
+def _announce(report: Reporter, data: Data | None, limits: tuple[Limit, ...], bounds: Preflight) -> None:
+    for note in data.notes if data else ("no data: no accuracy limit is active, and nothing can be calibrated",):
+        report(Note(note))
+    report(LimitsActive(tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in limits)))
+    for finding in bounds.findings:
+        report(Note(finding.message))
+
+
+def _load(request: Request, worker: Worker, report: Reporter) -> Model:
+    report(StageStarted(f"loading {request.model.name}"))
+    model = worker.call(
+        "load",
+        load_model,
+        request.model,
+        shapes=request.shapes,
+        trust_code=request.trust_code,
+        folder=request.work.folder("models"),
+    )
+    for note in model.notes:
+        report(Note(note))
+    return model
+
+
+def _search(request: Request, bench: Bench, data: Data | None, report: Reporter) -> Outcome:
+    selection = scored_split(bench, data, "selection", report)
+    candidates, interrupted = _try_all(request, bench, selection, report)
+    choice = choose(candidates, objective=request.objective, profile=bench.profile)
+    test = scored_split(bench, data, "test", report) if choice else None
+    final = _on_test(bench, choice, test, report)
+    bundle = None
+    if choice is not None and final is not None:
+        report(StageStarted(f"writing {request.target}"))
+        contents = gather(
+            bench,
+            chosen=final,
+            reason=choice.reason,
+            candidates=candidates,
+            data=data,
+            objective=request.objective,
+        )
+        bundle = write_bundle(contents, request.target, force=request.force)
+    return Outcome(
+        word="fits" if final is not None and final.state == "fits" else "does-not-fit",
+        profile=bench.profile,
+        limits=bench.limits,
+        candidates=candidates,
+        choice=choice,
+        measurement=final.measurement if final else Measurement(),
+        verdict=(final.verdict if final else None) or Verdict(()),
+        original_metric=test.original_metric if test else None,
+        bundle=bundle,
+        notes=(*bench.model.notes, *(data.notes if data else ())),
+        interrupted=interrupted,
+    )
+
+
+def _try_all(
+    request: Request, bench: Bench, selection: Scored | None, report: Reporter
+) -> tuple[tuple[Candidate, ...], bool]:
+    """Return what became of every recipe, and whether Ctrl-C cut the list short."""
+    io = request.io or ("int8" if bench.profile.device_class == "mcu" else "float")
+    recipes = propose(bench.model, precisions=bench.runtime.precisions, calibrated=bench.calibration is not None, io=io)
+    done: list[Candidate] = []
+    for index, recipe in enumerate(recipes, start=1):
+        report(CandidateStarted(index, len(recipes), recipe.name))
+        try:
+            candidate = try_recipe(bench, recipe, selection)
+        except KeyboardInterrupt:
+            if not any(candidate.verdict for candidate in done):
+                raise
+            bench.worker.stop()
+            report(Note(f"interrupted: keeping the best of {len(done)} candidates"))
+            return tuple(done), True
+        done.append(candidate)
+        report(
+            CandidateDone(
+                index, len(recipes), recipe.name, candidate.state, candidate.reason, candidate.measurement.figures()
+            )
+        )
+    return tuple(done), False
+
+
+def _on_test(bench: Bench, choice: Choice | None, test: Scored | None, report: Reporter) -> Candidate | None:
+    """Return the chosen candidate with its metric on the test split, measured this once."""
+    if choice is None or test is None:
+        return choice.candidate if choice else None
+    report(StageStarted(f"scoring {choice.candidate.recipe.name} on the test split"))
+    return score(bench, choice.candidate, test)

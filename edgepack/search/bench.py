@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Set the bench: the model loaded, its data prepared, the original scored, the device's runtime at hand."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepack.data.data import Data, SplitName
+from edgepack.data.metric import Metric, check_baseline
+from edgepack.data.prepare import Prepared, check_range, prepare
+from edgepack.device.budget import Limit
+from edgepack.device.profile import DeviceProfile, RuntimeSpec
+from edgepack.digest import digest_json
+from edgepack.events import Note, Reporter, StageStarted
+from edgepack.figure import Figure
+from edgepack.measure.accuracy import compare
+from edgepack.measure.judge import Gate
+from edgepack.model.model import Model
+from edgepack.model.predict import predict
+from edgepack.process import Worker
+from edgepack.runtime._base import get_runtime
+from edgepack.runtime._session import RuntimeSession
+from edgepack.work import Work, whole_folder
+
+_GOLDEN_SAMPLES = 16
+
+Array = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A split that candidates are scored on.
+
+    Attributes:
+        inputs: One ``.npy`` of shape (n, ...) per model input, in the model's order.
+        labels: Labels of the n samples.
+        original: The original's outputs on them, one array per output.
+        original_metric: The original's metric, with its interval.
+        metric: What is compared.
+        seed: Seeds the bootstrap of metrics that have no per-sample value.
+    """
+
+    inputs: tuple[Path, ...]
+    labels: Array
+    original: tuple[Array, ...]
+    original_metric: Figure
+    metric: Metric
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where candidates of one model are tried for one device.
+
+    Attributes:
+        session: The device's own runtime.
+        reference: This machine's LiteRT, which the target's outputs are held against.
+        calibration: One ``.npy`` per model input, or None where there is no calibration data.
+        golden: A few inputs, one ``.npy`` per model input: run in the target runtime before anything is believed.
+    """
+
+    model: Model
+    profile: DeviceProfile
+    runtime: RuntimeSpec
+    worker: Worker
+    session: RuntimeSession
+    reference: RuntimeSession
+    work: Work
+    limits: tuple[Limit, ...]
+    gate: Gate
+    seed: int
+    calibration: tuple[Path, ...] | None
+    golden: tuple[Path, ...]
+
+
+@contextmanager
+def open_bench(
+    model: Model,
+    *,
+    worker: Worker,
+    profile: DeviceProfile,
+    data: Data | None,
+    limits: tuple[Limit, ...],
+    gate: Gate,
+    work: Work,
+    seed: int,
+    report: Reporter,
+) -> Iterator[Bench]:
+    """Yield a bench for ``model``; the runtime's processes end with the block.
+
+    Raises:
+        DataError: The data does not suit the model.
+        HostError: The runtime that the profile names cannot be had here.
+    """
+    spec = profile.runtime
+    report(StageStarted(f"starting {spec.name} {spec.version}"))
+    host = get_runtime("litert")
+    with get_runtime(spec.name).session(spec, work) as session, host.reference_session(work) as reference:
+        report(StageStarted("preparing data"))
+        calibration = _prepared(worker, work, model, data, "calibration")
+        yield Bench(
+            model=model,
+            profile=profile,
+            runtime=spec,
+            worker=worker,
+            session=session,
+            reference=session if session.backend == reference.backend else reference,
+            work=work,
+            limits=limits,
+            gate=gate,
+            seed=seed,
+            calibration=_paths(calibration) if calibration else None,
+            golden=_golden(model, calibration, work, seed),
+        )
+
+
+def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Reporter) -> Scored | None:
+    """Return a labelled split with the original's answers on it, or None without labels.
+
+    Raises:
+        DataError: The samples do not suit the model, their range is not the calibration's, or the original scores no
+            better than chance on them.
+    """
+    if data is None or not data.labelled:
+        return None
+    report(StageStarted(f"scoring the original on the {name} split"))
+    prepared = _prepared(bench.worker, bench.work, bench.model, data, name)
+    if prepared is None or prepared.labels is None:
+        return None
+    labels = np.load(prepared.labels)
+    original = original_outputs(bench, prepared, name)
+    accuracy = compare(metric=data.metric, labels=labels, original=original, candidate=original, seed=bench.seed)
+    check_baseline(data.metric, accuracy.metric.value, labels)
+    calibration = _prepared(bench.worker, bench.work, bench.model, data, "calibration")
+    if calibration is not None:
+        for note in check_range(calibration, prepared):
+            report(Note(note))
+    return Scored(
+        inputs=_paths(prepared),
+        labels=labels,
+        original=original,
+        original_metric=accuracy.metric,
+        metric=data.metric,
+        seed=bench.seed,
+    )
+
+
+def original_outputs(bench: Bench, prepared: Prepared, name: str) -> tuple[Array, ...]:
+    """Return the original's float outputs on a prepared split, one array per output."""
+    folder = bench.work.folder("original") / digest_json([bench.model.digest, prepared.digest])
+    paths = bench.worker.call(f"original-{name}", predict, bench.model, dict(prepared.inputs), outputs_folder=folder)
+    return tuple(np.load(path) for path in paths)
+
+
+def _prepared(worker: Worker, work: Work, model: Model, data: Data | None, split: SplitName) -> Prepared | None:
+    if data is None or data.split(split) is None:
+        return None
+    return worker.call(f"prepare-{split}", prepare, data, split, model.inputs, folder=work.folder("data"))
+
+
+def _paths(prepared: Prepared) -> tuple[Path, ...]:
+    return tuple(path for _, path in prepared.inputs)
+
+
+def _golden(model: Model, calibration: Prepared | None, work: Work, seed: int) -> tuple[Path, ...]:
+    """Write the golden inputs: the first calibration samples, or seeded noise where there are none.
+
+    Noise is good enough to see whether a runtime computes what another computes; nothing is calibrated on it.
+    """
+    source = calibration.digest if calibration else f"noise-{seed}"
+    folder = work.folder("golden") / digest_json([model.digest, source])
+    paths = tuple(folder / f"input_{index}.npy" for index in range(len(model.inputs)))
+    if not folder.exists():
+        with whole_folder(folder) as scratch:
+            for index, spec in enumerate(model.inputs):
+                if calibration is not None:
+                    samples = np.load(calibration.inputs[index][1], mmap_mode="r")[:_GOLDEN_SAMPLES]
+                else:
+                    shape = (_GOLDEN_SAMPLES, *(size or 1 for size in spec.sample_shape))
+                    noise = np.random.default_rng([seed, index]).random(shape)
+                    samples = noise.astype(spec.dtype)
+                np.save(scratch / f"input_{index}.npy", samples)
+    return paths

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from edgepack.errors import CandidateError, ModelError
+from edgepack.process import Worker, last_words
+
+
+def add(left, right):
+    return left + right
+
+
+def noisy():
+    os.write(1, b"C++ on descriptor 1\n")
+    os.write(2, b"C++ on descriptor 2\n")
+    return os.getpid()
+
+
+def abort_with_last_words():
+    os.write(2, b"F tensorflow/compiler: check failed: shape\n")
+    os.abort()
+
+
+def refuse():
+    raise ModelError("EP-101", "model.keras: cut short", hint="copy it again")
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    with Worker(tmp_path / "logs") as process:
+        yield process
+
+
+def test_the_process_stays_warm_between_calls(fresh):
+    assert fresh.call("add", add, 1, 2) == 3
+    assert fresh.call("first", noisy) == fresh.call("second", noisy) != os.getpid()
+
+
+def test_what_is_written_past_python_lands_in_the_calls_log(fresh, tmp_path, capfd):
+    fresh.call("noisy", noisy)
+    assert (tmp_path / "logs" / "noisy.log").read_text().split("\n")[:2] == ["C++ on descriptor 1", "C++ on descriptor 2"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_abort_is_one_failed_call_with_its_last_words(fresh):
+    with pytest.raises(CandidateError) as caught:
+        fresh.call("convert", abort_with_last_words)
+    assert caught.value.code == "EP-601"
+    assert "check failed: shape" in caught.value.message
+    assert "convert.log" in caught.value.hint
+    assert fresh.call("add", add, 2, 2) == 4, "the next call finds a fresh process"
+
+
+def test_an_expected_error_arrives_whole(fresh):
+    with pytest.raises(ModelError) as caught:
+        fresh.call("refuse", refuse)
+    assert (caught.value.code, caught.value.message, caught.value.hint) == (
+        "EP-101",
+        "model.keras: cut short",
+        "copy it again",
+    )
+
+
+def test_last_words_skip_the_framework_chatter(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("error: cannot legalize\nWARNING: all log messages\nI0000 00:00 device\n\n")
+    assert last_words(log) == "error: cannot legalize"
+    assert last_words(tmp_path / "absent") == ""
+
+
+def test_the_worker_dies_with_a_killed_parent(tmp_path):
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from edgepack.process import Worker\n"
+        "if __name__ == '__main__':\n"
+        f"    worker = Worker(Path({str(tmp_path)!r}))\n"
+        "    print(worker.call('pid', os.getpid), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = tmp_path / "parent.py"
+    path.write_text(script)
+    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False, timeout=60)
+    child = int(done.stdout)
+    for _ in range(100):
+        if not _alive(child):
+            return
+        time.sleep(0.05)
+    pytest.fail("the worker outlived its parent")
+
+
+def _alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stream:  # noqa: PTH123 - a kernel file
+            return stream.read().split()[2] != "Z"
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+import errno
+
+import pytest
+
+from edgepack.errors import HostError, OutputError
+from edgepack.work import Work, whole_file, whole_folder
+
+
+def test_a_folder_appears_only_when_its_block_succeeds(tmp_path):
+    target = tmp_path / "deep" / "bundle"
+    with pytest.raises(RuntimeError), whole_folder(target) as scratch:
+        (scratch / "half").write_text("x")
+        raise RuntimeError
+    assert list((tmp_path / "deep").iterdir()) == []
+    with whole_folder(target) as scratch:
+        (scratch / "whole").write_text("x")
+        assert not target.exists()
+    assert [path.name for path in target.iterdir()] == ["whole"]
+
+
+def test_a_folder_that_exists_is_replaced_whole_or_kept(tmp_path):
+    target = tmp_path / "bundle"
+    target.mkdir()
+    (target / "old").write_text("x")
+    with pytest.raises(RuntimeError), whole_folder(target):
+        raise RuntimeError
+    assert (target / "old").exists()
+    with whole_folder(target) as scratch:
+        (scratch / "new").write_text("x")
+    assert [path.name for path in target.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"], "no scratch is left"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_says_what_to_free_and_leaves_nothing(tmp_path, number):
+    target = tmp_path / "model.tflite"
+    with pytest.raises(HostError) as caught, whole_file(target) as scratch:
+        scratch.write_bytes(b"half")
+        raise OSError(number, "No space left on device")
+    assert caught.value.code == "EP-501"
+    assert caught.value.exit_code == 5
+    assert str(target) in caught.value.message
+    assert "free space" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_work_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "work").write_text("a file")
+    with pytest.raises(OutputError) as caught:
+        Work(tmp_path / "work").folder("logs")
+    assert caught.value.code == "EP-402"
