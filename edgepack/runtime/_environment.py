@@ -64,21 +64,22 @@ def _build(folder: Path, python: Path, pins: tuple[str, ...], *, log: Path) -> N
         [sys.executable, "-m", "venv", str(folder)],
         [str(python), "-m", "pip", "install", *_PIP_OPTIONS, *pins],
     )
-    with log.open("wb") as stream:
-        for command in commands:
-            try:
+    made = False
+    try:
+        with log.open("wb") as stream:
+            for command in commands:
                 subprocess.run(command, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, check=True)
-            except (subprocess.CalledProcessError, OSError) as error:
-                shutil.rmtree(folder, ignore_errors=True)
-                by_hand = " && ".join(shlex.join(item) for item in commands)
-                raise HostError(
-                    "EP-503",
-                    f"the environment for {pins[0]} cannot be made: {last_words(log) or error}",
-                    hint=f"run it by hand to see why: {by_hand}; the whole log is {log}",
-                ) from error
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
+        made = True
+    except (subprocess.CalledProcessError, OSError) as error:
+        by_hand = " && ".join(shlex.join(item) for item in commands)
+        raise HostError(
+            "EP-503",
+            f"the environment for {pins[0]} cannot be made: {last_words(log) or error}",
+            hint=f"run it by hand to see why: {by_hand}; the whole log is {log}",
+        ) from error
+    finally:
+        if not made:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -4,11 +4,11 @@
 Runs alone in the runtime's own interpreter (Python 3.9 or newer, numpy and that runtime, nothing of this package),
 because a runtime version that a device names may need another numpy than the one that edgepack runs on.
 
-    python _serve.py litert|tflite-runtime|tflm
+    python -I _serve.py litert|tflite-runtime|tflm PARENT_PID
 
-It says ``{"ready": true, "runtime": ..., "version": ..., "commit": ...}`` once, then answers each request line, an
-object with ``do``, with one line: ``{"ok": true, ...}`` or ``{"ok": false, "error": words}``. What the runtimes'
-C++ writes to descriptor 1 lands in the log with descriptor 2 and cannot break the protocol.
+It says once that it is ready and which version it has, then answers each request line, an object with ``do``, with one
+line: ``{"ok": true, ...}`` or ``{"ok": false, "error": words}``. What the runtimes' C++ writes to descriptor 1 lands in
+the log with descriptor 2 and cannot break the protocol.
 
 Quantization of float inputs is TFLite's own (``QUANTIZE``, ``AffineQuantize``): ``x / scale`` in float32, rounded half
 away from zero, plus the zero point, saturated.
@@ -17,6 +17,7 @@ away from zero, plus the zero point, saturated.
 from __future__ import annotations
 
 import abc
+import importlib
 import importlib.metadata
 import json
 import os
@@ -25,7 +26,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -80,9 +81,9 @@ class Backend(abc.ABC):
     inputs: list[Tensor]
     outputs: list[Tensor]
 
-    @staticmethod
+    @classmethod
     @abc.abstractmethod
-    def version() -> tuple[str, str]:
+    def version(cls) -> tuple[str, str]:
         """Return the runtime's version, and its source commit where the package carries it."""
 
     @abc.abstractmethod
@@ -105,10 +106,19 @@ class Backend(abc.ABC):
         raise RuntimeError("this runtime has no arena")
 
 
-class _Interpreter(Backend):
-    """What LiteRT and tflite-runtime share: the same Python class under two package names."""
+class LiteRt(Backend):
+    """The ``ai-edge-litert`` package."""
 
-    def _open(self, make: Callable[..., Any], path: str, threads: int) -> None:
+    package, module = "ai-edge-litert", "ai_edge_litert.interpreter"
+
+    @classmethod
+    def version(cls) -> tuple[str, str]:
+        importlib.import_module(cls.module)  # now, so that memory figures start from the loaded runtime
+        return importlib.metadata.version(cls.package), ""
+
+    def __init__(self, path: str, threads: int, arena_bytes: int) -> None:
+        del arena_bytes
+        make = importlib.import_module(self.module).Interpreter
         self._interpreter = make(model_path=path, num_threads=threads)
         self._interpreter.allocate_tensors()
         details = self._interpreter.get_input_details(), self._interpreter.get_output_details()
@@ -124,47 +134,20 @@ class _Interpreter(Backend):
         self._interpreter.invoke()
 
     def output(self, index: int) -> Array:
-        found: Array = self._interpreter.get_tensor(self._places[1][index])
-        return found
+        return np.asarray(self._interpreter.get_tensor(self._places[1][index]))
 
 
-class LiteRt(_Interpreter):
-    """The ``ai-edge-litert`` package."""
+class TfliteRuntime(LiteRt):
+    """The ``tflite-runtime`` package, discontinued at 2.14: the same Python class under another name."""
 
-    @staticmethod
-    def version() -> tuple[str, str]:
-        import ai_edge_litert.interpreter  # noqa: F401 - now, so that memory figures start from the loaded runtime
-
-        return importlib.metadata.version("ai-edge-litert"), ""
-
-    def __init__(self, path: str, threads: int, arena_bytes: int) -> None:
-        del arena_bytes
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._open(Interpreter, path, threads)
-
-
-class TfliteRuntime(_Interpreter):
-    """The ``tflite-runtime`` package, discontinued at 2.14 and still what many boards have."""
-
-    @staticmethod
-    def version() -> tuple[str, str]:
-        import tflite_runtime.interpreter  # noqa: F401 - as in LiteRt
-
-        return importlib.metadata.version("tflite-runtime"), ""
-
-    def __init__(self, path: str, threads: int, arena_bytes: int) -> None:
-        del arena_bytes
-        from tflite_runtime.interpreter import Interpreter
-
-        self._open(Interpreter, path, threads)
+    package, module = "tflite-runtime", "tflite_runtime.interpreter"
 
 
 class Tflm(Backend):
     """The ``tflite-micro`` package: TensorFlow Lite for Microcontrollers' reference kernels on this machine."""
 
-    @staticmethod
-    def version() -> tuple[str, str]:
+    @classmethod
+    def version(cls) -> tuple[str, str]:
         from tflite_micro.python.tflite_micro import _version
 
         commit = re.search(r"-g([0-9a-f]{7,40})$", _version.__version__)
@@ -185,11 +168,8 @@ class Tflm(Backend):
     @staticmethod
     def _tensor(details: dict[str, Any]) -> Tensor:
         known = details["quantization_parameters"]
-        scales, zero_points = known["scales"], known["zero_points"]
-        one = len(scales) == 1
-        return Tensor(
-            details["shape"], details["dtype"], float(scales[0]) if one else 0.0, int(zero_points[0]) if one else 0
-        )
+        scale, zero_point = (known["scales"][0], known["zero_points"][0]) if len(known["scales"]) == 1 else (0.0, 0)
+        return Tensor(details["shape"], details["dtype"], float(scale), int(zero_point))
 
     def set_input(self, index: int, value: Array) -> None:
         self._interpreter.set_input(value, index)
@@ -198,8 +178,7 @@ class Tflm(Backend):
         self._interpreter.invoke()
 
     def output(self, index: int) -> Array:
-        found: Array = self._interpreter.get_output(index)
-        return found
+        return np.asarray(self._interpreter.get_output(index))
 
     def print_allocations(self) -> None:
         self._interpreter.print_allocations()
@@ -230,17 +209,12 @@ class Server:
         return self._model
 
     def load(self, path: str, threads: int = 1, arena_bytes: int = _ARENA_BYTES) -> Answer:
-        """Load a file and describe its edges."""
+        """Load a file and return its inputs and outputs in the file's order."""
         self._model = None  # the old model goes first: two at once would show in the memory figures
         self._model = self._backend(path, threads, arena_bytes)
-        return self.describe()
-
-    def describe(self) -> Answer:
-        """Return the inputs and outputs in the file's order."""
-        model = self._loaded()
         return {
-            "inputs": [tensor.described() for tensor in model.inputs],
-            "outputs": [tensor.described() for tensor in model.outputs],
+            "inputs": [tensor.described() for tensor in self._model.inputs],
+            "outputs": [tensor.described() for tensor in self._model.outputs],
         }
 
     def run(self, inputs: list[str], outputs: list[str], first: int, last: int, *, raw: bool) -> Answer:
@@ -316,13 +290,6 @@ def _answer(server: Server, line: str) -> Answer:
         return {"ok": False, "error": str(error) or type(error).__name__}
 
 
-def _own_stdout() -> IO[str]:
-    """Keep the real standard output for the protocol and send descriptor 1 to the log."""
-    protocol = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    os.dup2(2, 1)
-    return protocol
-
-
 def _die_with_parent(parent_pid: int) -> None:
     if sys.platform == "linux":
         import ctypes
@@ -333,18 +300,17 @@ def _die_with_parent(parent_pid: int) -> None:
 
 
 def main(backend_name: str, parent_pid: int) -> None:
-    """Answer requests until standard input ends or ``quit`` is asked."""
+    """Answer requests until standard input ends."""
     _die_with_parent(parent_pid)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    protocol = _own_stdout()
+    protocol = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)  # what C++ prints goes to the log
     backend = BACKENDS[backend_name]
     version, commit = backend.version()
     server = Server(backend)
     ready = {"ready": True, "runtime": backend_name, "version": version, "commit": commit}
     protocol.write(json.dumps(ready) + "\n")
     for line in sys.stdin:
-        if json.loads(line)["do"] == "quit":
-            return
         protocol.write(json.dumps(_answer(server, line)) + "\n")
 
 

@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from edgepack.errors import CandidateError, EdgepackError
+from edgepack.errors import CandidateError
 from edgepack.runtime._served import Answer, Served, ServedRuntime
 from edgepack.runtime.artifact import Artifact, IoTensor
 from edgepack.work import whole_file
@@ -20,6 +20,8 @@ from edgepack.work import whole_file
 # Shares per process: enough that a core that others disturb does not hold up the end, few enough to cost nothing.
 _SHARES = 6
 _LEAST_ROWS = 16
+# A refusal is an answer: the process that gave it goes on.
+_LEAVES_USABLE = frozenset({"EP-602", "EP-604"})
 
 
 class RuntimeSession:
@@ -197,15 +199,16 @@ class RuntimeSession:
     @contextmanager
     def _killed_on_error(self, count: int = 1) -> Iterator[list[ServedRuntime]]:
         """Yield ``count`` processes; an interrupt or a crash ends them all, for a pending answer would mislead."""
+        usable = False
         try:
             yield self._processes(count)
-        except EdgepackError as error:
-            if error.code != "EP-602":
+            usable = True
+        except CandidateError as error:
+            usable = error.code in _LEAVES_USABLE
+            raise
+        finally:
+            if not usable:
                 self.stop()
-            raise
-        except BaseException:
-            self.stop()
-            raise
 
     def _load(self, process: ServedRuntime, artifact: Artifact, *, threads: int = 1) -> None:
         held = (artifact.path, threads)
