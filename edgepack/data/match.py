@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where data meets model: names, shapes, types and label ranges, checked sample by sample."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgepack.data._types import Array
+from edgepack.data.metric import CLASSIFIERS, class_labels
+from edgepack.data.preprocess import Preprocess, apply_preprocess
+from edgepack.data.source import Read, Source
+from edgepack.errors import DataError
+from edgepack.model.model import TensorSpec
+from edgepack.registry import nearest
+
+_QUANTIZED = frozenset({"int8", "uint8", "int16"})
+_IMAGE_AXES = 3
+_COLORS = {1, 3}
+
+
+def bind(source: Source, inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
+    """Return the array of ``source`` for each model input: by name; a single input takes a single array of any name.
+
+    Raises:
+        DataError: An input has no array of its name (EP-219).
+    """
+    if len(inputs) == 1 and len(source.inputs) == 1:
+        return source.inputs
+    plain = [_plain(spec.name) for spec in inputs]
+    missing = next((name for name in plain if name not in source.inputs), None)
+    if missing is None:
+        return tuple(plain)
+    if len(inputs) == 1 and "x" in source.inputs:
+        return ("x",)
+    raise DataError(
+        "EP-219",
+        f"{source.origin} has no array for the model input {missing!r}; it holds {', '.join(source.inputs)}",
+        hint=f"name the arrays as the model's inputs ({', '.join(plain)}): {nearest(missing, list(source.inputs))}",
+    )
+
+
+def _plain(name: str) -> str:
+    """Return the name that the user's training code knows: converters add ``serving_default_`` and ``:0``."""
+    return name.removeprefix("serving_default_").partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Loader:
+    """Reads one sample as the model takes it: preprocessed, checked, in the model's types.
+
+    Attributes:
+        source: Where samples come from.
+        preprocess: The steps of ``data.yaml``.
+        inputs: The model's inputs; their batch dimension is left out of each sample.
+    """
+
+    source: Source
+    preprocess: Preprocess
+    inputs: tuple[TensorSpec, ...]
+
+    def load(self, read: Read, index: int) -> tuple[Array, ...]:
+        """Return sample ``index``, one array an input, without the batch dimension.
+
+        Raises:
+            DataError: Values that are not finite (EP-206), another shape (EP-207), or another type (EP-208).
+        """
+        return tuple(self._one(raw, spec, index) for raw, spec in zip(read(index), self.inputs, strict=True))
+
+    def _one(self, raw: Array, spec: TensorSpec, index: int) -> Array:
+        value = apply_preprocess(np.asarray(raw), self.preprocess.for_input(_plain(spec.name)))
+
+        def where() -> str:
+            return f"{self.source.sample_name(index)} of {self.source.origin}"
+
+        return conform(value, spec, where)
+
+
+def conform(value: Array, spec: TensorSpec, where: Callable[[], str]) -> Array:
+    """Return ``value`` in the shape and type of the input ``spec``; axes of length 1 may be added or dropped.
+
+    An input in a quantized type (int8, uint8, int16) keeps data of that very type and gets anything else as float32:
+    the runtime quantizes real values with the file's own scale.
+
+    Args:
+        value: One sample, preprocessed, no batch dimension.
+        spec: The model's input, batch first.
+        where: Names the sample in an error.
+
+    Raises:
+        DataError: As ``Loader.load``.
+    """
+    value = _shaped(value, spec, where)
+    target = np.dtype(spec.dtype)
+    if target.name in _QUANTIZED and value.dtype != target:
+        target = np.dtype(np.float32)
+    if value.dtype.kind not in "biuf":
+        raise DataError("EP-208", f"{where()} has type {value.dtype}, and input {spec.name!r} takes {spec.dtype}")
+    _finite(value, where)
+    if target.kind in "iu" and value.dtype != target:
+        limits = np.iinfo(target)
+        if value.dtype.kind == "f" and not np.array_equal(value, np.rint(value)):
+            raise _lossy(value, spec, where, "fractions")
+        if value.size and (value.min() < limits.min or value.max() > limits.max):
+            raise _lossy(value, spec, where, "values beyond its range")
+    with np.errstate(over="ignore"):
+        cast = value.astype(target, copy=False)
+    _finite(cast, where)
+    return cast
+
+
+def _lossy(value: Array, spec: TensorSpec, where: Callable[[], str], what: str) -> DataError:
+    return DataError(
+        "EP-208",
+        f"{where()} is {value.dtype} with {what}, and input {spec.name!r} takes {spec.dtype}",
+        hint="set preprocess: dtype in data.yaml if rounding is meant",
+    )
+
+
+def _finite(value: Array, where: Callable[[], str]) -> None:
+    if value.dtype.kind != "f":
+        return
+    finite = np.isfinite(value)
+    if finite.all():
+        return
+    first = [int(axis) for axis in np.argwhere(~finite)[0]]
+    raise DataError(
+        "EP-206",
+        f"{where()} has {int((~finite).sum())} non-finite values of {value.size}, first at {first} = "
+        f"{float(value[tuple(first)])}",
+        hint="remove the sample or repair it; edgepack data check SOURCE finds the others",
+    )
+
+
+def _shaped(value: Array, spec: TensorSpec, where: Callable[[], str]) -> Array:
+    expected = spec.sample_shape
+    if _same(value.shape, expected):
+        return value
+    known = tuple(size for size in expected if size is not None)
+    squeezed = tuple(size for size in value.shape if size != 1)
+    if len(known) == len(expected) and squeezed == tuple(size for size in known if size != 1):
+        return value.reshape(known)
+    raise DataError(
+        "EP-207",
+        f"{where()} has shape {_words(value.shape)} after preprocessing, and the model's input {spec.name!r} "
+        f"takes {_words(expected)}",
+        hint=_shape_hint(value.shape, expected),
+    )
+
+
+def _same(got: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    return len(got) == len(expected) and all(
+        want is None or want == size for size, want in zip(got, expected, strict=True)
+    )
+
+
+def _words(shape: tuple[int | None, ...]) -> str:
+    return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
+
+
+def _shape_hint(got: tuple[int, ...], expected: tuple[int | None, ...]) -> str:
+    """Say which step of ``preprocess:`` would make ``got`` the ``expected`` shape, where one would."""
+    if len(got) == len(expected) == _IMAGE_AXES:
+        if _same((got[1], got[2], got[0]), expected):
+            return "the data is channels first (NCHW), the model channels last (NHWC): preprocess: {layout: chw-to-hwc}"
+        if _same((got[2], got[0], got[1]), expected):
+            return "the data is channels last (NHWC), the model channels first (NCHW): preprocess: {layout: hwc-to-chw}"
+        if got[2] == expected[2]:
+            return f"set preprocess: {{resize: [{expected[0]}, {expected[1]}]}} in data.yaml"
+        if {got[2], expected[2]} <= _COLORS:
+            color = "grayscale" if expected[2] == 1 else "rgb"
+            resize = "" if got[:2] == expected[:2] else f", resize: [{expected[0]}, {expected[1]}]"
+            return f"set preprocess: {{color: {color}{resize}}} in data.yaml"
+    if len(got) == len(expected) + 1 and _same(got[1:], expected):
+        return "the sample seems to hold a batch: store one row a sample"
+    return "give data of the model's input shape, or set preprocess: in data.yaml (edgepack data init)"
+
+
+def check_labels(source: Source, metric_name: str, outputs: tuple[TensorSpec, ...]) -> None:
+    """Check that class numbers lie within the classes that the model answers.
+
+    Only for the classifier metrics and a model of one output with known width; others are checked when scored.
+
+    Raises:
+        DataError: A label outside the model's classes, or one-hot labels of another width (EP-205).
+    """
+    if source.labels is None or metric_name not in CLASSIFIERS or len(outputs) != 1:
+        return
+    width, labels = outputs[0].shape[-1], source.labels
+    if width is None or len(outputs[0].shape) != 2:  # noqa: PLR2004 - batch and classes
+        return
+    classes = max(width, 2)
+    if labels.ndim > 1 and labels.shape[-1] not in {1, classes}:
+        problem = f"has labels of {labels.shape[-1]} columns"
+    else:
+        numbers = class_labels(labels)
+        if numbers is None or not len(numbers) or (numbers.min() >= 0 and numbers.max() < classes):
+            return
+        bad = int(np.flatnonzero((numbers < 0) | (numbers >= classes))[0])
+        problem = f"has label {int(numbers[bad])} (sample {source.sample_name(bad)})"
+    raise DataError(
+        "EP-205",
+        f"{source.origin} {problem}, and the model answers {classes} classes, 0 to {classes - 1}",
+        hint="count labels from 0 in the order of the model's outputs; for folders list the classes in labels.txt",
+    )

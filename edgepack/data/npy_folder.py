@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A folder of ``.npy`` files, one array each, memory-mapped: for data larger than memory."""
+
+from pathlib import Path
+
+from edgepack.data._arrays import npy_file, split_arrays
+from edgepack.data.source import Kind, Opening, Parts, refuse_pointer
+from edgepack.digest import digest_file, digest_json
+
+
+class NpyFolder(Kind):
+    """``x.npy`` and ``y.npy``, or ``x_train.npy`` and so on."""
+
+    expects = "a folder with x.npy and y.npy (or x_train.npy, y_train.npy, x_test.npy, y_test.npy)"
+
+    @classmethod
+    def usable(cls, spec: str) -> int:
+        """Return the number of ``.npy`` files right in the folder."""
+        return sum(1 for _ in Path(spec).glob("*.npy")) if Path(spec).is_dir() else 0
+
+    @classmethod
+    def open(cls, spec: str, opening: Opening) -> Parts:
+        """Read the headers of all arrays."""
+        files = sorted(Path(spec).absolute().glob("*.npy"))
+        for path in files:
+            refuse_pointer(path)
+        arrays = {path.stem: npy_file(path) for path in files}
+        digest = digest_json([[path.name, digest_file(path)] for path in files])
+        return split_arrays(arrays, origin=spec, digest=digest, label=opening.settings.label)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``.npz``: arrays by name; written by ``np.savez`` they are mapped, by ``np.savez_compressed`` read at once."""
+
+from pathlib import Path
+
+from edgepack.data._arrays import split_arrays, zip_members
+from edgepack.data.source import Kind, Opening, Parts, refuse_pointer
+from edgepack.digest import digest_file
+
+
+class Npz(Kind):
+    """One file with ``x`` and ``y``, or ``x_train`` and so on."""
+
+    expects = "an .npz with x and y (or x_train, y_train, x_test, y_test; or arrays named as the model's inputs, and y)"
+
+    @classmethod
+    def usable(cls, spec: str) -> int:
+        """Return 1 for a file of that suffix."""
+        return int(Path(spec).suffix == ".npz" and Path(spec).is_file())
+
+    @classmethod
+    def open(cls, spec: str, opening: Opening) -> Parts:
+        """Read the headers of all arrays."""
+        path = Path(spec).absolute()
+        refuse_pointer(path)
+        members = zip_members(path)
+        return split_arrays(members, origin=spec, digest=digest_file(path), label=opening.settings.label)
