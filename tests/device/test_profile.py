@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Profiles that people write: what is read, and that every mistake names its file and line."""
 
+from itertools import pairwise
+
 import pytest
 
 from edgepack.device.profile import DeviceProfile, device_names, device_path, load_device
@@ -161,9 +163,7 @@ def test_a_release_that_never_was_is_refused(write):
 
 def test_a_yaml_bomb_is_refused_before_it_expands(write):
     rows = ["a: &a [lol, lol, lol, lol]"]
-    rows += [
-        f"{key}: &{key} [*{before}, *{before}, *{before}, *{before}]" for before, key in zip("abcdefgh", "bcdefghi")
-    ]
+    rows += [f"{key}: &{key} [*{before}, *{before}, *{before}, *{before}]" for before, key in pairwise("abcdefghi")]
     path = write("\n".join(rows))
     error = refused(path)
     assert (error.code, f"{path}:1: anchors" in error.message) == ("EP-303", True)
