@@ -4,7 +4,6 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Self
@@ -119,7 +118,7 @@ class DeviceProfile(Strict):
             drop=facts.drop.value if facts.drop else None,
         )
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """SHA-256 of the canonical content, reserves included; comments and key order do not count."""
         return digest_json(self.as_plain())

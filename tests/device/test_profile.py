@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Profiles that people write: what is read, and that every mistake names its file and line."""
 
+import pickle
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edgepack.device.profile import DeviceProfile, device_names, device_path, load_device
+from edgepack.device._yaml import parse_document
+from edgepack.device.profile import DeviceProfile, device_names, device_path, load_device, parse_profile
 from edgepack.errors import ProfileError
 from edgepack.model.precision import Precision
 
@@ -232,3 +237,26 @@ def test_a_shipped_name_is_not_shadowed_by_a_file_beside(tmp_path, monkeypatch):
     (tmp_path / "rpi4").write_text("name: other")
     assert load_device("rpi4").name == "rpi4"
     assert "rpi4" in device_names()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_profile_or_a_located_error(raw):
+    with suppress(ProfileError):
+        parse_profile(parse_document(raw, "x.yaml"))
+
+
+@given(st.integers(0, len(SHIPPED) - 1), st.integers(0, 40), st.text("{}[]:,-'\"&*!|>#%@ \n\t<0é", max_size=3))
+def test_any_slip_of_the_pen_is_a_profile_or_a_located_error(start, cut, slip):
+    text = SHIPPED[:start] + slip + SHIPPED[start + cut :]
+    message = "x.yaml: read"
+    try:
+        parse_profile(parse_document(text.encode(), "x.yaml"))
+    except ProfileError as error:
+        message = error.message
+    assert message.startswith("x.yaml:")
+
+
+def test_a_profile_travels_to_a_worker_process():
+    profile = load_device("rpi4", reserve_ram_bytes=2**20)
+    again = pickle.loads(pickle.dumps(profile))  # noqa: S301  # its own bytes
+    assert (again, again.digest) == (profile, profile.digest)
