@@ -3,6 +3,7 @@
 
 from edgepack import __version__
 from edgepack.cli._console import Console
+from edgepack.cli._group import INTERRUPTED
 from edgepack.cli._progress import rows_of
 from edgepack.cli._results import BuildOutput, build_result
 from edgepack.cli._words import figure_in_full, figure_words, quantity
@@ -10,9 +11,19 @@ from edgepack.measure.measurement import LimitVerdict, State
 from edgepack.pipeline import Outcome
 from edgepack.search.candidate import Candidate
 
+_DOES_NOT_FIT, _NOTHING_LEFT = 3, 6
 _COLUMNS = ("candidate", "", "size", "RAM", "latency", "metric", "drop", "why not")
 _LIMIT_COLUMNS = ("limit", "allowed", "judged on", "", "from", "open question")
 _SIGNS = {"fits": "✓ fits", "misses": "✗ misses", "failed": "! failed"}
+
+
+def exit_code(outcome: Outcome) -> int:
+    """Return the process's exit code: interrupted before all else, then whether a candidate fits, misses or exists."""
+    if outcome.interrupted:
+        return INTERRUPTED
+    if outcome.word == "fits":
+        return 0
+    return _NOTHING_LEFT if outcome.choice is None else _DOES_NOT_FIT
 
 
 def report_outcome(console: Console, outcome: Outcome) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console as RichConsole
@@ -33,12 +34,17 @@ def progress(console: Console) -> Iterator[Reporter]:
     if screen is not None:
         reporters.append(screen.show)
     try:
-        yield lambda event: [reporter(event) for reporter in reporters] and None
+        yield partial(_tell, reporters)
     finally:
         if screen is not None:
             screen.stop()
         if stream is not None:
             stream.close()
+
+
+def _tell(reporters: Sequence[Reporter], event: Event) -> None:
+    for reporter in reporters:
+        reporter(event)
 
 
 class _Screen:

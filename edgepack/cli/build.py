@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Build the bundle that fits: try every precision, measure, judge, and write the best."""
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgepack.cli._console import Console, global_options
 from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
 
-_FITS, _DOES_NOT_FIT = 0, 3
+if TYPE_CHECKING:
+    from edgepack.compress.recipe import Io
+    from edgepack.measure.judge import Gate
+    from edgepack.search.choose import Objective
+
 _HELP = """Build a bundle for MODEL that fits a device, or say exactly why none does.
 
 MODEL is a .keras or .h5 file, a SavedModel folder or a .tflite file. Every post-training precision is tried; what
@@ -48,18 +54,23 @@ Exit codes: 0 fits, 2 bad input, 3 no candidate fits (the best is still written)
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".edgepack"), help="Where artifacts are kept.")
 @global_options
 def command(
+    *,
     console: Console,
     model: Path,
     device: str,
+    gate: "Gate",
+    optimize: "Objective",
+    io: "Io | None",
     shapes: tuple[str, ...],
-    output: Path | None,
-    work: Path,
+    seed: int,
     trust_model_code: bool,
+    output: Path | None,
+    force: bool,
+    work: Path,
     **options: object,
 ) -> None:
     """Run the pipeline and report."""
-    from edgepack.cli._group import INTERRUPTED
-    from edgepack.cli._outcome import report_outcome
+    from edgepack.cli._outcome import exit_code, report_outcome
     from edgepack.cli._progress import progress
     from edgepack.data.open import data_options
     from edgepack.device.profile import load_device
@@ -67,27 +78,24 @@ def command(
     from edgepack.pipeline import Request, build
     from edgepack.work import Work
 
-    profile_name = load_device(device).name
     request = Request(
         model=model,
         device=device,
-        target=output or Path(f"{model.stem}-{profile_name}"),
+        target=output or Path(f"{model.stem}-{load_device(device).name}"),
         work=Work(work),
-        data=data_options(options),
+        data=data_options({**options, "seed": seed}),
         budget=budget_of(options),
         shapes=parse_shapes(shapes),
-        io=options["io"],
-        objective=options["optimize"],
-        gate=options["gate"],
+        io=io,
+        objective=optimize,
+        gate=gate,
         reserve_ram_bytes=reserve_bytes(options, "reserve_ram"),
         reserve_flash_bytes=reserve_bytes(options, "reserve_flash"),
         trust_code=trust_model_code,
-        seed=options["seed"],
-        force=options["force"],
+        seed=seed,
+        force=force,
     )
     with progress(console) as report:
         outcome = build(request, report)
     report_outcome(console, outcome)
-    if outcome.interrupted:
-        raise SystemExit(INTERRUPTED)
-    raise SystemExit(_FITS if outcome.word == "fits" else _DOES_NOT_FIT)
+    sys.exit(exit_code(outcome))

@@ -47,11 +47,11 @@ def _judge_one(limit: Limit, measurement: Measurement, gate: Gate) -> LimitVerdi
         )
     floor = limit.name == "min-metric"
     sign = -1.0 if floor else 1.0
-    low, high = _ends(figure, floor=floor)
-    gated_on = figure.value if limit.name in ACCURACY_LIMITS and gate == "point" else high
+    better, worse = _ends(figure, floor=floor)
+    gated_on = figure.value if limit.name in ACCURACY_LIMITS and gate == "point" else worse
     headroom = sign * (limit.value - gated_on)
     met = headroom >= -_ROUNDING * max(1.0, abs(limit.value))
-    certain = sign * (limit.value - (high if met else low)) >= 0 if met else sign * (low - limit.value) > 0
+    certain = sign * (limit.value - worse) >= 0 if met else sign * (better - limit.value) > 0
     return LimitVerdict(
         name=limit.name,
         limit=limit.value,

@@ -112,5 +112,5 @@ def _about_integers(best: Candidate, profile: DeviceProfile) -> str:
         return ""
     core = f"{profile.name}'s {profile.cpu.core} has no int8 dot product"
     if best.recipe.precision.default.needs_calibration:
-        return f"{core}, so int8's lead over float is small there: measure both on the board if latency matters."
+        return f"{core}, so int8's lead over float differs between runtimes there: time both on the board."
     return f"{core}, so int8 saves bytes there rather than time."

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+
+from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.device.profile import load_device
+from edgepack.errors import CandidateError
+from edgepack.figure import Evidence, Figure
+from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
+from edgepack.model.model import Format, Model
+from edgepack.model.precision import Precision
+from edgepack.search.candidate import Candidate
+from edgepack.search.choose import choose
+from edgepack.search.propose import propose
+
+RPI4 = load_device("rpi4")
+RPI5 = load_device("rpi5")
+
+
+def limit(state, headroom=1.0, name="ram"):
+    return LimitVerdict(name, 100.0, "B", 90.0, 90.0, state, True, headroom, "--max-ram")
+
+
+def candidate(precision, *, size=100.0, latency=1.0, metric=0.9, ram=50.0, limits=None, failure=None):
+    figures = Measurement(
+        size=Figure(size, "B", Evidence.COMPUTED),
+        ram=Figure(ram, "B", Evidence.COMPUTED),
+        latency=Figure(latency, "ms", Evidence.PREDICTED, latency / 2, latency * 2),
+        metric=Figure(metric, "1", Evidence.COMPUTED),
+    )
+    verdict = Verdict(tuple(limits or (limit(State.MET),)))
+    if failure:
+        return Candidate(Recipe(precision=PrecisionPlan(default=precision)), failure=failure)
+    return Candidate(Recipe(precision=PrecisionPlan(default=precision)), measurement=figures, verdict=verdict)
+
+
+def chosen(*candidates, objective="latency", profile=RPI5):
+    choice = choose(candidates, objective=objective, profile=profile)
+    return None if choice is None else choice.candidate.recipe.precision.default
+
+
+F32 = candidate(Precision.F32, size=400, latency=3.0, metric=0.93, ram=90)
+INT8 = candidate(Precision.W8A8, size=100, latency=1.0, metric=0.91, ram=70)
+SMALL = candidate(Precision.W8A8_PER_TENSOR, size=90, latency=1.0, metric=0.90, ram=60)
+INT16 = candidate(Precision.W8A16, size=110, latency=9.0, metric=0.94, ram=95)
+
+
+@pytest.mark.parametrize(
+    ("objective", "expected"),
+    [
+        ("latency", Precision.W8A8_PER_TENSOR),
+        ("size", Precision.W8A8_PER_TENSOR),
+        ("ram", Precision.W8A8_PER_TENSOR),
+        ("accuracy", Precision.W8A16),
+    ],
+)
+def test_the_objective_decides_among_those_that_fit(objective, expected):
+    assert chosen(F32, INT8, SMALL, INT16, objective=objective) == expected
+
+
+def test_float_wins_where_it_is_predicted_faster():
+    slow_int8 = candidate(Precision.W8A8, size=100, latency=4.0)
+    choice = choose([F32, slow_int8], objective="latency", profile=RPI4)
+    assert choice is not None
+    assert choice.candidate is F32
+    assert "no int8 dot product" in choice.reason
+
+
+def test_the_reason_does_not_speak_of_dot_products_where_the_core_has_them():
+    choice = choose([F32, INT8], objective="latency", profile=RPI5)
+    assert choice is not None
+    assert "dot product" not in choice.reason
+
+
+def test_latencies_within_two_percent_are_a_tie_that_size_decides():
+    big = candidate(Precision.F32, size=400, latency=1.0)
+    small = candidate(Precision.W8A8, size=100, latency=1.015)
+    assert chosen(big, small) == Precision.W8A8
+
+
+def test_the_order_of_candidates_does_not_change_the_choice():
+    pool = [F32, INT8, SMALL, INT16]
+    assert chosen(*pool) == chosen(*reversed(pool))
+
+
+def test_where_none_fits_the_closest_is_kept_and_says_how_far_off():
+    far = candidate(Precision.F32, limits=[limit(State.MISSED, -300.0)])
+    near = candidate(Precision.W8A8, limits=[limit(State.MISSED, -5.0)])
+    choice = choose([far, near], objective="latency", profile=RPI4)
+    assert choice is not None
+    assert choice.candidate is near
+    assert choice.reason.startswith("no candidate fits; w8a8 comes closest (ram missed")
+
+
+def test_failed_candidates_are_never_kept():
+    broken = candidate(Precision.W16, failure=CandidateError("EP-602", "DEQUANTIZE is not supported"))
+    assert choose([broken], objective="latency", profile=RPI4) is None
+    assert broken.state == "failed"
+    assert broken.reason == "DEQUANTIZE is not supported"
+
+
+def model(*, quantized=False):
+    return Model(Path("m"), "savedmodel", Path("m"), Format.KERAS, (), (), "d", quantized=quantized)
+
+
+def test_nothing_is_calibrated_without_calibration_data():
+    found = propose(model(), precisions=tuple(Precision), calibrated=False, io="int8")
+    assert [recipe.precision.default for recipe in found] == [Precision.F32, Precision.W16, Precision.W8]
+    assert {recipe.precision.io for recipe in found} == {"float"}
+
+
+def test_integer_inputs_go_with_integer_activations_only():
+    found = propose(model(), precisions=tuple(Precision), calibrated=True, io="int8")
+    assert {recipe.precision.default: recipe.precision.io for recipe in found} == {
+        Precision.F32: "float",
+        Precision.W16: "float",
+        Precision.W8: "float",
+        Precision.W8A8: "int8",
+        Precision.W8A8_PER_TENSOR: "int8",
+        Precision.W8A16: "int8",
+    }
+
+
+def test_an_integer_tflite_is_a_candidate_as_it_is_and_nothing_else():
+    (only,) = propose(model(quantized=True), precisions=tuple(Precision), calibrated=True, io="float")
+    assert only.as_is
+    assert only.name == "w8a8 as it is"
+
+
+def test_the_profile_decides_what_is_tried():
+    found = propose(model(), precisions=(Precision.W8A8,), calibrated=True, io="float")
+    assert [recipe.precision.default for recipe in found] == [Precision.W8A8]
