@@ -3,11 +3,21 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from edgepack.compress.recipe import Io, PrecisionPlan, Recipe
+from edgepack.errors import HostError
+from edgepack.model.model import Format, Model, TensorSpec
+from edgepack.model.precision import Precision
 from edgepack.process import Worker
+from edgepack.runtime._base import get_runtime
+from edgepack.runtime._environment import environment_python
+from edgepack.runtime._lower import lower
+from edgepack.runtime._session import RuntimeSession
+from edgepack.runtime.artifact import Artifact
 from edgepack.work import Work
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,3 +48,95 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
 def work(tmp_path: Path) -> Work:
     """An empty work folder."""
     return Work(tmp_path / "work")
+
+
+SMALL_MODELS = {
+    "conv": ({"image": (1, 8, 8, 2)}, {"probs": (1, 3)}),
+    "two": ({"zeta": (1, 8), "alpha": (1, 6)}, {"yonder": (1, 3), "before": (1, 2)}),
+}
+
+
+@pytest.fixture(scope="session")
+def small_models(worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the SavedModels ``conv`` and ``two``, and 64 samples of each of their inputs, ``image.npy`` say."""
+    folder = tmp_path_factory.mktemp("small-models")
+    # The worker imports functions by module name, and tests are no modules to it: it gets the script's text.
+    script = ROOT / "tests" / "make_models.py"
+    worker.call("make-models", exec, script.read_text(), {"folder": str(folder), "__name__": "make_models"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_model(small_models: Path) -> Callable[[str], Model]:
+    """One of the small SavedModels by name, as the loader would describe it."""
+
+    def describe(name: str) -> Model:
+        inputs, outputs = (
+            tuple(TensorSpec(label, shape, "float32") for label, shape in side.items()) for side in SMALL_MODELS[name]
+        )
+        path = small_models / name
+        return Model(path, "savedmodel", path, Format.SAVEDMODEL, inputs, outputs, digest=name)
+
+    return describe
+
+
+@pytest.fixture(scope="session")
+def small_samples(small_models: Path) -> Callable[[str], tuple[Path, ...]]:
+    """The samples of a small model, one array per input in its order."""
+    return lambda name: tuple(small_models / f"{label}.npy" for label in SMALL_MODELS[name][0])
+
+
+@pytest.fixture(scope="session")
+def lowered(
+    worker: Worker,
+    small_model: Callable[[str], Model],
+    small_samples: Callable[[str], tuple[Path, ...]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str, Precision, Io], Artifact]:
+    """A small model lowered to a precision, made once: ``lowered("conv", Precision.W8A8, "int8")``."""
+    folder = tmp_path_factory.mktemp("lowered")
+
+    @cache
+    def make(name: str, precision: Precision, io: Io) -> Artifact:
+        recipe = Recipe(precision=PrecisionPlan(default=precision, io=io))
+        return worker.call(
+            f"lower-{name}-{recipe.digest[:8]}",
+            lower,
+            small_model(name),
+            recipe,
+            calibration=small_samples(name),
+            folder=folder,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def runtime_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], RuntimeSession]]:
+    """A warm session of a runtime by name; skips by name where it cannot be had.
+
+    Environments of runtimes are made once and kept: in EDGEPACK_ENVS, by default in the user's cache folder.
+    """
+    work = Work(tmp_path_factory.mktemp("runtimes"))
+    kept = os.environ.get("EDGEPACK_ENVS", str(Path.home() / ".cache" / "edgepack" / "envs"))
+    started: list[RuntimeSession] = []
+
+    @cache
+    def open_session(name: str) -> RuntimeSession:
+        runtime = get_runtime(name)
+        try:
+            if runtime.extra:
+                session = runtime.reference_session(work)
+            else:
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setenv("EDGEPACK_ENVS", kept)
+                    python = environment_python(name, "2.14.0", pins=runtime.pins("2.14.0"), work=work)
+                session = RuntimeSession(python=python, backend=name, log_folder=work.folder("logs"))
+        except HostError as error:
+            pytest.skip(f"{name}: {error}")
+        started.append(session)
+        return session
+
+    yield open_session
+    for session in started:
+        session.stop()
