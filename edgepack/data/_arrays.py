@@ -209,7 +209,7 @@ def _source(
             f"{origin} has no input samples: it holds {held}",
             hint=f"name the samples x (or as the model's inputs) and the labels {label}, one row a sample",
         )
-    labels, own = (None, ()) if label not in fitting else _labels(fitting[label].open())
+    labels, own = (None, ()) if label not in fitting else _labels(fitting[label].open(), f"{label}{suffix} of {origin}")
     return ArraySource(
         origin=f"{origin} ({suffix.removeprefix('_')})" if suffix else origin,
         digest=digest_json([digest, suffix, label]),
@@ -231,10 +231,15 @@ def _names(array: ArrayFile) -> tuple[str, ...]:
     return tuple(str(name) for name in array.open().reshape(-1)) if np.dtype(array.dtype).kind == "U" else ()
 
 
-def _labels(raw: Array) -> tuple[Array, tuple[str, ...]]:
+def _labels(raw: Array, where: str) -> tuple[Array, tuple[str, ...]]:
     """Return labels as int64, float32, or numbers of sorted names with those names."""
     if raw.dtype.kind in "US":
         return class_numbers([str(name) for name in raw.reshape(-1).astype(np.str_)])
+    if raw.dtype.kind not in "biuf":
+        raise DataError("EP-204", f"{where} has type {raw.dtype}; labels are numbers or names")
+    if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+        row = int(np.argwhere(~np.isfinite(raw))[0][0])
+        raise DataError("EP-206", f"{where} is not finite in row {row}", hint="remove the sample or give it a label")
     kind = np.float32 if raw.dtype.kind == "f" else np.int64
     return np.ascontiguousarray(raw, kind), ()
 

@@ -186,10 +186,9 @@ def check_labels(source: Source, metric_name: str, outputs: tuple[TensorSpec, ..
     """
     if source.labels is None or metric_name not in CLASSIFIERS or len(outputs) != 1:
         return
-    width, labels = outputs[0].shape[-1], source.labels
-    if width is None or len(outputs[0].shape) != 2:  # noqa: PLR2004 - batch and classes
+    if len(outputs[0].shape) != 2 or outputs[0].shape[-1] is None:  # noqa: PLR2004 - batch and classes
         return
-    classes = max(width, 2)
+    labels, classes = source.labels, max(outputs[0].shape[-1], 2)
     if labels.ndim > 1 and labels.shape[-1] not in {1, classes}:
         problem = f"has labels of {labels.shape[-1]} columns"
     else:

@@ -116,7 +116,7 @@ def open_source(spec: str, opening: Opening) -> Parts:
     path = Path(spec)
     expected = "; ".join(kind.expects for kind in kinds.values())
     if not path.exists():
-        raise DataError("EP-201", f"no data at {spec}", hint=f"give one of: {expected}")
+        raise DataError("EP-201", f"no data at {spec}", hint=f"check the path; a source is one of: {expected}")
     if path.is_file():
         refuse_pointer(path)
     if path.suffix == ".zip" and not zipfile.is_zipfile(path):
