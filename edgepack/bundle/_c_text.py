@@ -61,8 +61,8 @@ def _literal(value: np.generic) -> str:
 
 
 def comment(text: str) -> str:
-    """Return ``text`` as it may stand inside a block comment: a name may not end the comment."""
-    return text.replace("*/", "* /")
+    """Return ``text`` as it may stand inside a block comment: a name may neither end one nor seem to begin one."""
+    return " ".join(text.split()).replace("*/", "* /").replace("/*", "/ *")
 
 
 def guarded(name: str, body: str, *, what: str) -> str:

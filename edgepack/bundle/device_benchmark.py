@@ -131,21 +131,29 @@ def find_runtime(manifest: Json) -> tuple[str, str]:
     named = manifest["runtime"]["name"]
     rivals = ["tflm"] if named == "tflm" else [named, "litert", "tflite-runtime"]
     for name in rivals:
-        if importlib.util.find_spec(PACKAGES[name]) is None:
+        if importlib.util.find_spec(PACKAGES[name]) is None or importlib.util.find_spec("numpy") is None:
             continue
-        version = importlib.metadata.version(DISTRIBUTIONS[name])
+        version = version_of(DISTRIBUTIONS[name])
         check_numpy(name, version)
         return name, version
     raise BenchmarkError(
-        "no runtime found: install what the bundle was measured with:\n"
+        f"no runtime found ({' or '.join(dict.fromkeys(rivals))}, with numpy); install what the bundle names:\n"
         f"  {sys.executable} -m pip install -r {HERE / 'requirements.txt'}"
     )
 
 
+def version_of(distribution: str) -> str:
+    """Return an installed package's version; a system's own packages may not say."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
+
+
 def check_numpy(name: str, version: str) -> None:
-    """tflite-runtime was built against numpy 1 and crashes in numpy 2 with words about ``_ARRAY_API``."""
-    numpy_version = importlib.metadata.version("numpy")
-    if name == "tflite-runtime" and int(numpy_version.split(".")[0]) > 1:
+    """Refuse numpy 2 for tflite-runtime: built against numpy 1, it crashes with words about ``_ARRAY_API``."""
+    numpy_version = version_of("numpy")
+    if name == "tflite-runtime" and numpy_version.split(".")[0] not in ("0", "1"):
         raise BenchmarkError(
             f"tflite-runtime {version} does not work with numpy {numpy_version}; install an older one:\n"
             f'  {sys.executable} -m pip install "numpy<2"'
@@ -324,7 +332,7 @@ def machine() -> Json:
         "arch": platform.machine(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "numpy": importlib.metadata.version("numpy"),
+        "numpy": version_of("numpy"),
         "cores": os.cpu_count(),
     }
 

@@ -67,11 +67,11 @@ def make_requirements(contents: BundleContents) -> str:
 
 
 def _linux_steps(contents: BundleContents) -> str:
-    name = contents.profile.name
-    old = contents.runtime.name == "tflite-runtime"
-    python = "python3.11" if old else "python3"
-    return f"""    scp -r THIS_FOLDER user@{name}:model && ssh user@{name}
-    cd model && {python} -m venv .venv && . .venv/bin/activate
+    python = "python3.11" if contents.runtime.name == "tflite-runtime" else "python3"
+    copy = (
+        "" if contents.profile.cpu.arch == "x86-64" else "    scp -r THIS_FOLDER USER@BOARD:model && ssh USER@BOARD\n"
+    )
+    return f"""{copy}    cd {"model" if copy else "THIS_FOLDER"} && {python} -m venv .venv && . .venv/bin/activate
     pip install -r requirements.txt
     python infer.py                          # the golden inputs, from float to float
     python benchmark.py --json result.json   # refuses to time a model whose answers differ

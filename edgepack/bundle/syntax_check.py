@@ -36,6 +36,8 @@ def check_syntax(folder: Path) -> str | None:
 
 
 def _compile(compiler: str, standard: str, sources: list[Path], *options: str) -> None:
+    if not sources:
+        return
     command = [compiler, standard, *_STRICT, *options, *map(str, sources)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     if done.returncode:

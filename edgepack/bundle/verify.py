@@ -16,7 +16,8 @@ from edgepack.bundle.golden import read_npz
 from edgepack.bundle.manifest import KIND, MANIFEST, OUTSIDE_DIGEST, SCHEMA_VERSION, Manifest, TensorPart
 from edgepack.device.profile import RuntimeSpec
 from edgepack.digest import digest_file
-from edgepack.errors import OutputError
+from edgepack.errors import CandidateError, OutputError
+from edgepack.measure.memory import ARENA_STEP_BYTES
 from edgepack.runtime._base import get_runtime
 from edgepack.runtime._session import RuntimeSession
 from edgepack.runtime.artifact import Artifact, IoTensor
@@ -50,16 +51,16 @@ class GoldenCheck:
 
 @dataclass(frozen=True, slots=True)
 class FigureCheck:
-    """A figure that was computed again; both in bytes, equal where it holds."""
+    """A figure, in bytes, that was computed again.
+
+    Attributes:
+        found: What was found, in words.
+    """
 
     name: str
-    recorded: float
-    found: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether it is the recorded one."""
-        return self.recorded == self.found
+    recorded: int
+    agrees: bool
+    found: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,10 @@ def verify_bundle(path: Path, *, work: Work) -> VerifyReport:
     manifest = read_manifest(path)
     check_files(path, manifest)
     artifact = _artifact(path, manifest)
-    figures = [FigureCheck("size", manifest.model.size_bytes, artifact.path.stat().st_size)]
     runtime = get_runtime(manifest.runtime.name)
     with runtime.session(_spec(manifest), work, processes=1) as session:
         golden = _run_golden(path, manifest, artifact, session, work)
+        figures = (_size(artifact), *_arena(manifest, artifact, session))
         named = f"{session.served.runtime} {session.served.version}"
     return VerifyReport(
         path=path,
@@ -112,7 +113,7 @@ def verify_bundle(path: Path, *, work: Work) -> VerifyReport:
         files=len(manifest.files),
         runtime=named,
         golden=golden,
-        figures=tuple(figures),
+        figures=figures,
     )
 
 
@@ -185,6 +186,35 @@ def _tensor(part: TensorPart) -> IoTensor:
 
 def _spec(manifest: Manifest) -> RuntimeSpec:
     return RuntimeSpec.model_validate({**manifest.runtime.model_dump(), "precisions": [manifest.model.precision.value]})
+
+
+def _size(artifact: Artifact) -> FigureCheck:
+    found = artifact.path.stat().st_size
+    return FigureCheck("size", artifact.size_bytes, found == artifact.size_bytes, f"{found:,} B")
+
+
+def _arena(manifest: Manifest, artifact: Artifact, session: RuntimeSession) -> tuple[FigureCheck, ...]:
+    """Check that the recorded arena allocates, and that one step less does not."""
+    ram = manifest.figures.ram
+    if ram is None or manifest.runtime.name != "tflm":
+        return ()
+    recorded = int(ram.value)
+    less = recorded - ARENA_STEP_BYTES
+    if not _allocates(session, artifact, recorded):
+        return (FigureCheck("ram", recorded, agrees=False, found=f"does not allocate in {recorded:,} B"),)
+    if _allocates(session, artifact, less):
+        return (FigureCheck("ram", recorded, agrees=False, found=f"allocates in {less:,} B already"),)
+    return (FigureCheck("ram", recorded, agrees=True, found=f"{recorded:,} B, the smallest arena that allocates"),)
+
+
+def _allocates(session: RuntimeSession, artifact: Artifact, arena_bytes: int) -> bool:
+    """Whether the model runs in that arena; TFLM dies where not even its own bookkeeping fits."""
+    try:
+        return session.allocates_in(artifact, arena_bytes)
+    except CandidateError as death:
+        if death.code != "EP-603":
+            raise
+        return False
 
 
 def _run_golden(

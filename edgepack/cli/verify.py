@@ -80,9 +80,7 @@ def _text(report: "VerifyReport") -> str:
             f"golden {golden.name!r} in {report.runtime}: {agree} of {golden.samples} agree,"
             f" largest difference {golden.largest:g}{unit} (tolerance {golden.tolerance:g}{unit})"
         )
-    for figure in report.figures:
-        found = "agrees" if figure.agrees else f"differs: {figure.found:,.0f} B now"
-        lines.append(f"{figure.name}: {figure.recorded:,.0f} B {found}")
+    lines += [f"{figure.name}: {figure.recorded:,} B recorded; found: {figure.found}" for figure in report.figures]
     lines.append(f"digest: {report.digest}")
     lines.append("verified" if report.ok else "NOT VERIFIED: the bundle does not compute or weigh what it says")
     return "\n".join(lines)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""benchmark.py and infer.py as a user runs them: in a copied folder, from anywhere, with nothing of edgepack."""
+
+import ast
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgepack.bundle.bundle import write_bundle
+from edgepack.bundle.golden import read_npz, write_npz
+from edgepack.bundle.manifest import write_json
+from edgepack.digest import digest_file
+
+SCRIPTS = Path(__file__).parents[2] / "edgepack" / "bundle"
+
+
+@pytest.fixture
+def copied(contents, tmp_path):
+    """A bundle for a device, moved to a folder whose name needs quoting."""
+
+    def make(device="rpi4", **changes) -> Path:
+        written = write_bundle(contents(device, **changes), tmp_path / "built", force=False)
+        return Path(shutil.copytree(written.path, tmp_path / f"on the board é {device}"))
+
+    return make
+
+
+def run(script: Path, *options: str, cwd: Path, python=("-I",)) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *python, str(script), *options]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def spoil_golden(folder: Path) -> None:
+    """Make one sample of the golden outputs wrong, with a manifest that agrees with the file."""
+    arrays = read_npz(folder / "golden.npz")
+    arrays["raw_output_0"][2] = -arrays["raw_output_0"][2] - 1
+    write_npz(arrays, folder / "golden.npz")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["golden.npz"] = digest_file(folder / "golden.npz")
+    write_json(manifest, folder / "manifest.json")
+
+
+@pytest.mark.parametrize(("device", "runtime"), [("rpi4", "litert"), ("stm32h747", "tflm")])
+def test_benchmark_runs_alone_from_another_folder(copied, tmp_path, device, runtime):
+    folder = copied(device)
+    done = run(folder / "benchmark.py", "--runs", "20", "--json", "result.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    assert result["runtime"]["name"] == runtime
+    assert result["golden"] == {"samples": 6, "agree": 6}
+    timed = [row for row in result["results"] if row["runs"]]
+    assert timed
+    for row in timed:
+        assert 0 < row["min_ms"] <= row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"] <= row["max_ms"]
+    assert "golden vectors: 6 of 6 agree" in done.stderr
+    assert ("the times are not the board's" in done.stderr) == (runtime == "tflm")
+    assert result["peak_rss_bytes"] > 1 << 20
+
+
+def test_benchmark_names_the_bundle_by_its_digest(contents, tmp_path):
+    bundle = write_bundle(contents(integer=False), tmp_path / "bundle", force=False)
+    done = run(bundle.path / "benchmark.py", "--runs", "5", "--threads", "1", "--batch", "1,4", cwd=tmp_path)
+    result = json.loads(done.stdout)
+    assert result["bundle"] == bundle.digest
+    batches = {row["batch"]: row for row in result["results"]}
+    assert batches[4]["runs"] == 5
+
+
+@pytest.mark.parametrize("device", ["rpi4", "stm32h747"])
+def test_a_wrong_model_is_never_timed(copied, tmp_path, device):
+    folder = copied(device)
+    spoil_golden(folder)
+    done = run(folder / "benchmark.py", "--runs", "5", cwd=tmp_path)
+    assert done.returncode == 4
+    assert done.stdout == ""
+    assert "1 of 6 samples differ" in done.stderr
+    assert "largest difference" in done.stderr
+    assert "tolerance 1 LSB" in done.stderr
+    assert " ms" not in done.stderr
+    again = run(folder / "infer.py", cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (4, "golden vectors: 5 of 6 samples agree\n")
+
+
+def test_another_model_file_is_refused_before_it_is_loaded(copied, tmp_path):
+    folder = copied()
+    (folder / "model.tflite").write_bytes(b"not a model")
+    done = run(folder / "benchmark.py", cwd=tmp_path)
+    assert done.returncode == 4
+    assert "is not the file of this bundle" in done.stderr
+    (folder / "model.tflite").unlink()
+    assert "is missing; copy the whole bundle" in run(folder / "benchmark.py", cwd=tmp_path).stderr
+
+
+def test_a_missing_runtime_is_said_with_the_pip_command(copied, tmp_path):
+    folder = copied()
+    done = run(folder / "benchmark.py", cwd=tmp_path, python=("-I", "-S"))
+    assert done.returncode == 4
+    assert f"-m pip install -r {folder / 'requirements.txt'}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_tflite_runtime_with_numpy_2_is_refused_in_words(copied, tmp_path):
+    folder = copied("stm32mp157")
+    (folder / "tflite_runtime").mkdir()
+    (folder / "tflite_runtime" / "__init__.py").write_text("raise AttributeError('_ARRAY_API not found')")
+    (folder / "tflite_runtime-2.14.0.dist-info").mkdir()
+    (folder / "tflite_runtime-2.14.0.dist-info" / "METADATA").write_text("Name: tflite-runtime\nVersion: 2.14.0\n")
+    done = run(folder / "benchmark.py", cwd=tmp_path, python=())
+    assert done.returncode == 4
+    assert "tflite-runtime 2.14.0 does not work with numpy 2" in done.stderr
+    assert '"numpy<2"' in done.stderr
+    assert (folder / "requirements.txt").read_text().splitlines()[-2:] == ["tflite-runtime==2.14.0", "numpy==1.26.4"]
+
+
+@pytest.mark.parametrize("name", ["device_benchmark.py", "device_infer.py"])
+def test_scripts_are_python_3_9(name):
+    ast.parse((SCRIPTS / name).read_text(), feature_version=(3, 9))
+
+
+@pytest.mark.parametrize("name", ["device_benchmark.py", "device_infer.py"])
+def test_scripts_import_nothing_but_the_standard_library_numpy_pillow_and_the_runtime(name):
+    tree = ast.parse((SCRIPTS / name).read_text())
+    found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    found |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    others = {module.partition(".")[0] for module in found} - set(sys.stdlib_module_names)
+    assert others <= {"numpy", "tflite_micro", "PIL"}
+
+
+def load(folder: Path):
+    """Import a bundle's infer.py."""
+    spec = importlib.util.spec_from_file_location("bundled_infer", folder / "infer.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("device", "integer"), [("rpi4", True), ("rpi4", False), ("stm32h747", True)])
+def test_single_batched_and_queued_predictions_are_equal(copied, device, integer):
+    folder = copied(device, integer=integer)
+    predictor = load(folder).Predictor()
+    arrays = read_npz(folder / "golden.npz")
+    batch = predictor.predict_batch({"image": arrays["input_0"]})["probs"]
+    np.testing.assert_allclose(batch, arrays["output_0"], atol=1 / 256)
+    single = np.stack([predictor.predict(sample)["probs"] for sample in arrays["input_0"]])
+    np.testing.assert_array_equal(single, batch)
+    with predictor.queue(size=2) as queue:
+        answers = [queue.submit({"image": sample}) for sample in arrays["input_0"]]
+    np.testing.assert_array_equal(np.stack([answer.result(0)["probs"] for answer in answers]), batch)
+
+
+def test_a_bad_sample_in_the_queue_fails_alone(copied):
+    predictor = load(copied()).Predictor()
+    with predictor.queue() as queue:
+        bad, good = queue.submit(np.zeros(5, np.float32)), queue.submit(np.zeros(8, np.float32))
+    assert isinstance(good, Future)
+    assert good.result(0)["probs"].shape == (3,)
+    with pytest.raises(ValueError, match=r"input 'image' takes samples of \(8,\), got \(5,\)"):
+        bad.result(0)
+    with pytest.raises(RuntimeError, match="closed"):
+        queue.submit(np.zeros(8, np.float32))
+
+
+def test_nothing_is_loaded_before_the_first_prediction(copied):
+    folder = copied()
+    predictor = load(folder).Predictor()
+    (folder / "model.tflite").unlink()
+    with pytest.raises(ValueError, match=r"Could not open|model\.tflite"):
+        predictor.predict(np.zeros(8, np.float32))
+
+
+def test_inputs_are_bound_by_name(copied):
+    predictor = load(copied()).Predictor()
+    with pytest.raises(ValueError, match="the model's inputs are image, not picture"):
+        predictor.predict({"picture": np.zeros(8, np.float32)})
+
+
+def test_preprocessing_comes_from_the_manifest(copied):
+    folder = copied(preprocess={"scale": 0.5, "mean": 0.25, "std": 2.0, "dtype": "float32"})
+    predictor = load(folder).Predictor()
+    sample = np.linspace(0, 1, 8, dtype=np.float32)
+    ready = (sample * np.float32(0.5) - np.float32(0.25)) / np.float32(2.0)
+    expected = predictor.predict_batch({"image": ready[None]}, preprocessed=True, raw=True)["probs"][0]
+    np.testing.assert_array_equal(predictor.predict(sample, raw=True)["probs"], expected)
+
+
+def test_images_are_resized_and_channels_moved(copied):
+    module = load(copied())
+    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
+    small = module.preprocess(image[None], {"resize": [2, 3], "layout": "nchw"}, [3, 2, 3])
+    assert small.shape == (1, 3, 2, 3)
+    assert small.dtype == np.float32
+    same = module.preprocess(image[None], {"resize": [4, 6]}, [4, 6, 3])
+    np.testing.assert_array_equal(same[0], image)
+    grey = module.preprocess(image[None, :, :, 0], {"scale": 2.0}, [4, 6, 1])
+    np.testing.assert_array_equal(grey[0, :, :, 0], image[:, :, 0] * np.float32(2))
