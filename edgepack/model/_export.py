@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both SavedModel writers share: signatures, names, specs. Imports TensorFlow: worker process only."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from edgepack.errors import ModelError
+from edgepack.model.model import TensorSpec
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+SERVING: Final = "serving_default"
+"""Signature of batch 1: what is converted."""
+BATCHED: Final = "batched"
+"""Signature of an open batch: what predicts."""
+_ILLEGAL: Final = re.compile(r"[^A-Za-z0-9_.\\/>-]")
+
+
+def legal_names(specs: Sequence[TensorSpec]) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
+    """Return ``specs`` with names that TensorFlow takes for an argument, and a note for each that changed."""
+    found: list[TensorSpec] = []
+    notes: list[str] = []
+    for spec in specs:
+        name = _ILLEGAL.sub("_", spec.name)
+        name = name if re.match(r"[A-Za-z0-9.]", name) else f"t{name}"
+        taken = {item.name for item in found}
+        while name in taken:
+            name += "_"
+        found.append(replace(spec, name=name))
+        if name != spec.name:
+            notes.append(f"{spec.name!r} is called {name!r}: TensorFlow does not take the source's name")
+    return tuple(found), tuple(notes)
+
+
+def tensor_specs(specs: Sequence[TensorSpec], *, batch: int | None) -> "list[tf.TensorSpec]":
+    """Return ``specs`` as TensorFlow's, with ``batch`` in place of their first dimension."""
+    import tensorflow as tf
+
+    return [
+        tf.TensorSpec((batch, *spec.shape[1:]) if spec.shape else (), tf.as_dtype(spec.dtype), name=spec.name)
+        for spec in specs
+    ]
+
+
+def output_specs(tensors: "Mapping[str, tf.Tensor]", names: Sequence[str]) -> tuple[TensorSpec, ...]:
+    """Return the specs of the tensors called ``names``, in that order.
+
+    Raises:
+        ModelError: An output's shape depends on the input's values (EP-118).
+    """
+    found = tuple(TensorSpec(name, _known_shape(tensors[name]), tensors[name].dtype.name) for name in names)
+    for spec in found:
+        if None in spec.shape:
+            raise ModelError(
+                "EP-118",
+                f"output {spec.name!r} has shape {list(spec.shape)} even though every input is fixed",
+                hint="its size depends on the values that come in; give the model an output of fixed size",
+            )
+    return found
+
+
+def _known_shape(tensor: "tf.Tensor") -> tuple[int | None, ...]:
+    return (None,) if tensor.shape.rank is None else tuple(tensor.shape.as_list())

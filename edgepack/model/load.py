@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Turn the user's model into one that a runtime can lower: a SavedModel or a ``.tflite`` of fixed shapes.
+
+Runs in the worker process: the loaders behind it import TensorFlow and Keras, this module does not.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgepack.digest import digest_file
+from edgepack.errors import ModelError
+from edgepack.model.inspect import inspect
+from edgepack.model.model import Format, Model
+from edgepack.model.shapes import fix_shapes, format_shape
+from edgepack.model.summary import Summary, refuse_unsuitable
+from edgepack.work import whole_file
+
+
+def load_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]], trust_code: bool, folder: Path) -> Model:
+    """Load the model at ``path`` and write its canonical form below ``folder``, under its digest.
+
+    Args:
+        path: A ``.keras``, ``.h5`` or ``.tflite`` file, or a SavedModel folder.
+        shapes: Dimensions for inputs that the model leaves open, batch first, by input name.
+        trust_code: Run code that the file carries (Lambda layers).
+        folder: Where loaded models are kept.
+
+    Returns:
+        A SavedModel whose signature ``serving_default`` has batch 1 (and ``batched`` an open one, where the model
+        allows it), or a copy of the ``.tflite``; inputs and outputs in the source's order and by its names.
+
+    Raises:
+        ModelError: The model is unreadable, unsafe or unsuitable (EP-1xx).
+        OutputError: ``folder`` cannot be written (EP-402).
+        HostError: The disk is full (EP-501).
+    """
+    summary = inspect(path, shapes=shapes)
+    refuse_unsuitable(summary, trust_code=trust_code)
+    match summary.format:
+        case Format.KERAS | Format.H5:
+            from edgepack.model._load_keras import load_keras
+
+            return load_keras(path, summary, shapes=shapes, trust_code=trust_code, folder=folder)
+        case Format.SAVEDMODEL:
+            from edgepack.model._load_savedmodel import load_savedmodel
+
+            return load_savedmodel(path, summary, shapes=shapes, folder=folder)
+        case Format.TFLITE:
+            return _keep_tflite(path, summary, shapes=shapes, folder=folder)
+        case Format.ONNX:
+            raise ModelError(
+                "EP-119",
+                f"{path} is an ONNX model: edgepack checks it, but does not build from it yet",
+                hint=f"edgepack check {path}; to build today, give the Keras model or a SavedModel",
+            )
+
+
+def _keep_tflite(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int, ...]], folder: Path) -> Model:
+    """Copy the file under its digest: a ``.tflite`` holds no names or dates of the writer, so its bytes are it."""
+    inputs, notes = fix_shapes(summary.inputs, shapes)
+    for spec in inputs:
+        if spec.name in shapes:
+            raise ModelError(
+                "EP-114",
+                f"--shape {spec.name}: a .tflite file cannot be given other shapes ({format_shape(spec.shape)})",
+                hint="fix the shape where the file is converted, or give edgepack the model that it came from",
+            )
+    outputs, _ = fix_shapes(summary.outputs, {})
+    digest = digest_file(path)
+    target = folder / f"{digest}.tflite"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(target) as scratch:
+            shutil.copyfile(path, scratch)
+    return Model(
+        path=target,
+        kind="tflite",
+        source=path,
+        source_format=Format.TFLITE,
+        inputs=inputs,
+        outputs=outputs,
+        digest=digest,
+        quantized=summary.quantized,
+        notes=notes,
+    )

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The original's float predictions: what every candidate is compared with. Runs in the worker process."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgepack.errors import ModelError
+from edgepack.model.model import Model
+from edgepack.work import disk_errors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.generic]
+    Step = Callable[[Sequence[Array]], Sequence[Array]]
+
+
+def predict(model: Model, inputs: Mapping[str, Path], *, outputs_folder: Path, batch: int = 64) -> tuple[Path, ...]:
+    """Run the original over samples and write its outputs.
+
+    Args:
+        model: What ``load_model`` returned.
+        inputs: For each of the model's inputs a ``.npy`` file of shape (n, *sample shape), read in pieces.
+        outputs_folder: Gets ``0.npy``, ``1.npy``...: one file an output, in the model's order, of shape
+            (n, *output shape), float32 where the output is a float or is quantized.
+        batch: Samples a step, where the model takes more than one.
+
+    Returns:
+        The files, in the order of ``model.outputs``.
+
+    Raises:
+        ModelError: An input is missing, or has another shape or number of samples than the model or the rest
+            (EP-121).
+        HostError: The disk is full (EP-501).
+    """
+    arrays = [_mapped(model, index, inputs) for index in range(len(model.inputs))]
+    count = len(arrays[0])
+    if any(len(array) != count for array in arrays):
+        counts = {spec.name: len(array) for spec, array in zip(model.inputs, arrays, strict=True)}
+        raise ModelError("EP-121", f"the inputs have different numbers of samples: {counts}", hint="give pairs")
+    with disk_errors(outputs_folder):
+        outputs_folder.mkdir(parents=True, exist_ok=True)
+        paths = tuple(outputs_folder / f"{index}.npy" for index in range(len(model.outputs)))
+        step, step_samples = _stepper(model, batch)
+        files: list[np.memmap[tuple[int, ...], np.dtype[np.generic]]] = []
+        for start, found in _outputs(arrays, step, step_samples):
+            if not files:
+                files = [_created(path, part, count) for path, part in zip(paths, found, strict=True)]
+            for file, part in zip(files, found, strict=True):
+                file[start : start + len(part)] = part
+        for file in files:
+            file.flush()
+    return paths
+
+
+def _mapped(model: Model, index: int, inputs: Mapping[str, Path]) -> "Array":
+    """Open one input's file and check it against the model."""
+    spec = model.inputs[index]
+    if spec.name not in inputs:
+        raise ModelError(
+            "EP-121",
+            f"no samples for input {spec.name!r}; there are some for {', '.join(sorted(inputs)) or 'none'}",
+            hint=f"name the array {spec.name!r}",
+        )
+    array: Array = np.load(inputs[spec.name], mmap_mode="r", allow_pickle=False)
+    if array.ndim == 0 or array.shape[1:] != spec.shape[1:] or len(array) == 0:
+        raise ModelError(
+            "EP-121",
+            f"samples for input {spec.name!r} have shape {list(array.shape)}, expected [n, "
+            f"{', '.join(map(str, spec.shape[1:]))}]",
+            hint="edgepack data check SOURCE --model MODEL shows both",
+        )
+    return array
+
+
+def _created(path: Path, part: "Array", count: int) -> "np.memmap[tuple[int, ...], np.dtype[np.generic]]":
+    return np.lib.format.open_memmap(path, mode="w+", dtype=part.dtype, shape=(count, *part.shape[1:]))
+
+
+def _outputs(arrays: "Sequence[Array]", step: "Step", step_samples: int) -> "Iterator[tuple[int, Sequence[Array]]]":
+    count = len(arrays[0])
+    for start in range(0, count, step_samples):
+        yield start, step([np.asarray(array[start : start + step_samples]) for array in arrays])
+
+
+def _stepper(model: Model, batch: int) -> "tuple[Step, int]":
+    """Return a function from one array an input to one array an output, and how many samples it takes."""
+    if model.kind == "tflite":
+        return _tflite_step(model), 1
+    return _savedmodel_step(model, batch)
+
+
+@lru_cache(maxsize=1)
+def _loaded(path: Path) -> object:
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(path))
+
+
+def _savedmodel_step(model: Model, batch: int) -> "tuple[Step, int]":
+    import tensorflow as tf
+
+    from edgepack.model._export import BATCHED, SERVING
+
+    signatures = _loaded(model.path).signatures  # type: ignore[attr-defined]
+    batched = BATCHED in signatures
+    function = signatures[BATCHED if batched else SERVING]
+    # TensorFlow turns "in-put.1" into a Python name; the tensor's own name is the signature's.
+    arguments = {spec.name: key for key, spec in function.structured_input_signature[1].items()}
+    dtypes = [tf.as_dtype(spec.dtype) for spec in model.inputs]
+
+    def step(parts: "Sequence[Array]") -> "Sequence[Array]":
+        fed = {
+            arguments[spec.name]: tf.constant(part.astype(dtype.as_numpy_dtype, copy=False))
+            for spec, part, dtype in zip(model.inputs, parts, dtypes, strict=True)
+        }
+        found = function(**fed)
+        return [found[spec.name].numpy() for spec in model.outputs]
+
+    return step, batch if batched else 1
+
+
+def _tflite_step(model: Model) -> "Step":
+    """Run a ``.tflite`` one sample at a time; integer inputs are quantized, integer outputs come back as floats."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(model.path), num_threads=1)
+    interpreter.allocate_tensors()
+    ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def step(parts: "Sequence[Array]") -> "Sequence[Array]":
+        for detail, part in zip(ins, parts, strict=True):
+            interpreter.set_tensor(detail["index"], quantized(part, detail["quantization"], np.dtype(detail["dtype"])))
+        interpreter.invoke()
+        return [dequantized(interpreter.get_tensor(detail["index"]), detail["quantization"]) for detail in outs]
+
+    return step
+
+
+def quantized(values: "Array", quantization: tuple[float, int], dtype: "np.dtype[np.generic]") -> "Array":
+    """Return ``values`` as a tensor of ``dtype`` takes them: ``round(x / scale) + zero_point``, clipped.
+
+    A scale of 0 means that the tensor is not quantized.
+    """
+    scale, zero_point = quantization
+    if scale == 0 or dtype.kind == "f" or values.dtype == dtype:
+        return values.astype(dtype, copy=False)
+    limits = np.iinfo(dtype.name)
+    scaled: Array = np.round(values.astype(np.float32) / np.float32(scale)) + zero_point
+    return scaled.clip(limits.min, limits.max).astype(dtype)
+
+
+def dequantized(values: "Array", quantization: tuple[float, int]) -> "Array":
+    """Return ``(q - zero_point) * scale`` as float32; a tensor that is not quantized comes back as it is."""
+    scale, zero_point = quantization
+    if scale == 0 or values.dtype.kind == "f":
+        return values
+    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Summary of a SavedModel folder."""
+
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+
+from edgepack.model.model import Format
+from edgepack.model.savedmodel_file import read_savedmodel
+from edgepack.model.shapes import apply_shapes
+from edgepack.model.summary import Layer, Summary, count_ops
+
+
+def summarize_savedmodel(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary:
+    """Return the summary of the SavedModel in the folder ``path``; its layers are its variables.
+
+    Raises:
+        ModelError: As ``read_savedmodel``; ``shapes`` does not match (EP-114).
+    """
+    file = read_savedmodel(path)
+    layers = tuple(
+        Layer(
+            name=variable.name,
+            kind="Variable",
+            parameter_count=prod(variable.shape),
+            macs=None,
+            input_shapes=(),
+            output_shapes=(),
+        )
+        for variable in file.variables
+    )
+    return Summary(
+        format=Format.SAVEDMODEL,
+        saved_by=f"TensorFlow {file.version}" if file.version else "",
+        inputs=apply_shapes(file.inputs, shapes),
+        outputs=file.outputs,
+        layers=layers,
+        parameter_count=sum(layer.parameter_count for layer in layers),
+        weight_bytes=sum(variable.n_bytes for variable in file.variables),
+        op_counts=count_ops(file.ops),
+        notes=("weights are checked for NaN and Inf when the model is loaded; MACs are known after conversion",),
+    )
