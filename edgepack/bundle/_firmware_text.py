@@ -22,6 +22,9 @@ Plain C11 with the model, its inputs and outputs and test vectors; C++17 where T
 | `main.cc` | an example: runs the test vectors and says whether they agree |
 | `CMakeLists.txt` | a library target for your build |
 
+What it takes: {{model:,}} bytes of flash for the model, {{vectors:,}} for the test vectors (a release needs none),
+and RAM for the arena: {{arena:,}} bytes. Kernels, stack and your own buffers come on top.
+
 1. Add this folder to your build: `add_subdirectory(firmware)`, then link `edgepack_model` and TFLM.
 2. Flash `main.cc` first. It prints the arena that the board really takes and how many test vectors agree.
 3. Only then time it: a wrong model is not worth timing.

@@ -110,13 +110,14 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool) -> Bund
 
     Raises:
         OutputError: As ``check_target``; the golden vectors do not suit the model (EP-410); firmware cannot be
-            written for it (EP-411 to EP-413); no package for the runtime is known (EP-414).
+            written for it (EP-411 to EP-413); no package for the runtime is known (EP-414); the model is no longer
+            the file that was measured (EP-415).
         HostError: The disk is full (EP-501).
     """
     check_target(target, force=force)
     target = target.absolute()
     with whole_folder(target) as folder:
-        shutil.copyfile(contents.artifact.path, folder / MODEL)
+        _copy_model(contents, folder / MODEL)
         golden = write_golden(contents.golden, contents.artifact, folder / GOLDEN)
         for name, shipped in _SCRIPTS.items():
             (folder / name).write_bytes(files("edgepack.bundle").joinpath(shipped).read_bytes())
@@ -132,6 +133,17 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool) -> Bund
         write_json(manifest.model_dump(mode="json"), folder / MANIFEST)
         write_json(measurements_json(contents, checked), folder / MEASUREMENTS)
     return Bundle(target, manifest.digest)
+
+
+def _copy_model(contents: BundleContents, target: Path) -> None:
+    """Copy the model and see that it is still what was measured."""
+    shutil.copyfile(contents.artifact.path, target)
+    if digest_file(target) != contents.artifact.digest:
+        raise OutputError(
+            "EP-415",
+            f"{contents.artifact.path} is no longer the file that was measured (its SHA-256 changed)",
+            hint="remove the work folder (--work) and build again",
+        )
 
 
 def files_in(folder: Path) -> list[str]:

@@ -374,12 +374,12 @@ def show(result: Json) -> None:
     runtime, golden = result["runtime"], result["golden"]
     say(f"{result['machine']['board']}, {runtime['name']} {runtime['version']}, for {result['device']}")
     say(f"golden vectors: {golden['agree']} of {golden['samples']} agree")
-    say(f"load {result['load_ms']:.2f} ms, first inference {result['first_ms']:.3f} ms")
+    say(f"load {result['load_ms']:.3g} ms, first inference {result['first_ms']:.3g} ms")
     say(f"{'threads':>7} {'batch':>5} {'runs':>5} {'p50 ms':>9} {'p90 ms':>9} {'p99 ms':>9} {'per second':>11}")
     for row in result["results"]:
         head = f"{row['threads']:>7} {row['batch']:>5} {row['runs']:>5} "
         if row["runs"]:
-            times = " ".join(f"{row[key]:>9.3f}" for key in ("p50_ms", "p90_ms", "p99_ms"))
+            times = " ".join(f"{row[key]:>9.4g}" for key in ("p50_ms", "p90_ms", "p99_ms"))
             say(f"{head}{times} {row['throughput_per_s']:>11.1f}")
         else:
             say(f"{head}skipped: {row['skipped']}")

@@ -110,7 +110,7 @@ def firmware_sources(contents: BundleContents, golden: GoldenFile, model: bytes)
         ),
         "main.cc": main_source(inputs, outputs),
         "CMakeLists.txt": CMAKE,
-        "README.md": README.format(title=contents.profile.title, runtime=_runtime_words(contents)),
+        "README.md": _readme(contents, edges, len(model)),
     }
 
 
@@ -136,7 +136,8 @@ def _vector_count(golden: GoldenFile) -> int:
     return max(1, min(_TEST_SAMPLES, golden.samples, _TEST_BYTES // max(1, sample_bytes)))
 
 
-def _settings(contents: BundleContents) -> str:
+def _arena_bytes(contents: BundleContents) -> int:
+    """Return the arena's upper bound, aligned."""
     ram = contents.measurement.ram
     if ram is None:
         raise OutputError(
@@ -144,14 +145,24 @@ def _settings(contents: BundleContents) -> str:
             f"the arena of {contents.artifact.path.name} was not measured, so its size in firmware is unknown",
             hint="build again where tflite-micro is installed: pip install 'edgepack[mcu]'",
         )
-    step = ARENA_ALIGNMENT_BYTES
-    upper = -(-int(ram.upper) // step) * step
-    return _SETTINGS.format(measured=int(ram.value), upper=upper, extra=upper - int(ram.value), step=step)
+    return -(-int(ram.upper) // ARENA_ALIGNMENT_BYTES) * ARENA_ALIGNMENT_BYTES
 
 
-def _runtime_words(contents: BundleContents) -> str:
+def _settings(contents: BundleContents) -> str:
+    upper, ram = _arena_bytes(contents), contents.measurement.ram
+    measured = upper if ram is None else int(ram.value)
+    return _SETTINGS.format(measured=measured, upper=upper, extra=upper - measured, step=ARENA_ALIGNMENT_BYTES)
+
+
+def _readme(contents: BundleContents, edges: tuple[Edge, ...], model_bytes: int) -> str:
     runtime = contents.runtime
-    return f"{runtime.name} {runtime.version}, {runtime.kernels} kernels"
+    return README.format(
+        title=contents.profile.title,
+        runtime=f"{runtime.name} {runtime.version} on a host, for {runtime.kernels} kernels on the board",
+        model=model_bytes,
+        vectors=sum(edge.vectors.nbytes for edge in edges),
+        arena=_arena_bytes(contents),
+    )
 
 
 def _declared(edge: Edge) -> str:

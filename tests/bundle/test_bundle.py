@@ -13,7 +13,7 @@ import pytest
 from edgepack.bundle import bundle as bundle_module
 from edgepack.bundle.bundle import check_target, files_in, write_bundle
 from edgepack.bundle.contents import Golden, HostMeasurement
-from edgepack.bundle.manifest import Manifest, manifest_schema
+from edgepack.bundle.manifest import Manifest, manifest_schema, write_json
 from edgepack.digest import canonical_json, digest_bytes
 from edgepack.errors import HostError, OutputError
 from edgepack.figure import Evidence, Figure
@@ -86,6 +86,33 @@ def test_the_manifest_suits_its_schema(contents, tmp_path, device):
     jsonschema.validate(manifest, manifest_schema())
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**manifest, "surprise": 1}, manifest_schema())
+
+
+def test_the_schema_file_is_made_from_the_types(tmp_path):
+    write_json(manifest_schema(), tmp_path / "schema.json")
+    shipped = Path(bundle_module.__file__).with_name("manifest.schema.json")
+    assert shipped.read_text() == (tmp_path / "schema.json").read_text()
+
+
+@pytest.mark.parametrize("device", ["rpi4", "stm32h747"])
+def test_the_manifest_is_the_reviewed_one(contents, tmp_path, golden_file, device):
+    path = write_bundle(contents(device), tmp_path / "bundle", force=False).path
+    manifest = json.loads((path / "manifest.json").read_text())
+    # What moves with every edit of a profile, a script or the version is no matter of the manifest's form.
+    manifest["files"] = sorted(manifest["files"])
+    manifest["edgepack_version"] = manifest["device"]["profile_digest"] = manifest["runtime"]["version"] = "..."
+    write_json(manifest, tmp_path / "shown.json")
+    golden_file(f"manifest-{device}.json", (tmp_path / "shown.json").read_text())
+
+
+def test_a_model_that_changed_since_it_was_measured_is_not_shipped(contents, tmp_path):
+    made = contents()
+    other = tmp_path / "other.tflite"
+    other.write_bytes(made.artifact.path.read_bytes() + b"x")
+    with pytest.raises(OutputError, match="no longer the file that was measured") as caught:
+        write_bundle(replace(made, artifact=replace(made.artifact, path=other)), tmp_path / "bundle", force=False)
+    assert caught.value.code == "EP-415"
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_emitted_texts_leave_themselves_to_the_user(contents, tmp_path):
