@@ -23,6 +23,25 @@ from edgepack.work import Work
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a reviewed change of a golden file be written instead of refused."""
+    parser.addoption("--update-golden", action="store_true", help="write the files of tests/golden anew")
+
+
+@pytest.fixture
+def golden_file(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Hold a text against ``tests/golden/NAME``; ``--update-golden`` writes it there, to be reviewed as a diff."""
+
+    def check(name: str, text: str) -> None:
+        path = ROOT / "tests" / "golden" / name
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), f"{name} changed; look at it, then pytest --update-golden"
+
+    return check
+
+
 @pytest.fixture(scope="session")
 def field() -> Callable[[str], Path]:
     """Return a path inside the folder of real models and data, or skip by name where it is absent."""
@@ -53,12 +72,13 @@ def work(tmp_path: Path) -> Work:
 SMALL_MODELS = {
     "conv": ({"image": (1, 8, 8, 2)}, {"probs": (1, 3)}),
     "two": ({"zeta": (1, 8), "alpha": (1, 6)}, {"yonder": (1, 3), "before": (1, 2)}),
+    "foreign": ({"matrix": (1, 3, 3)}, {"volume": (1,)}),
 }
 
 
 @pytest.fixture(scope="session")
 def small_models(worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of the SavedModels ``conv`` and ``two``, and 64 samples of each of their inputs, ``image.npy`` say."""
+    """Folder of the SavedModels ``conv``, ``two`` and ``foreign``, and 64 samples of each input, ``image.npy`` say."""
     folder = tmp_path_factory.mktemp("small-models")
     # The worker imports functions by module name, and tests are no modules to it: it gets the script's text.
     script = ROOT / "tests" / "make_models.py"

@@ -48,9 +48,23 @@ def two():
     return keras.Model([zeta, alpha], outputs, name="two")
 
 
+class Determinant(LAYERS.Layer):
+    """Has no builtin TFLite operator."""
+
+    def call(self, inputs):
+        return tf.linalg.det(inputs)
+
+
+def foreign():
+    """A layer that TFLite cannot express."""
+    matrix = keras.Input((3, 3), name="matrix")
+    return keras.Model(matrix, Determinant(name="determinant")(matrix), name="foreign")
+
+
 keras.utils.set_random_seed(7)
 export(conv(), "conv", ["image"], ["probs"])
 export(two(), "two", ["zeta", "alpha"], ["yonder", "before"])
+export(foreign(), "foreign", ["matrix"], ["volume"])
 samples = np.random.default_rng(7)
-for label, shape in {"image": (8, 8, 2), "zeta": (8,), "alpha": (6,)}.items():
+for label, shape in {"image": (8, 8, 2), "zeta": (8,), "alpha": (6,), "matrix": (3, 3)}.items():
     np.save(FOLDER / f"{label}.npy", samples.normal(size=(64, *shape)).astype(np.float32))

@@ -18,6 +18,9 @@ from edgepack.work import Work
 # Root mean square of the difference over the spread of the reference's outputs. Kernels that round differently stay
 # within a few hundredths; unrelated outputs of the same spread differ by the square root of two.
 MAX_RELATIVE_RMS = 0.25
+# Outputs that hardly vary have no spread to speak of: then a few quantization steps or hundredths of their size count.
+_LEAST_STEPS = 8
+_LEAST_SHARE = 0.02
 _TINY = float(np.finfo(np.float32).tiny)
 
 
@@ -26,8 +29,7 @@ class Agreement:
     """How far two runtimes' outputs for the same file and inputs are apart.
 
     Attributes:
-        relative_rms: By output name: RMS difference over the standard deviation of the reference's values, or over
-            one quantization step where that is larger.
+        relative_rms: By output name, as ``relative_rms`` computes it.
         samples: Golden inputs that were run.
     """
 
@@ -81,10 +83,14 @@ def check_agreement(
 
 
 def relative_rms(found: np.ndarray, expected: np.ndarray, *, step: float = 0.0) -> float:
-    """Return the RMS of ``found - expected`` over the larger of ``expected``'s standard deviation and ``step``."""
-    difference = found.astype(np.float64) - expected.astype(np.float64)
-    spread = max(float(np.std(expected.astype(np.float64))), step, _TINY)
-    return float(np.sqrt(np.mean(difference**2))) / spread
+    """Return the RMS of ``found - expected`` over the spread of ``expected``.
+
+    The spread is the standard deviation, or 8 quantization ``step``s, or 2% of the largest magnitude, whichever is
+    largest.
+    """
+    reference = expected.astype(np.float64)
+    spread = max(float(np.std(reference)), _LEAST_STEPS * step, _LEAST_SHARE * float(np.max(np.abs(reference))), _TINY)
+    return float(np.sqrt(np.mean((found.astype(np.float64) - reference) ** 2))) / spread
 
 
 def _outputs(

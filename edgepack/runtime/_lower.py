@@ -16,7 +16,7 @@ from edgepack.runtime._calibration import CalibrationSet
 from edgepack.runtime._order import in_source_order
 from edgepack.runtime._promise import check_promise
 from edgepack.runtime.artifact import Artifact, IoTensor
-from edgepack.work import whole_file
+from edgepack.work import disk_errors, whole_file
 
 
 def lower(model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None, folder: Path) -> Artifact:
@@ -42,6 +42,8 @@ def lower(model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None,
     path = folder / f"{digest}.tflite"
     check_promise(parse_tflite(content, path), model, recipe)
     if not path.exists():
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as scratch:
             scratch.write_bytes(content)
     graph = read_tflite(path)

@@ -52,7 +52,9 @@ def _check_builtin(graph: TfliteGraph) -> None:
 
 def _check_edge(tensor: TfliteTensor, spec: TensorSpec, plan: PrecisionPlan | None, word: str) -> None:
     expected = spec.dtype
-    if plan is not None and plan.io == "int8" and spec.dtype == "float32":
+    if plan is None:
+        expected = tensor.dtype  # taken as it is: its type is no promise of ours
+    elif plan.io == "int8" and spec.dtype == "float32":
         expected = plan.default.integer_io or spec.dtype
     if tensor.shape != spec.shape or tensor.dtype != expected:
         raise CandidateError(

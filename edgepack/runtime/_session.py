@@ -15,7 +15,7 @@ import numpy as np
 from edgepack.errors import CandidateError
 from edgepack.runtime._served import Answer, Served, ServedRuntime
 from edgepack.runtime.artifact import Artifact, IoTensor
-from edgepack.work import whole_file
+from edgepack.work import disk_errors, whole_file
 
 # Shares per process: enough that a core that others disturb does not hold up the end, few enough to cost nothing.
 _SHARES = 6
@@ -74,7 +74,8 @@ class RuntimeSession:
         Raises:
             HostError: It does not start (EP-502).
         """
-        return self._processes(1)[0].hello()
+        with self._killed_on_error() as (process,):
+            return process.hello()
 
     def load(self, artifact: Artifact) -> None:
         """Load ``artifact``: the runtime itself is the judge of what it supports.
@@ -103,7 +104,8 @@ class RuntimeSession:
         count = _row_count(artifact, inputs, rows)
         shares = _shares(count, self._limit)
         targets = tuple(folder / f"output_{index}.npy" for index in range(len(artifact.outputs)))
-        folder.mkdir(parents=True, exist_ok=True)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         with _written_whole(targets) as scratch, self._killed_on_error(min(self._limit, len(shares))) as processes:
             for path, tensor in zip(scratch, artifact.outputs, strict=True):
                 _make_array(path, count, tensor, raw=raw)

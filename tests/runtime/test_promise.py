@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The check on the written file sees what a converter leaves undone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.errors import CandidateError
+from edgepack.model.model import Format, Model, TensorSpec
+from edgepack.model.precision import Precision
+from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor
+from edgepack.runtime._promise import check_promise
+
+
+def tensor(index, shape, dtype, *, constant=False, scales=()):
+    return TfliteTensor(
+        index=index,
+        name=f"t{index}",
+        shape=shape,
+        dtype=dtype,
+        n_bytes=1,
+        is_constant=constant,
+        scales=tuple(scales),
+        zero_points=(0,) * len(scales),
+        quantized_dimension=0,
+    )
+
+
+def graph_of(*, weight="int8", scales=4, activation="int8", op="CONV_2D", elements=(4, 3, 3, 2)):
+    quantized = (0.1,) if activation != "float32" else ()
+    return TfliteGraph(
+        tensors=(
+            tensor(0, (1, 8, 8, 2), activation, scales=quantized),
+            tensor(1, elements, weight, constant=True, scales=(0.1,) * scales),
+            tensor(2, (1, 8, 8, 4), activation, scales=quantized),
+        ),
+        ops=(TfliteOp(op, 3, (0, 1, -1), (2,), 1, (3, 3)),),
+        inputs=(0,),
+        outputs=(2,),
+        signatures=(),
+        subgraph_count=1,
+        n_bytes=1,
+    )
+
+
+MODEL = Model(
+    Path("m"),
+    "savedmodel",
+    Path("m"),
+    Format.SAVEDMODEL,
+    (TensorSpec("x", (1, 8, 8, 2), "float32"),),
+    (TensorSpec("y", (1, 8, 8, 4), "float32"),),
+    "digest",
+)
+
+
+def check(graph, precision, io="int8"):
+    check_promise(graph, MODEL, Recipe(precision=PrecisionPlan(default=precision, io=io)))
+
+
+def test_a_kept_promise_passes():
+    check(graph_of(), Precision.W8A8)
+    check(graph_of(scales=1), Precision.W8A8_PER_TENSOR)
+    check(graph_of(activation="int16"), Precision.W8A16)
+    check(graph_of(weight="float32", scales=0, activation="float32"), Precision.F32, "float")
+
+
+@pytest.mark.parametrize(
+    ("graph", "precision", "io", "code", "words"),
+    [
+        (graph_of(weight="float32", scales=0), Precision.W8A8, "int8", "EP-606", "1 of 1 weights are not int8"),
+        (graph_of(weight="int8", activation="float32"), Precision.F32, "float", "EP-606", "are not float32"),
+        (graph_of(weight="float32", activation="float32"), Precision.W16, "float", "EP-606", "are not float16"),
+        (graph_of(scales=1), Precision.W8A8, "int8", "EP-606", "has 1 scales, expected 4"),
+        (graph_of(scales=4), Precision.W8A8_PER_TENSOR, "int8", "EP-606", "has 4 scales, expected 1"),
+        (graph_of(), Precision.W8A16, "int8", "EP-608", "is int8 [1, 8, 8, 2], expected int16"),
+        (graph_of(), Precision.W8A8, "float", "EP-608", "expected float32"),
+        (graph_of(activation="float32"), Precision.W8A8, "float", "EP-606", "stayed float: CONV_2D gives float32"),
+        (graph_of(op="CUSTOM:FlexErf"), Precision.W8A8, "int8", "EP-607", "CUSTOM:FlexErf"),
+    ],
+)
+def test_a_broken_promise_is_named(graph, precision, io, code, words):
+    with pytest.raises(CandidateError) as caught:
+        check(graph, precision, io)
+    assert caught.value.code == code
+    assert words in caught.value.message
+
+
+def test_dynamic_range_may_leave_small_weights_but_no_large_ones():
+    large = graph_of(activation="float32", elements=(8, 16, 4, 2))
+    small = replace(large.ops[0], inputs=(0, 3, -1))
+    both = replace(
+        large, tensors=(*large.tensors, tensor(3, (4, 3, 3, 2), "float32", constant=True)), ops=(large.ops[0], small)
+    )
+    check(both, Precision.W8, "float")
+    left = replace(both, tensors=(*both.tensors[:3], tensor(3, (8, 16, 4, 2), "float32", constant=True)))
+    with pytest.raises(CandidateError, match="1 of 2 weights are not int8"):
+        check(left, Precision.W8, "float")
