@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures and limits in words, for the bundle's README and report."""
 
+import re
+
 from edgepack.bundle.describe import figure_of, is_host
 from edgepack.figure import Figure
 from edgepack.measure.measurement import LimitVerdict, Measurement, State
@@ -43,6 +45,11 @@ def limit_row(limit: LimitVerdict, measurement: Measurement) -> str:
     note = limit.note if limit.note and not is_host(figure) else ""
     cells = (limit.name, amount(limit.limit, limit.unit), figure_words(figure), state, limit.origin, note)
     return table_row(cells)
+
+
+def without_folders(text: str) -> str:
+    """Return ``text`` with absolute paths cut to their last part: folders differ between machines and builds."""
+    return re.sub(r"(?<![\w./:])/(?:[^\s/:;,'\"()]+/)+", "", text)
 
 
 def table_row(cells: tuple[str, ...]) -> str:

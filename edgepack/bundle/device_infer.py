@@ -35,6 +35,7 @@ HERE = Path(__file__).resolve().parent
 FAILED = 4
 PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "tflm": "tflite_micro"}
 JUST_BELOW_HALF = np.float32(0.49999997)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
@@ -153,11 +154,12 @@ class Predictor:
     def _encoded(self, spec: dict[str, Any], inputs: Arrays, *, preprocessed: bool) -> Array:
         array = np.asarray(inputs[spec["name"]])
         block = None if preprocessed else self.manifest["preprocess"]
-        ready = array if block is None else preprocess(array, block, spec["shape"][1:])
-        expected = (len(ready), *spec["shape"][1:])
-        if ready.shape != expected:
-            raise ValueError(f"input {spec['name']!r} takes samples of {expected[1:]}, got {ready.shape[1:]}")
-        return np.ascontiguousarray(quantize(ready, spec))
+        if block is not None and len(array) and applies(block, spec["name"]):
+            array = np.stack([preprocess(sample, block) for sample in array])
+        expected = (len(array), *spec["shape"][1:])
+        if [size for size in array.shape[1:] if size != 1] != [size for size in expected[1:] if size != 1]:
+            raise ValueError(f"input {spec['name']!r} takes samples of {expected[1:]}, got {array.shape[1:]}")
+        return np.ascontiguousarray(quantize(array.reshape(expected), spec))
 
 
 class Queue:
@@ -203,30 +205,59 @@ class Queue:
                 answer.set_exception(error)
 
 
-def preprocess(samples: Array, block: dict[str, Any], shape: list[int]) -> Array:
-    """Apply the data set's ``preprocess`` block: resize, scale, mean and std, layout, dtype, in this order."""
-    size = block.get("resize")
-    ready = samples if size is None else np.stack([resized(sample, size) for sample in samples])
-    if ready.ndim == len(shape) and shape[-1] == 1:
-        ready = ready[..., None]  # grey images come without a channel
+def applies(block: dict[str, Any], name: str) -> bool:
+    """Whether the block is for this input; converters add ``serving_default_`` and ``:0`` to the user's own name."""
+    return block.get("inputs") is None or name.removeprefix("serving_default_").partition(":")[0] in block["inputs"]
+
+
+def preprocess(sample: Array, block: dict[str, Any]) -> Array:
+    """Apply the data set's ``preprocess`` block to one sample: the steps, and their order, that calibration saw.
+
+    Resize, color, scale, mean, std, layout, dtype; a step that is null is left out; arithmetic is float32.
+    """
+    value = sample
+    if block.get("resize") is not None:
+        value = resize(value, tuple(block["resize"]), block.get("resample", "bilinear"))
+    if block.get("color") is not None:
+        value = recolor(value, block["color"])
     if block.get("scale") is not None:
-        ready = ready.astype(np.float32) * np.float32(block["scale"])
+        value = value.astype(np.float32) * np.float32(block["scale"])
     if block.get("mean") is not None:
-        ready = ready.astype(np.float32) - np.asarray(block["mean"], np.float32)
+        value = value.astype(np.float32) - np.asarray(block["mean"], np.float32)
     if block.get("std") is not None:
-        ready = ready.astype(np.float32) / np.asarray(block["std"], np.float32)
-    if str(block.get("layout", "")).lower() in ("nchw", "chw"):
-        ready = np.moveaxis(ready, -1, 1)
-    return ready.astype(block.get("dtype") or np.float32)
+        value = value.astype(np.float32) / np.asarray(block["std"], np.float32)
+    if block.get("layout") is not None:
+        value = np.moveaxis(value, -1, 0) if block["layout"] == "hwc-to-chw" else np.moveaxis(value, 0, -1)
+    if block.get("dtype") is not None and value.dtype != np.dtype(block["dtype"]):
+        target = np.dtype(block["dtype"])
+        if target.kind != "f":
+            value = np.clip(np.rint(value.astype(np.float64)), np.iinfo(target).min, np.iinfo(target).max)
+        value = value.astype(target)
+    return value
 
 
-def resized(image: Array, size: list[int]) -> Array:
+def resize(image: Array, size: tuple[int, ...], resample: str) -> Array:
     """Return an image of (height, width) ``size``; one that has it already needs no Pillow."""
-    if list(image.shape[:2]) == list(size):
+    if image.shape[:2] == size:
         return image
     from PIL import Image
 
-    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    height, width = size
+    planes = image.astype(np.float32).reshape(*image.shape[:2], -1)
+    how = Image.Resampling[resample.upper()]
+    channels = [np.ascontiguousarray(planes[..., index]) for index in range(planes.shape[-1])]
+    resized = [np.asarray(Image.fromarray(channel).resize((width, height), how)) for channel in channels]
+    return np.stack(resized, axis=-1).reshape(height, width, *image.shape[2:])
+
+
+def recolor(image: Array, color: str) -> Array:
+    """Return an image with one channel (``grayscale``, ITU-R BT.601) or three (``rgb``)."""
+    value = image[..., np.newaxis] if image.ndim == LUMA.size - 1 else image
+    channels = 1 if color == "grayscale" else LUMA.size
+    if value.shape[-1] == channels:
+        return value
+    grey: Array = (value.astype(np.float32) @ LUMA)[..., np.newaxis] if channels == 1 else value
+    return grey if channels == 1 else np.repeat(value, channels, axis=-1)
 
 
 def quantize(real: Array, spec: dict[str, Any]) -> Array:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``report.md``: the candidates, why this one, and each figure with its evidence."""
 
-from edgepack.bundle._words import NOTICE, figure_words, limit_row, table, table_row
+from edgepack.bundle._words import NOTICE, figure_words, limit_row, table, table_row, without_folders
 from edgepack.bundle.contents import BundleContents, CandidateRow
 from edgepack.figure import Evidence
 
@@ -70,7 +70,7 @@ def _candidates(contents: BundleContents) -> str:
 def _candidate(row: CandidateRow) -> str:
     state = f"**{row.state}, chosen**" if row.chosen else row.state
     figures = (figure_words(row.figures.get(name)) for name in _COLUMNS)
-    return table_row((row.name, state, *figures, row.reason))
+    return table_row((row.name, state, *figures, without_folders(row.reason)))
 
 
 def _provenance(contents: BundleContents) -> str:

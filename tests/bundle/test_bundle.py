@@ -134,6 +134,16 @@ def test_readme_and_report_say_what_was_and_was_not_measured(contents, tmp_path)
     assert "met, not certain" in report
 
 
+def test_folders_of_the_building_machine_stay_out_of_the_report(contents, tmp_path):
+    made = contents()
+    reason = "litert refuses /home/me/.edgepack/artifacts/ab12.tflite: input/output 3/4 (see '/tmp/x/a.log')"
+    row = replace(made.candidates[1], reason=reason)
+    path = write_bundle(replace(made, candidates=(row,)), tmp_path / "bundle", force=False).path
+    report = (path / "report.md").read_text()
+    assert "litert refuses ab12.tflite: input/output 3/4 (see 'a.log')" in report
+    assert "/home/me" not in report
+
+
 def test_an_existing_folder_is_refused_without_force(contents, tmp_path):
     target = tmp_path / "bundle"
     write_bundle(contents(), target, force=False)

@@ -16,6 +16,7 @@ import pytest
 from edgepack.bundle.bundle import write_bundle
 from edgepack.bundle.golden import read_npz, write_npz
 from edgepack.bundle.manifest import write_json
+from edgepack.data.preprocess import Preprocess, apply_preprocess
 from edgepack.digest import digest_file
 
 SCRIPTS = Path(__file__).parents[2] / "edgepack" / "bundle"
@@ -26,7 +27,7 @@ def copied(contents, tmp_path):
     """A bundle for a device, moved to a folder whose name needs quoting."""
 
     def make(device="rpi4", **changes) -> Path:
-        written = write_bundle(contents(device, **changes), tmp_path / "built", force=False)
+        written = write_bundle(contents(device, **changes), tmp_path / "built", force=True)
         return Path(shutil.copytree(written.path, tmp_path / f"on the board é {device}"))
 
     return make
@@ -191,13 +192,50 @@ def test_preprocessing_comes_from_the_manifest(copied):
     np.testing.assert_array_equal(predictor.predict(sample, raw=True)["probs"], expected)
 
 
-def test_images_are_resized_and_channels_moved(copied):
+@pytest.mark.parametrize(
+    "block",
+    [
+        {},
+        {"resize": (3, 2)},
+        {"resize": (9, 7), "resample": "bicubic", "color": "grayscale", "scale": 1 / 255},
+        {"resize": (4, 6), "resample": "nearest"},
+        {"color": "grayscale", "dtype": "int8"},
+        {"scale": 0.5, "mean": (1.0, 2.0, 3.0), "std": (4.0, 5.0, 6.0), "layout": "hwc-to-chw"},
+        {"mean": (127.5,), "std": (127.5,), "dtype": "uint8"},
+        {"layout": "chw-to-hwc"},
+    ],
+)
+def test_preprocessing_on_the_device_is_what_calibration_saw(copied, block):
     module = load(copied())
-    image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    small = module.preprocess(image[None], {"resize": [2, 3], "layout": "nchw"}, [3, 2, 3])
-    assert small.shape == (1, 3, 2, 3)
-    assert small.dtype == np.float32
-    same = module.preprocess(image[None], {"resize": [4, 6]}, [4, 6, 3])
-    np.testing.assert_array_equal(same[0], image)
-    grey = module.preprocess(image[None, :, :, 0], {"scale": 2.0}, [4, 6, 1])
-    np.testing.assert_array_equal(grey[0, :, :, 0], image[:, :, 0] * np.float32(2))
+    image = np.random.default_rng(5).integers(0, 256, (4, 6, 3), np.uint8)
+    wanted = Preprocess.model_validate(block)
+    expected = apply_preprocess(image, wanted)
+    found = module.preprocess(image, json.loads(wanted.model_dump_json()))
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_one_grey_channel_becomes_three_as_in_calibration(copied):
+    module = load(copied())
+    image = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    expected = apply_preprocess(image, Preprocess(color="rgb"))
+    np.testing.assert_array_equal(module.preprocess(image, {"color": "rgb"}), expected)
+
+
+def test_a_block_for_another_input_leaves_this_one_alone(copied):
+    sample = np.linspace(0, 1, 8, dtype=np.float32)
+    found = [
+        load(copied(device, preprocess={"inputs": inputs, "scale": 0.25}))
+        .Predictor()
+        .predict(sample, raw=True)["probs"]
+        for device, inputs in (("rpi4", ["another"]), ("rpi5", ["image"]))
+    ]
+    plain = load(copied("rpi3b-plus")).Predictor()
+    np.testing.assert_array_equal(found[0], plain.predict(sample, raw=True)["probs"])
+    np.testing.assert_array_equal(found[1], plain.predict(sample * np.float32(0.25), raw=True)["probs"])
+
+
+def test_axes_of_length_one_may_be_left_out(copied):
+    predictor = load(copied()).Predictor()
+    sample = np.linspace(0, 1, 8, dtype=np.float32)
+    np.testing.assert_array_equal(predictor.predict(sample[:, None])["probs"], predictor.predict(sample)["probs"])
