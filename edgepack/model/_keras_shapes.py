@@ -22,6 +22,7 @@ SAME_SHAPE: Final = frozenset(
 )
 _MERGE: Final = frozenset({"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"})
 _RECURRENT: Final = frozenset({"LSTM", "GRU", "SimpleRNN"})
+_WHOLE: Final = frozenset({"Conv1D", "Conv2D", "DepthwiseConv2D", "Dense"})
 _OPEN: Final = -1
 
 
@@ -235,7 +236,7 @@ def count_layer_macs(
         source: Shape of its first input.
         out: Shape of its output.
     """
-    if kind in _RULES and not _multiplies(kind):
+    if kind in _RULES and not multiplies(kind):
         return 0
     if source is None or out is None or kind not in _RULES:
         return None
@@ -249,5 +250,14 @@ def count_layer_macs(
     return None if positions is None or not kernels else positions * kernels
 
 
-def _multiplies(kind: str) -> bool:
+def stays_whole(kind: str, config: Config) -> bool:
+    """Whether a layer is one operator after conversion, with its whole input and output in memory together.
+
+    Not so: a separable or recurrent layer (several operators), a dilated one (its input may be rearranged first).
+    """
+    return kind in _WHOLE and all(size == 1 for size in integers(config.get("dilation_rate")))
+
+
+def multiplies(kind: str) -> bool:
+    """Whether a layer class multiplies its inputs by a kernel."""
     return "Conv" in kind or kind in _RECURRENT or kind in {"Dense", "Bidirectional", "TimeDistributed"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from edgepack.digest import canonical_json, digest_bytes
-from edgepack.model._keras_shapes import count_layer_macs, output_shape
+from edgepack.model._keras_shapes import count_layer_macs, multiplies, output_shape, stays_whole
 from edgepack.model.keras_config import (
     MODEL_KINDS,
     History,
@@ -54,12 +54,21 @@ def summarize_keras(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summar
         labelled = dict(_labelled(graph, ""))
         weights: dict[str, list[KerasWeight]] = {}
         bad: list[NonFinite] = []
+        kernels: dict[str, int] = {}
         for weight in file.weights(labelled):
+            values = weight.read()
             weights.setdefault(weight.layer, []).append(weight)
-            found = find_non_finite(f"{weight.layer}/{weight.name}", weight.read())
+            found = find_non_finite(f"{weight.layer}/{weight.name}", values)
             bad += [found] if found else []
+            kind = labelled[weight.layer].kind if weight.layer in labelled else ""
+            if len(weight.shape) > 1 and (multiplies(kind) or kind == "Embedding"):
+                kernels[digest_bytes([values.tobytes()])] = values.size  # equal constants are stored once
         return _summarize(
-            file, graph, weights, shapes=shapes, base=_Base(sniff(path), tuple(bad), code=code, labelled=labelled)
+            file,
+            graph,
+            weights,
+            shapes=shapes,
+            base=_Base(sniff(path), tuple(bad), code=code, kernel_count=sum(kernels.values())),
         )
 
 
@@ -70,7 +79,7 @@ class _Base:
     format: Format
     bad: tuple[NonFinite, ...]
     code: tuple[CodeLayer, ...]
-    labelled: Mapping[str, KerasLayer]
+    kernel_count: int
 
 
 def _summarize(
@@ -98,6 +107,7 @@ def _summarize(
         non_finite=base.bad,
         code_layers=base.code,
         op_counts=count_ops(layer.kind for layer in walk.layers),
+        kernel_count=base.kernel_count,
         notes=tuple(notes),
     )
 
@@ -161,14 +171,16 @@ class _Walk:
         self, layer: KerasLayer, known: dict[History, Shape], recorded: Mapping[History, Shape], prefix: str
     ) -> None:
         label = prefix + layer.name
-        sources = [[known[h] for h in call if h in known] for call in layer.calls]
+        sources: list[list[Shape]] = []
         outs: list[Shape | None] = []
-        for number, source in enumerate(sources):
+        for number, call in enumerate(layer.calls):
             history = (layer.name, number, 0)
+            source = [known[h] for h in call if h in known]  # a later call may take what an earlier one made
+            sources.append(source)
             if layer.kind in MODEL_KINDS:
                 ends = self._submodel(layer, source, label, first=number == 0)
             else:
-                complete = len(source) == len(layer.calls[number])
+                complete = len(source) == len(call)
                 ends = [output_shape(layer.kind, layer.config, source) if complete else None]
             if ends[:1] in ([], [None]) and history in recorded:
                 ends = [with_batch_of_one(recorded[history])]
@@ -180,6 +192,12 @@ class _Walk:
     def _submodel(self, layer: KerasLayer, source: Sequence[Shape], label: str, *, first: bool) -> list[Shape | None]:
         walk = self if first else _Walk(self._weights)  # a second call adds no second set of layers
         return walk.model(_nested(layer), source, prefix=f"{label}/")
+
+    def _stays_whole(self, layer: KerasLayer) -> bool:
+        """A padding before a convolution may become part of it, and then the padded input never exists."""
+        fed_by = {history[0] for call in layer.calls for history in call}
+        padded = any(item.kind.startswith("ZeroPadding") and item.name.split("/")[-1] in fed_by for item in self.layers)
+        return stays_whole(layer.kind, layer.config) and not padded
 
     def _record(
         self, layer: KerasLayer, label: str, sources: Sequence[Sequence[Shape]], outs: Sequence[Shape | None]
@@ -197,6 +215,7 @@ class _Walk:
             macs=sum(known) if len(known) == len(macs) else None,
             input_shapes=tuple(sources[0]) if sources else (),
             output_shapes=tuple(out for out in outs[:1] if out is not None),
+            stays_whole=self._stays_whole(layer),
         )
 
 

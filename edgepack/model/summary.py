@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 from edgepack.errors import ModelError
@@ -26,6 +27,8 @@ class Layer:
             knows this layer).
         input_shapes: With the batch first; empty where not known.
         output_shapes: As input_shapes.
+        stays_whole: It is one operator after conversion too, whatever is fused around it, so that its inputs and its
+            output are in memory together.
     """
 
     name: str
@@ -34,6 +37,15 @@ class Layer:
     macs: int | None
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
+    stays_whole: bool = False
+
+    @property
+    def live_elements(self) -> int | None:
+        """Elements of its inputs and outputs together; None where a dimension is open."""
+        sizes = [size for shape in (*self.input_shapes, *self.output_shapes) for size in shape]
+        if None in sizes or not self.input_shapes or not self.output_shapes:
+            return None
+        return sum(prod(size or 0 for size in shape) for shape in (*self.input_shapes, *self.output_shapes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,8 @@ class Summary:
         code_layers: Layers that bring or need code.
         op_counts: Uses of each operator (``CONV_2D v3``) or layer class, by name.
         quantized: It computes with integers already.
+        kernel_count: Elements of distinct weights that no conversion removes (kernels and embeddings, not biases or
+            normalization, which fold away); 0 where they cannot be told apart.
         notes: Sentences for the user.
     """
 
@@ -101,6 +115,7 @@ class Summary:
     code_layers: tuple[CodeLayer, ...] = ()
     op_counts: tuple[tuple[str, int], ...] = ()
     quantized: bool = False
+    kernel_count: int = 0
     notes: tuple[str, ...] = ()
 
     @property

@@ -118,13 +118,18 @@ class TfliteGraph:
 
         A float16 weight that a DEQUANTIZE feeds to its operator counts as float16.
         """
-        makers = {out: op for op in self.ops for out in op.outputs}
         found: dict[str, int] = {}
-        for index in sorted({self._stored(index, makers) for op in self.ops for index in _weights_of(op)}):
+        for index in self.weight_indexes:
             tensor = self.tensors[index]
-            if tensor.is_constant:
-                found[tensor.dtype] = found.get(tensor.dtype, 0) + tensor.n_bytes
+            found[tensor.dtype] = found.get(tensor.dtype, 0) + tensor.n_bytes
         return found
+
+    @property
+    def weight_indexes(self) -> tuple[int, ...]:
+        """Tensors that are constant weights (not biases) of operators that multiply and accumulate."""
+        makers = {out: op for op in self.ops for out in op.outputs}
+        stored = {self._stored(index, makers) for op in self.ops for index in _weights_of(op)}
+        return tuple(index for index in sorted(stored) if self.tensors[index].is_constant)
 
     def _stored(self, index: int, makers: dict[int, TfliteOp]) -> int:
         """Return the constant behind ``index``, through the operators that only change its form."""

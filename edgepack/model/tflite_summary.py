@@ -34,6 +34,7 @@ def summarize_tflite(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summa
         non_finite=_non_finite(path, graph),
         op_counts=count_ops([*(f"{op.name} v{op.version}" for op in graph.ops), *graph.called_ops]),
         quantized=graph.is_quantized,
+        kernel_count=_kernel_count(graph),
         notes=tuple(notes),
     )
 
@@ -61,7 +62,17 @@ def _layer(graph: TfliteGraph, op: TfliteOp) -> Layer:
         macs=op.macs,
         input_shapes=tuple(graph.tensors[i].shape for i in op.inputs if i >= 0 and i not in constants),
         output_shapes=tuple(graph.tensors[i].shape for i in op.outputs if i >= 0),
+        stays_whole=op.macs > 0,
     )
+
+
+def _kernel_count(graph: TfliteGraph) -> int:
+    """Count the weights of operators that multiply, those stored at one place once."""
+    kernels = {}
+    for index in graph.weight_indexes:
+        tensor = graph.tensors[index]
+        kernels[tensor.data_offset] = prod(tensor.shape)
+    return sum(kernels.values())
 
 
 def _non_finite(path: Path, graph: TfliteGraph) -> tuple[NonFinite, ...]:

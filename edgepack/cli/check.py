@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check a model, alone or against a device, in seconds and without TensorFlow."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgepack.cli._console import Console, global_options
+from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
+
+if TYPE_CHECKING:
+    from edgepack.device.budget import Limit
+    from edgepack.device.profile import DeviceProfile
+    from edgepack.measure.preflight import Finding, Preflight
+    from edgepack.model.model import TensorSpec
+    from edgepack.model.summary import Summary
+
+_EXIT_CODES = {"possible": 0, "needs-attention": 2, "infeasible": 3}
+_SIGNS = {"error": "✗", "warning": "!", "info": "·"}
+_HELP = """Check MODEL before anything is built: inputs, weights, MACs, NaN, open dimensions, code inside the file.
+
+With --device it is held against the device's flash, RAM and runtime; a miss is reported only where it is proven.
+
+\b
+    edgepack check model.keras --device nrf52840 --max-ram 128KiB
+
+Exit codes: 0 nothing stands in the way, 2 the model has to be changed first, 3 it cannot fit.
+"""
+
+
+@click.command("check", help=_HELP)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--device", help="A shipped profile (edgepack devices list) or the path of your own.")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
+@limit_options
+@global_options
+def command(console: Console, model: Path, device: str | None, shapes: tuple[str, ...], **options: object) -> None:
+    """Read, judge, report."""
+    from edgepack.measure.preflight import preflight
+    from edgepack.model.inspect import inspect
+    from edgepack.model.shapes import parse_shapes
+
+    fixed = parse_shapes(shapes)
+    profile, limits = _target(device, options)
+    summary = inspect(model, shapes=fixed)
+    found = preflight(summary, profile, limits)
+    console.result(
+        _body(model, summary, profile, limits, found), "\n".join(_lines(model, summary, profile, limits, found))
+    )
+    raise SystemExit(_EXIT_CODES[found.verdict])
+
+
+def _target(device: str | None, options: Mapping[str, object]) -> "tuple[DeviceProfile | None, tuple[Limit, ...]]":
+    """Return the device and the active limits; without a device only the user's own limits on the file count."""
+    from edgepack.device.budget import Limit, active_limits
+    from edgepack.device.profile import load_device
+
+    budget = budget_of(options)
+    if device is None:
+        sizes = (("size", budget.size_bytes), ("flash", budget.flash_bytes))
+        return None, tuple(Limit(name, value, "B", f"--max-{name}") for name, value in sizes if value is not None)
+    profile = load_device(
+        device,
+        reserve_ram_bytes=reserve_bytes(options, "reserve_ram"),
+        reserve_flash_bytes=reserve_bytes(options, "reserve_flash"),
+    )
+    return profile, active_limits(profile, budget, labelled=False)
+
+
+def _body(
+    model: Path,
+    summary: "Summary",
+    profile: "DeviceProfile | None",
+    limits: "tuple[Limit, ...]",
+    found: "Preflight",
+) -> dict[str, object]:
+    return {
+        "verdict": found.verdict,
+        "model": str(model),
+        "format": summary.format.value,
+        "saved_by": summary.saved_by,
+        "quantized": summary.quantized,
+        "inputs": [_spec(spec) for spec in summary.inputs],
+        "outputs": [_spec(spec) for spec in summary.outputs],
+        "parameters": summary.parameter_count,
+        "weight_bytes": summary.weight_bytes,
+        "macs": summary.macs,
+        "ops": dict(summary.op_counts),
+        "layers": [{**asdict(layer), "live_elements": layer.live_elements} for layer in summary.layers],
+        "device": profile.name if profile else None,
+        "limits": [asdict(limit) for limit in limits],
+        "bounds": {"weights_bytes": found.weights_bytes, "activations_bytes": found.activations_bytes},
+        "findings": [asdict(finding) for finding in found.findings],
+        "notes": [*summary.notes, *_format_notes(summary)],
+    }
+
+
+def _spec(spec: "TensorSpec") -> dict[str, object]:
+    return {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}
+
+
+def _lines(
+    model: Path,
+    summary: "Summary",
+    profile: "DeviceProfile | None",
+    limits: "tuple[Limit, ...]",
+    found: "Preflight",
+) -> Iterator[str]:
+    from edgepack.device.units import format_size
+
+    saved_by = f", saved by {summary.saved_by}" if summary.saved_by else ""
+    yield f"{model}: {summary.format.value}{saved_by}{', quantized' if summary.quantized else ''}"
+    yield from _edges("input", summary.inputs)
+    yield from _edges("output", summary.outputs)
+    macs = "not known before conversion" if summary.macs is None else f"{summary.macs:,}"
+    yield f"  weights   {summary.parameter_count:,} in {format_size(summary.weight_bytes)}; MACs {macs}"
+    yield f"  operators {', '.join(f'{name} ({count})' for name, count in summary.op_counts)}"
+    for note in (*summary.notes, *_format_notes(summary)):
+        yield f"  note      {note}"
+    if profile is not None:
+        yield f"\non {profile.name} ({profile.runtime.name} {profile.runtime.version}):"
+        for limit in limits:
+            yield f"  {limit.name} may be {_amount(limit)} ({limit.origin})"
+    if found.weights_bytes is not None:
+        yield f"  weights take at least {format_size(found.weights_bytes)} at the smallest precision"
+    if found.activations_bytes is not None:
+        yield f"  activations take at least {format_size(found.activations_bytes)}"
+    if found.findings:
+        yield ""
+    for finding in found.findings:
+        yield from _finding(finding)
+    yield ""
+    yield _verdict(model, summary, profile, found)
+
+
+def _edges(label: str, specs: "tuple[TensorSpec, ...]") -> Iterator[str]:
+    from edgepack.model.shapes import format_shape
+
+    for spec in specs:
+        shape = format_shape(spec.shape) if spec.shape else "[shape not known before loading]"
+        yield f"  {label:<9} {spec.name} {shape} {spec.dtype}"
+
+
+def _amount(limit: "Limit") -> str:
+    from edgepack.device.units import format_size
+
+    return format_size(limit.value) if limit.unit == "B" else f"{limit.value:g} {limit.unit}"
+
+
+def _finding(finding: "Finding") -> Iterator[str]:
+    yield f"{_SIGNS[finding.severity]} {finding.code} {finding.message}"
+    if finding.next:
+        yield f"    Next: {finding.next}"
+
+
+def _format_notes(summary: "Summary") -> tuple[str, ...]:
+    if summary.format.value == "onnx":
+        return ("edgepack build does not take .onnx yet: that comes in a later release",)
+    return ()
+
+
+def _verdict(model: Path, summary: "Summary", profile: "DeviceProfile | None", found: "Preflight") -> str:
+    device = profile.name if profile else "NAME"
+    where = f" on {profile.name}" if profile else ""
+    match found.verdict:
+        case "infeasible":
+            return f"infeasible{where}: proven without converting; see ✗ above"
+        case "needs-attention":
+            return f"needs attention{where}: see ✗ above"
+        case _:
+            following = f"edgepack build {model} --device {device} --data DATA"
+            if summary.format.value == "onnx":
+                following = "edgepack devices list"
+            return f"possible{where}: nothing found stands in the way\nNext: {following}"
