@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 FAILED = 4
 WARM_UP = 10
+WARM_UP_SHARE = 0.2  # of the time limit, where a model takes seconds
 LEAST_RUNS = 5
 HOT_CELSIUS = 75.0
 DRIFT = 0.10
@@ -223,7 +224,10 @@ def check_golden(model: Tflite | Micro, manifest: Json, golden: Golden) -> int:
 
 def time_runs(model: Tflite | Micro, runs: int, limit_s: float) -> list[float]:
     """Return the milliseconds of single invocations, after a warm-up, in the order they were taken."""
-    for _ in range(WARM_UP):
+    warm = time.perf_counter() + limit_s * WARM_UP_SHARE
+    for done in range(WARM_UP):
+        if done and time.perf_counter() > warm:
+            break
         model.invoke()
     taken: list[float] = []
     end = time.perf_counter() + limit_s
@@ -428,12 +432,16 @@ def benchmark(manifest: Json, options: argparse.Namespace) -> Json:
     return {**result, "warnings": warnings(result)}
 
 
+def positive(text: str) -> int:
+    """Read a whole number from 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
 def numbers(text: str) -> list[int]:
     """Read "1,2,4"."""
-    found = [int(item) for item in text.split(",")]
-    if min(found) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers from 1, such as 1,2,4")
-    return found
+    return [positive(item) for item in text.split(",")]
 
 
 def parse(arguments: list[str] | None, manifest: Json) -> argparse.Namespace:
@@ -442,7 +450,7 @@ def parse(arguments: list[str] | None, manifest: Json) -> argparse.Namespace:
     if manifest["runtime"]["name"] == "tflm":
         threads = [1]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=100, help="timed inferences for each line of the table")
+    parser.add_argument("--runs", type=positive, default=100, help="timed inferences for each line of the table")
     parser.add_argument("--max-seconds", type=float, default=10.0, help="at most this long for each line")
     parser.add_argument("--threads", type=numbers, default=threads, help="numbers of threads, 1,2,4 say")
     parser.add_argument("--batch", type=numbers, default=[1, 4], help="samples at once, 1,4 say")
@@ -465,7 +473,11 @@ def main(arguments: list[str] | None = None) -> int:
     show(result)
     print(json.dumps(result))
     if options.json:
-        Path(options.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        try:
+            Path(options.json).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            say(f"Error: cannot write {options.json}: {error.strerror}; the result is on standard output")
+            return FAILED
     return 0
 
 

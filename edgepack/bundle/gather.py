@@ -99,16 +99,11 @@ def _data_used(data: Data | None) -> DataUsed | None:
 
 
 def _row(candidate: Candidate, chosen: Candidate) -> CandidateRow:
-    figures = candidate.measurement.figures()
     return CandidateRow(
         name=candidate.recipe.name,
         state=candidate.state,
         reason=candidate.reason,
-        # What this machine measured is not the same twice; it lives in measurements.json.
-        figures={
-            name: None if figure is not None and figure.evidence is Evidence.HOST else figure
-            for name, figure in figures.items()
-        },
+        figures=candidate.measurement.figures(),
         chosen=candidate.recipe == chosen.recipe,
     )
 

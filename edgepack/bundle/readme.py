@@ -73,8 +73,8 @@ def _linux_steps(contents: BundleContents) -> str:
     )
     return f"""{copy}    cd {"model" if copy else "THIS_FOLDER"} && {python} -m venv .venv && . .venv/bin/activate
     pip install -r requirements.txt
-    python infer.py                          # the golden inputs, from float to float
-    python benchmark.py --json result.json   # refuses to time a model whose answers differ
+    python infer.py                             # the golden inputs, from float to float
+    python benchmark.py --json ../result.json   # refuses to time a model whose answers differ
 
 `benchmark.py` needs nothing but Python, numpy and the runtime. `infer.py` is the start of an application:
 `Predictor().predict({{"{contents.artifact.inputs[0].name}": array}})` preprocesses, quantizes, runs and dequantizes."""

@@ -75,6 +75,21 @@ def test_benchmark_names_the_bundle_by_its_digest(contents, tmp_path):
     assert batches[4]["runs"] == 5
 
 
+@pytest.mark.parametrize("option", ["--runs=0", "--threads=0,1", "--batch=-1", "--runs=x"])
+def test_options_that_are_no_numbers_from_1_are_refused(copied, tmp_path, option):
+    done = run(copied() / "benchmark.py", option, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "is no whole number from 1" in done.stderr
+
+
+def test_a_result_that_cannot_be_written_is_still_printed(copied, tmp_path):
+    options = ("--runs", "5", "--threads", "1", "--batch", "1", "--json", str(tmp_path))
+    done = run(copied() / "benchmark.py", *options, cwd=tmp_path)
+    assert done.returncode == 4
+    assert "cannot write" in done.stderr
+    assert json.loads(done.stdout)["results"][0]["runs"] == 5
+
+
 @pytest.mark.parametrize("device", ["rpi4", "stm32h747"])
 def test_a_wrong_model_is_never_timed(copied, tmp_path, device):
     folder = copied(device)
