@@ -28,7 +28,7 @@ from edgepack.search.bench import Bench, Scored, open_bench, scored_split
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective, choose
 from edgepack.search.propose import propose
-from edgepack.search.trial import score, try_recipe
+from edgepack.search.trial import LowerAhead, score, try_recipe
 from edgepack.work import Work
 
 
@@ -190,11 +190,12 @@ def _try_all(
     """Return what became of every recipe, and whether Ctrl-C cut the list short."""
     io = request.io or ("int8" if bench.profile.device_class == "mcu" else "float")
     recipes = propose(bench.model, precisions=bench.runtime.precisions, calibrated=bench.calibration is not None, io=io)
+    ahead = LowerAhead(bench, recipes)
     done: list[Candidate] = []
     for index, recipe in enumerate(recipes, start=1):
         report(CandidateStarted(index, len(recipes), recipe.name))
         try:
-            candidate = try_recipe(bench, recipe, selection)
+            candidate = try_recipe(bench, recipe, ahead=ahead, scored=selection)
         except KeyboardInterrupt:
             if not any(candidate.verdict for candidate in done):
                 raise

@@ -93,17 +93,25 @@ class Worker:
             CandidateError: The process died during the call (EP-601).
             EdgepackError: Whatever the function raised.
         """
+        return self.begin(name, function, *args, **kwargs)()
+
+    def begin(self, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Callable[[], R]:
+        """Start ``call`` and return at once; what is returned waits for the result, and raises as ``call`` does."""
         log = self._log_folder / f"{name}.log"
         future = self._submit(log, function, args, kwargs)
-        try:
-            return future.result()
-        except BrokenProcessPool as error:
-            self.stop()
-            raise CandidateError(
-                "EP-601",
-                f"the process died during {name}: {last_words(log) or 'it said nothing'}",
-                hint=f"the whole log is {log}",
-            ) from error
+
+        def finish() -> R:
+            try:
+                return future.result()
+            except BrokenProcessPool as error:
+                self.stop()
+                raise CandidateError(
+                    "EP-601",
+                    f"the process died during {name}: {last_words(log) or 'it said nothing'}",
+                    hint=f"the whole log is {log}",
+                ) from error
+
+        return finish
 
     def stop(self) -> None:
         """End the process; a later call starts a new one."""

@@ -12,6 +12,18 @@ from pathlib import Path
 from edgepack.errors import HostError, OutputError
 
 
+_REFUSED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """The folder given by ``--work``; its subfolders are made when first asked for."""
@@ -43,7 +55,7 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"no space left while writing {path}; what was finished before is intact",
                 hint=f"free space on the disk of {path.parent}, then run the same command again",
             ) from error
-        if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}:
+        if error.errno in _REFUSED:
             raise OutputError(
                 "EP-402",
                 f"cannot write {path}: {error.strerror}",

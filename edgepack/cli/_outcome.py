@@ -66,9 +66,10 @@ def _verdict(outcome: Outcome) -> list[str]:
         return [f"✗ {outcome.word}: no candidate could be made for {outcome.profile.name}; the reasons are above"]
     candidate = outcome.choice.candidate
     sign = "✔" if outcome.word == "fits" else "✗"
-    figures = outcome.measurement
+    figures, runtime = outcome.measurement, outcome.profile.runtime
+    where = f"{outcome.profile.name}, in {runtime.name} {runtime.version}"
     lines = [
-        f"{sign} {outcome.word}: {candidate.recipe.name} on {outcome.profile.name}",
+        f"{sign} {outcome.word}: {candidate.recipe.name} on {where}",
         f"  size     {figure_in_full(figures.size)}",
         f"  RAM      {figure_in_full(figures.ram)}",
         f"  latency  {figure_in_full(figures.latency)}",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures and limits as a person reads them; where a figure is judged it is written with its evidence."""
 
-from edgepack.device.units import format_duration, format_energy, format_fraction, format_size
+from edgepack.device.units import format_duration, format_energy, format_size
 from edgepack.figure import Figure
 
 
@@ -15,7 +15,7 @@ def quantity(value: float, unit: str, *, points: bool = False) -> str:
         case "mJ":
             return format_energy(value)
         case _:
-            return format_fraction(value) if points else f"{value:.4g}"
+            return f"{value:.2%}" if points else f"{value:.4g}"
 
 
 def figure_words(figure: Figure | None, *, points: bool = False) -> str:

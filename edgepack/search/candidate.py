@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """One recipe that was tried, and how far it came."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from edgepack.compress.recipe import Recipe
+from edgepack.device.units import format_duration, format_energy, format_size
 from edgepack.errors import EdgepackError
-from edgepack.measure.measurement import Measurement, Verdict
+from edgepack.measure.judge import ACCURACY_LIMITS
+from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.runtime.artifact import Artifact
+
+_WRITERS: dict[str, Callable[[float], str]] = {"B": format_size, "ms": format_duration, "mJ": format_energy}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,15 @@ class Candidate:
         """Why it is not in the running, in one sentence; empty where it fits."""
         if self.failure is not None:
             return self.failure.message
-        if self.verdict is None or self.verdict.fits:
-            return ""
-        return "; ".join(f"{limit.name} {limit.state.value}" for limit in self.verdict.open)
+        if self.verdict is None:
+            return "not judged"
+        missed = [limit for limit in self.verdict.open if limit.state is State.MISSED]
+        if not missed:
+            return "; ".join(f"{limit.name} not measured" for limit in self.verdict.open)
+        told = "; ".join(f"{limit.name} missed: {_amounts(limit)}" for limit in missed)
+        return told if self.scored or missed[0].name in ACCURACY_LIMITS else f"{told}, so not scored"
+
+
+def _amounts(limit: LimitVerdict) -> str:
+    written = _WRITERS.get(limit.unit, "{:.2%}".format)
+    return f"{written(limit.gated_on or 0.0)} where {written(limit.limit)} is allowed"

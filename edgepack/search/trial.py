@@ -2,7 +2,8 @@
 """Try one recipe: lower it, see that the runtime computes it, read its costs, and score it only if they fit."""
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,15 +26,57 @@ from edgepack.search.bench import Array, Bench, Scored
 from edgepack.search.candidate import Candidate
 
 
-def try_recipe(bench: Bench, recipe: Recipe, scored: Scored | None) -> Candidate:
+class LowerAhead:
+    """Lowers recipes one after another in the worker, each while the one before it is measured here.
+
+    Args:
+        bench: Where to lower.
+        recipes: In the order in which they will be taken.
+    """
+
+    def __init__(self, bench: Bench, recipes: Sequence[Recipe]) -> None:
+        self._bench = bench
+        self._waiting = deque(recipes)
+        self._begun: Callable[[], Artifact] | None = None
+
+    def take(self) -> Artifact:
+        """Return the next recipe's artifact, and start on the one after it.
+
+        Raises:
+            CandidateError: It could not be lowered.
+        """
+        finish = self._begun or self._begin()
+        self._begun = None
+        try:
+            return finish()
+        finally:
+            # Never two at once in the process: an abort must cost the recipe that caused it and no other.
+            if self._waiting:
+                self._begun = self._begin()
+
+    def _begin(self) -> Callable[[], Artifact]:
+        recipe = self._waiting.popleft()
+        return self._bench.worker.begin(
+            f"lower-{recipe.name}",
+            lower,
+            self._bench.model,
+            recipe,
+            calibration=self._bench.calibration,
+            folder=self._bench.work.folder("artifacts"),
+        )
+
+
+def try_recipe(bench: Bench, recipe: Recipe, *, ahead: LowerAhead, scored: Scored | None) -> Candidate:
     """Return what became of ``recipe``: failed with a reason, missing a cost limit, or judged in full."""
     start = time.perf_counter()
+    candidate = Candidate(recipe)
     try:
-        candidate = _cost(bench, recipe)
+        candidate = replace(candidate, artifact=ahead.take())
+        candidate = _cost(bench, candidate)
         if scored is not None and _affordable(bench, candidate):
             candidate = score(bench, candidate, scored)
     except CandidateError as failure:
-        candidate = Candidate(recipe, failure=failure)
+        candidate = replace(candidate, failure=failure)
     return replace(candidate, seconds=time.perf_counter() - start)
 
 
@@ -61,31 +104,26 @@ def outputs(bench: Bench, artifact: Artifact, inputs: Sequence[Path]) -> tuple[A
     return tuple(np.load(path) for path in paths)
 
 
-def _cost(bench: Bench, recipe: Recipe) -> Candidate:
-    artifact = bench.worker.call(
-        f"lower-{recipe.digest[:12]}",
-        lower,
-        bench.model,
-        recipe,
-        calibration=bench.calibration,
-        folder=bench.work.folder("artifacts"),
-    )
+def _cost(bench: Bench, candidate: Candidate) -> Candidate:
+    """Return ``candidate`` with every figure that needs no labels, once the runtime has shown that it computes it."""
+    artifact = candidate.artifact
+    if artifact is None:
+        return candidate
     check_agreement(artifact, bench.golden, session=bench.session, reference=bench.reference, work=bench.work)
-    graph = read_tflite(artifact.path)
-    latency = predict_latency(op_costs(graph), bench.profile, runtime=bench.runtime, precision=recipe.precision.default)
-    resident, items = ram(
+    costs = op_costs(read_tflite(artifact.path))
+    latency = predict_latency(costs, bench.profile, runtime=bench.runtime, precision=artifact.precision)
+    used, items = ram(
         artifact, runtime=bench.runtime, profile=bench.profile, session=bench.session, inputs=bench.golden
     )
     measurement = Measurement(
         size=file_size(artifact.path),
-        ram=resident,
+        ram=used,
         ram_items=items,
         latency=latency,
         energy=predict_energy(latency, bench.profile),
         download=download_size(artifact.path),
     )
-    verdict = judge(bench.limits, measurement, gate=bench.gate)
-    return Candidate(recipe, artifact=artifact, measurement=measurement, verdict=verdict)
+    return replace(candidate, measurement=measurement, verdict=judge(bench.limits, measurement, gate=bench.gate))
 
 
 def _affordable(bench: Bench, candidate: Candidate) -> bool:

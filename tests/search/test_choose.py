@@ -90,7 +90,7 @@ def test_where_none_fits_the_closest_is_kept_and_says_how_far_off():
     choice = choose([far, near], objective="latency", profile=RPI4)
     assert choice is not None
     assert choice.candidate is near
-    assert choice.reason.startswith("no candidate fits; w8a8 comes closest (ram missed")
+    assert choice.reason.startswith("no candidate fits; w8a8 comes closest (ram missed: ")
 
 
 def test_failed_candidates_are_never_kept():

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seam between library and command line: errors become words and exit codes in one place."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def edgepack(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "edgepack", *arguments], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+def test_help_lists_every_command_with_its_sentence():
+    done = edgepack("--help")
+    assert done.returncode == 0
+    for name in ("build", "check", "data", "devices", "explain", "verify"):
+        (line,) = [line for line in done.stdout.splitlines() if line.strip().startswith(f"{name} ")]
+        assert len(line.split()) > 3
+
+
+def test_an_unknown_command_offers_the_nearest():
+    done = edgepack("buidl")
+    assert done.returncode == 2
+    assert "did you mean 'build'" in done.stderr
+
+
+def test_an_error_says_what_next_and_where_to_read_more(tmp_path):
+    done = edgepack("build", "model.keras", "--device", "rpi44", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "rpi4" in done.stderr
+    assert "Next: " in done.stderr
+    assert "edgepack explain EP-" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = edgepack("build", "model.keras", "--device", "rpi44", "--debug", cwd=tmp_path)
+    assert "Traceback" in done.stderr
+
+
+def test_an_error_under_json_is_an_object_on_stdout(tmp_path):
+    done = edgepack("build", "model.keras", "--device", "rpi44", "--json", cwd=tmp_path)
+    body = json.loads(done.stdout)
+    assert body["schema_version"] == 1
+    assert set(body["error"]) == {"code", "message", "hint"}
+    assert body["error"]["code"].startswith("EP-3")
+
+
+def test_explain_prints_why_and_next():
+    done = edgepack("explain", "ep-501")
+    assert done.returncode == 0
+    assert "Why:" in done.stdout
+    assert "Next:" in done.stdout
+
+
+def test_explain_without_a_code_lists_all_and_an_unknown_one_is_refused():
+    assert "EP-501" in edgepack("explain").stdout
+    done = edgepack("explain", "EP-999")
+    assert done.returncode == 2
+    assert "EP-999" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["256m", "256", "-1KiB", "lots"])
+def test_a_limit_without_a_proper_unit_is_refused(text, tmp_path):
+    done = edgepack("build", "model.keras", "--device", "rpi4", f"--max-ram={text}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--max-ram" in done.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a trained model to a bundle, through the command line alone."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.resources import files
+
+import jsonschema
+import pytest
+
+from tests.e2e.conftest import DIGITS
+
+pytestmark = pytest.mark.tf
+DATA = DIGITS / "digits.npz"
+MODEL = DIGITS / "digits.keras"
+
+
+def benchmark(bundle, *arguments, cwd):
+    command = [sys.executable, str(bundle / "benchmark.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=300)
+
+
+def test_the_example_fits_rpi4(digits_rpi4):
+    run, folder = digits_rpi4
+    assert run.code == 0, run.err
+    build = run.build
+    assert build["verdict"] == "fits"
+    assert build["device"] == "rpi4"
+    assert all(limit["state"] == "met" for limit in build["limits"])
+    assert build["figures"]["metric"]["value"] > 0.95
+    assert build["figures"]["metric"]["n"] == build["figures"]["metric_drop"]["n"] == 449
+    assert build["figures"]["latency"]["evidence"] == "predicted"
+    assert build["figures"]["latency"]["ci_high"] > build["figures"]["latency"]["value"]
+    assert build["figures"]["ram"]["evidence"] == "host"
+    assert build["figures"]["size"]["evidence"] == "computed"
+    assert build["figures"]["size"]["value"] == (folder / "out" / "model.tflite").stat().st_size
+    assert len(build["candidates"]) == 6
+
+
+def test_the_result_matches_its_schema(digits_rpi4, digits_nrf):
+    schema = json.loads(files("edgepack").joinpath("schemas", "build.json").read_text())
+    for run, _ in (digits_rpi4, digits_nrf):
+        jsonschema.validate(run.json, schema)
+
+
+def test_every_limit_names_its_origin(digits_rpi4):
+    run, _ = digits_rpi4
+    origins = {limit["name"]: limit["origin"] for limit in run.build["limits"]}
+    assert set(origins) >= {"ram", "latency", "drop"}
+    assert set(origins.values()) == {"profile rpi4"}
+
+
+def test_the_events_tell_the_story(digits_rpi4):
+    _, folder = digits_rpi4
+    events = [json.loads(line) for line in (folder / "events.ndjson").read_text().splitlines()]
+    kinds = [event["event"] for event in events]
+    assert kinds.count("CandidateStarted") == kinds.count("CandidateDone") == 6
+    assert kinds.index("LimitsActive") < kinds.index("CandidateStarted"), "limits are said before anything is tried"
+
+
+def test_the_bundle_benchmarks_itself_in_a_copied_folder(digits_rpi4, tmp_path):
+    _, folder = digits_rpi4
+    shutil.copytree(folder / "out", tmp_path / "on device")
+    done = benchmark(tmp_path / "on device", "--runs", "20", "--json", str(tmp_path / "result.json"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert "p50" in json.dumps(result)
+
+
+def test_verify_agrees_and_a_changed_byte_is_found(digits_rpi4, edgepack, tmp_path):
+    _, folder = digits_rpi4
+    bundle = tmp_path / "bundle"
+    shutil.copytree(folder / "out", bundle)
+    assert edgepack("verify", bundle, cwd=tmp_path).code == 0
+    model = bytearray((bundle / "model.tflite").read_bytes())
+    model[-100] ^= 1
+    (bundle / "model.tflite").write_bytes(model)
+    done = edgepack("verify", bundle, cwd=tmp_path)
+    assert done.code == 2
+    assert "model.tflite" in done.err
+    assert benchmark(bundle, "--runs", "5", cwd=tmp_path).returncode == 4
+
+
+def test_a_microcontroller_gets_int8_and_firmware(digits_nrf):
+    run, folder = digits_nrf
+    assert run.code == 0, run.err
+    build = run.build
+    assert build["recipe"]["precision"]["default"].startswith("w8a8")
+    assert build["recipe"]["precision"]["io"] == "int8"
+    assert build["figures"]["ram"]["evidence"] == "computed"
+    assert build["figures"]["ram"]["ci_high"] >= build["figures"]["ram"]["value"]
+    assert build["figures"]["energy"]["evidence"] == "predicted"
+    names = {path.name for path in (folder / "out" / "firmware").iterdir()}
+    assert any(name.endswith(".h") for name in names)
+
+
+def test_float16_on_a_microcontroller_fails_in_the_runtimes_own_words(digits_nrf):
+    run, _ = digits_nrf
+    (half,) = [item for item in run.build["candidates"] if item["name"] == "w16"]
+    assert half["state"] == "failed"
+    assert half["code"].startswith("EP-6")
+    assert "DEQUANTIZE" in half["reason"]
+    (hybrid,) = [item for item in run.build["candidates"] if item["name"] == "w8"]
+    assert hybrid["state"] == "failed"
+    assert "ybrid" in hybrid["reason"]
+
+
+def test_built_twice_in_different_work_folders_the_digest_is_the_same(digits_nrf, edgepack, tmp_path):
+    first, _ = digits_nrf
+    again = edgepack(
+        "build", MODEL, "--device=nrf52840", "--data", DATA, "-o", "elsewhere", "--work", "other work", "--json",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert again.build["bundle_digest"] == first.build["bundle_digest"]
+
+
+def test_without_data_nothing_is_calibrated_and_no_accuracy_limit_is_active(edgepack, tmp_path):
+    run = edgepack("build", MODEL, "--device=rpi4", "-o", "out", "--json", cwd=tmp_path)
+    assert run.code == 0, run.err
+    build = run.build
+    assert {item["name"] for item in build["candidates"]} == {"f32", "w16", "w8"}
+    assert "drop" not in {limit["name"] for limit in build["limits"]}
+    assert build["figures"]["metric"] is None
+    assert "no accuracy limit is active" in run.err
+
+
+def test_where_nothing_fits_the_best_is_kept_and_says_how_far_off(edgepack, tmp_path):
+    run = edgepack(
+        "build", MODEL, "--device=rpi4", "--data", DATA, "--max-size=9KB", "-o", "out", "--json", cwd=tmp_path
+    )
+    assert run.code == 3
+    build = run.build
+    assert build["verdict"] in {"does-not-fit", "infeasible"}
+    (size,) = [limit for limit in build["limits"] if limit["name"] == "size"]
+    assert (size["state"], size["origin"]) == ("missed", "--max-size")
+    assert size["headroom"] < 0
+    assert (tmp_path / "out" / "model.tflite").exists()
+    smallest = min(item["figures"]["size"]["value"] for item in build["candidates"] if item["figures"]["size"])
+    assert build["figures"]["size"]["value"] == smallest
+
+
+def test_an_existing_folder_is_never_overwritten_without_force(digits_rpi4, edgepack, tmp_path):
+    _, folder = digits_rpi4
+    shutil.copytree(folder / "out", tmp_path / "out")
+    before = (tmp_path / "out" / "manifest.json").read_bytes()
+    start = time.monotonic()
+    run = edgepack("build", MODEL, "--device=rpi5", "--data", DATA, "-o", "out", cwd=tmp_path)
+    assert run.code == 2
+    assert time.monotonic() - start < 10, "refused before any work"
+    assert "--force" in run.err
+    assert (tmp_path / "out" / "manifest.json").read_bytes() == before
+
+
+def test_ctrl_c_keeps_the_best(tmp_path):
+    command = [sys.executable, "-m", "edgepack", "build", str(MODEL), "--device=rpi4", "--data", str(DATA), "-o", "out"]
+    process = subprocess.Popen(
+        [*command, "--json", "--events", "events.ndjson"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True,
+    )  # fmt: skip
+    events = tmp_path / "events.ndjson"
+    while process.poll() is None and not (events.exists() and '"CandidateDone"' in events.read_text()):
+        time.sleep(0.05)
+    # The whole foreground group gets the signal, as from a terminal.
+    subprocess.run(["kill", "-INT", f"-{process.pid}"], check=True)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    (build,) = json.loads(out)["builds"]
+    assert build["interrupted"]
+    assert 1 <= len(build["candidates"]) < 6
+    assert (tmp_path / "out" / "model.tflite").exists()
+
+
+def test_ctrl_c_before_anything_is_done_leaves_nothing(tmp_path):
+    command = [sys.executable, "-m", "edgepack", "build", str(MODEL), "--device=rpi4", "--data", str(DATA), "-o", "out"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
