@@ -76,7 +76,8 @@ def test_nothing_is_caught_broadly(path):
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_modules_and_functions_stay_short(path):
     text = path.read_text()
-    assert text.count("\n") <= 320, f"{name_of(path)} is long"
+    # A script that runs alone on a device is one file by its contract.
+    assert text.count("\n") <= (500 if name_of(path) in STANDALONE else 320), f"{name_of(path)} is long"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = (node.end_lineno or 0) - node.lineno + 1

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0 OR 0BSD
 """Time this bundle's model on the machine that runs this file, after checking that it computes the right answers.
 

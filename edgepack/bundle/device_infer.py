@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0 OR 0BSD
 """Run this bundle's model from Python: preprocess, quantize, invoke, dequantize; inputs and outputs by name.
 
@@ -22,10 +21,9 @@ import argparse
 import importlib
 import importlib.util
 import json
-import queue as queues
 import sys
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +101,7 @@ class Predictor:
                 are as they come from the sensor: the manifest's preprocessing is applied here.
             raw: Return integers as the model gives them; else they are dequantized to float32.
         """
-        arrays = {name: np.asarray(array)[None] for name, array in self._by_name(inputs).items()}
+        arrays = {name: np.asarray(array)[None] for name, array in self.by_name(inputs).items()}
         return {name: array[0] for name, array in self.predict_batch(arrays, raw=raw).items()}
 
     def predict_batch(self, inputs: Inputs, *, raw: bool = False, preprocessed: bool = False) -> Arrays:
@@ -114,7 +112,7 @@ class Predictor:
             raw: As for ``predict``.
             preprocessed: The arrays already are what the model takes.
         """
-        columns = [self._encoded(spec, self._by_name(inputs), preprocessed=preprocessed) for spec in self.inputs]
+        columns = [self._encoded(spec, self.by_name(inputs), preprocessed=preprocessed) for spec in self.inputs]
         counts = {len(column) for column in columns}
         if len(counts) != 1:
             raise ValueError(f"the inputs hold different numbers of samples: {sorted(counts)}")
@@ -141,7 +139,8 @@ class Predictor:
                 self._model = Tflite(PACKAGES[name], path, self._threads)
         return self._model
 
-    def _by_name(self, inputs: Inputs) -> Arrays:
+    def by_name(self, inputs: Inputs) -> Arrays:
+        """Return ``inputs`` as a dict that names exactly the model's inputs."""
         names = [spec["name"] for spec in self.inputs]
         if not isinstance(inputs, dict):
             if len(names) != 1:
@@ -163,13 +162,12 @@ class Predictor:
 
 
 class Queue:
-    """A thread that takes samples in order and answers each with a future."""
+    """A thread that takes single samples in order and answers each with a future."""
 
     def __init__(self, predictor: Predictor, size: int) -> None:
         self._predictor = predictor
-        self._waiting: queues.Queue[Any] = queues.Queue(size)
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
+        self._room = threading.BoundedSemaphore(size)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="predictor")
 
     def __enter__(self) -> Queue:  # noqa: PYI034 - Python 3.9 has no typing.Self
         return self
@@ -178,31 +176,19 @@ class Queue:
         self.close()
 
     def submit(self, inputs: Inputs, *, raw: bool = False) -> Future[Arrays]:
-        """Ask for one sample; waits while the queue is full."""
-        if not self._thread.is_alive():
-            raise RuntimeError("the queue is closed")
-        answer: Future[Arrays] = Future()
-        self._waiting.put((inputs, raw, answer))
+        """Ask for one sample, copied here, so that a camera may reuse its buffer; waits while the queue is full.
+
+        What is wrong with a sample is its own future's error.
+        """
+        held = {name: np.array(array) for name, array in self._predictor.by_name(inputs).items()}
+        self._room.acquire()
+        answer = self._thread.submit(self._predictor.predict, held, raw=raw)
+        answer.add_done_callback(lambda _: self._room.release())
         return answer
 
     def close(self) -> None:
         """Answer everything that was asked, then end the thread."""
-        if self._thread.is_alive():
-            self._waiting.put(None)
-            self._thread.join()
-
-    def _work(self) -> None:
-        while True:
-            item = self._waiting.get()
-            if item is None:
-                return
-            inputs, raw, answer = item
-            if not answer.set_running_or_notify_cancel():
-                continue
-            try:
-                answer.set_result(self._predictor.predict(inputs, raw=raw))
-            except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever asked
-                answer.set_exception(error)
+        self._thread.shutdown(wait=True)
 
 
 def applies(block: dict[str, Any], name: str) -> bool:

@@ -180,8 +180,21 @@ def test_a_bad_sample_in_the_queue_fails_alone(copied):
     assert good.result(0)["probs"].shape == (3,)
     with pytest.raises(ValueError, match=r"input 'image' takes samples of \(8,\), got \(5,\)"):
         bad.result(0)
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(RuntimeError, match="shutdown"):
         queue.submit(np.zeros(8, np.float32))
+
+
+def test_a_buffer_may_be_reused_once_it_is_queued(copied):
+    predictor = load(copied()).Predictor()
+    samples = np.random.default_rng(2).uniform(0, 2, (20, 8)).astype(np.float32)
+    frame = np.empty(8, np.float32)
+    answers = []
+    with predictor.queue() as queue:
+        for sample in samples:
+            frame[:] = sample
+            answers.append(queue.submit(frame))
+    found = np.stack([answer.result(0)["probs"] for answer in answers])
+    np.testing.assert_array_equal(found, predictor.predict_batch(samples)["probs"])
 
 
 def test_nothing_is_loaded_before_the_first_prediction(copied):
