@@ -2,8 +2,8 @@
 """Ratio of evaluation throughput to a plain one-at-a-time loop in one thread. Goal: at least 1.8 on two cores.
 
 The int8 model in LiteRT; both sides start from float samples and end with int8 outputs. The plain loop quantizes each
-sample, sets it, invokes and reads, as examples for the runtime show. Its ``numpy.round`` takes ties to even where TFLite's
-QUANTIZE takes them away from zero, so a few samples in ten thousand may differ.
+sample, sets it, invokes and reads, as examples for the runtime show. Its ``numpy.round`` takes ties to even, TFLite's
+QUANTIZE takes them away from zero, so a few samples in ten thousand differ.
 """
 
 import os
@@ -77,7 +77,7 @@ def main() -> None:
         cores = len(os.sched_getaffinity(0))
         print(
             f"evaluation over a plain loop, {SAMPLES} samples, {cores} cores: {statistics.median(ratios):.2f} "
-            f"(min {min(ratios):.2f}, max {max(ratios):.2f}, {len(ratios)} pairs); {differing} samples rounded otherwise"
+            f"(min {min(ratios):.2f}, max {max(ratios):.2f}, {len(ratios)} pairs); {differing} samples differ"
         )
         print(f"goal at least {GOAL}: {'met' if statistics.median(ratios) >= GOAL else 'missed'}")
 

@@ -82,7 +82,7 @@ def _check_combination(model: Model, recipe: Recipe) -> None:
 def _content(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | None) -> bytes:
     """Return the lowered file's bytes as the converter leaves them."""
     precision = recipe.precision.default
-    if recipe.as_is or (model.kind == "tflite" and precision is Precision.F32):
+    if recipe.as_is or (model.kind == "tflite" and _has_it_already(model, precision)):
         return model.path.read_bytes()
     samples = None
     if precision.needs_calibration:
@@ -94,6 +94,13 @@ def _content(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | None)
     from edgepack.runtime._requantize import requantize
 
     return requantize(model, recipe.precision, samples)
+
+
+def _has_it_already(model: Model, precision: Precision) -> bool:
+    """Whether a float ``.tflite`` needs no change: nothing was asked for, or its weights are float16 as they came."""
+    if precision is Precision.F32:
+        return True
+    return precision is Precision.W16 and set(read_tflite(model.path).weight_dtypes) == {"float16"}
 
 
 def _edges(graph: TfliteGraph, indexes: tuple[int, ...], names: tuple[str, ...]) -> tuple[IoTensor, ...]:

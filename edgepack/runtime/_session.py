@@ -10,16 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from edgepack.errors import CandidateError
+from edgepack.runtime._arrays import make_array, row_count, shares, written_whole
 from edgepack.runtime._served import Answer, Served, ServedRuntime
-from edgepack.runtime.artifact import Artifact, IoTensor
-from edgepack.work import disk_errors, whole_file
+from edgepack.runtime.artifact import Artifact
+from edgepack.work import disk_errors
 
-# Shares per process: enough that a core that others disturb does not hold up the end, few enough to cost nothing.
-_SHARES = 6
-_LEAST_ROWS = 16
 # A refusal is an answer: the process that gave it goes on.
 _LEAVES_USABLE = frozenset({"EP-602", "EP-604"})
 
@@ -101,16 +97,16 @@ class RuntimeSession:
         Raises:
             CandidateError: The runtime refuses (EP-602), dies (EP-603), or the inputs do not suit (EP-604).
         """
-        count = _row_count(artifact, inputs, rows)
-        shares = _shares(count, self._limit)
+        count = row_count(artifact, inputs, rows)
+        ranges = shares(count, self._limit)
         targets = tuple(folder / f"output_{index}.npy" for index in range(len(artifact.outputs)))
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with _written_whole(targets) as scratch, self._killed_on_error(min(self._limit, len(shares))) as processes:
+        with written_whole(targets) as scratch, self._killed_on_error(min(self._limit, len(ranges))) as processes:
             for path, tensor in zip(scratch, artifact.outputs, strict=True):
-                _make_array(path, count, tensor, raw=raw)
+                make_array(path, count, tensor, raw=raw)
             arguments = {"inputs": _texts(inputs), "outputs": _texts(scratch)}
-            self._spread(processes, artifact, [{**arguments, "first": a, "last": b, "raw": raw} for a, b in shares])
+            self._spread(processes, artifact, [{**arguments, "first": a, "last": b, "raw": raw} for a, b in ranges])
         return targets
 
     def time(
@@ -124,7 +120,7 @@ class RuntimeSession:
         Raises:
             CandidateError: The runtime refuses (EP-602), dies (EP-603), or the inputs do not suit (EP-604).
         """
-        _row_count(artifact, inputs, None)
+        row_count(artifact, inputs, None)
         with self._killed_on_error() as (process,):
             self._load(process, artifact, threads=self.threads)
             taken = process.call("time", warm_up=warm_up, repeats=repeats, inputs=_texts(inputs))["taken_ms"]
@@ -163,8 +159,8 @@ class RuntimeSession:
         Raises:
             CandidateError: The runtime refuses (EP-602), dies (EP-603), or the inputs do not suit (EP-604).
         """
-        _row_count(artifact, inputs, None)
-        process = self._start()
+        row_count(artifact, inputs, None)
+        process = self._start("memory")
         try:
             process.hello()
             bare = process.call("memory", forget_peak=True)["resident_bytes"]
@@ -182,9 +178,9 @@ class RuntimeSession:
         self._pool.clear()
         self._holds.clear()
 
-    def _start(self) -> ServedRuntime:
-        self._started += 1
-        log = self.log_folder / f"{self.backend}-{os.getpid()}-{self._started}.log"
+    def _start(self, name: str = "") -> ServedRuntime:
+        self._started += not name
+        log = self.log_folder / f"{self.backend}-{os.getpid()}-{name or self._started}.log"
         return ServedRuntime(python=self.python, backend=self.backend, log=log, install=self._install)
 
     def _processes(self, count: int) -> list[ServedRuntime]:
@@ -221,9 +217,9 @@ class RuntimeSession:
         _check_edges(artifact, answer, self.backend)
         self._holds[process] = held
 
-    def _spread(self, processes: list[ServedRuntime], artifact: Artifact, shares: list[Answer]) -> None:
-        """Hand out ``shares``, the next to whichever process is done first."""
-        waiting = deque(shares)
+    def _spread(self, processes: list[ServedRuntime], artifact: Artifact, requests: list[Answer]) -> None:
+        """Hand out ``requests``, the next to whichever process is done first."""
+        waiting = deque(requests)
         with selectors.DefaultSelector() as selector:
             for process in processes:
                 self._load(process, artifact)
@@ -254,61 +250,8 @@ def _refusal(process: ServedRuntime) -> CandidateError | None:
     return None
 
 
-def _row_count(artifact: Artifact, inputs: tuple[Path, ...], rows: int | None) -> int:
-    """Return the number of samples to run, after holding the arrays against the artifact's inputs."""
-    if len(inputs) != len(artifact.inputs):
-        raise CandidateError(
-            "EP-604", f"{len(inputs)} input arrays for a model with {len(artifact.inputs)} inputs ({artifact.path})"
-        )
-    counts = set()
-    for path, tensor in zip(inputs, artifact.inputs, strict=True):
-        array = np.load(path, mmap_mode="r")
-        expected = int(np.prod(tensor.shape))
-        if array.ndim == 0 or int(np.prod(array.shape[1:])) != expected:
-            raise CandidateError(
-                "EP-604",
-                f"{path} holds samples of shape {array.shape[1:]}, but input {tensor.name!r} takes {tensor.shape[1:]}",
-            )
-        counts.add(len(array))
-    if len(counts) != 1:
-        raise CandidateError("EP-604", f"the input arrays hold different numbers of samples: {sorted(counts)}")
-    count = counts.pop()
-    if count == 0:
-        raise CandidateError("EP-604", f"{inputs[0]} holds no samples")
-    return count if rows is None else min(rows, count)
-
-
 def _texts(paths: tuple[Path, ...]) -> list[str]:
     return [str(path.resolve()) for path in paths]
-
-
-def _shares(count: int, processes: int) -> list[tuple[int, int]]:
-    """Cut ``count`` rows into ranges: several per process, none tiny."""
-    step = max(_LEAST_ROWS, -(-count // (processes * _SHARES)))
-    return [(begin, min(begin + step, count)) for begin in range(0, count, step)]
-
-
-def _make_array(path: Path, count: int, tensor: IoTensor, *, raw: bool) -> None:
-    """Make the file that the processes fill, each its own rows."""
-    dtype = "float32" if tensor.scale is not None and not raw else tensor.dtype
-    shape = (count, *(tensor.shape[1:] if tensor.shape[:1] == (1,) else tensor.shape))
-    with path.open("wb") as stream:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
-        # Reserved, not left as a hole: a full disk must be an error here, not a bus error in a process.
-        length = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if length:
-            os.posix_fallocate(stream.fileno(), stream.tell(), length)
-
-
-@contextmanager
-def _written_whole(targets: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
-    """Yield scratch paths that become ``targets`` if the block succeeds."""
-    if not targets:
-        yield ()
-        return
-    with whole_file(targets[0]) as first, _written_whole(targets[1:]) as rest:
-        yield (first, *rest)
 
 
 def _check_edges(artifact: Artifact, answer: Answer, backend: str) -> None:

@@ -196,6 +196,13 @@ def test_a_float_tflite_gets_every_precision_too(lower_conv, float_tflite, preci
         assert artifact.size_bytes != float_tflite.path.stat().st_size
 
 
+def test_a_tflite_with_float16_weights_is_left_as_it_came(lower_conv, lowered, float_tflite):
+    half = replace(float_tflite, path=lowered("conv", Precision.W16, "float").path)
+    assert lower_conv(Precision.W16, model=half).digest == digest_file(half.path)
+    with pytest.raises(CandidateError, match="are not float32: CONV_2D has float16"):
+        lower_conv(Precision.F32, model=half)
+
+
 def test_a_float_tflite_computes_the_same_after_quantization(
     lower_conv, float_tflite, runtime_session, small_samples, tmp_path
 ):
