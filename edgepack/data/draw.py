@@ -85,6 +85,6 @@ def _check_leaks(splits: dict[str, Split], group_by: str) -> None:
             if seen.setdefault(str(group), side) != side:
                 raise DataError(
                     "EP-212",
-                    f"--group-by {group_by}: {str(group)!r} is in {seen[str(group)]} and in {side}, as the data was given",
+                    f"--group-by {group_by}: {str(group)!r} is in {seen[str(group)]} and in {side}",
                     hint="give data whose parts share no group, or leave --group-by out and accept that they do",
                 )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepack.data._types import Array
-from edgepack.errors import DataError, HostError
+from edgepack.errors import DataError
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +43,6 @@ class Metric:
 
         Raises:
             DataError: Outputs and labels do not suit the metric (EP-214), or the user's function fails (EP-216).
-            HostError: auc and map need scikit-learn, which is not installed (EP-221).
         """
         if ":" in self.name:
             return _call_user(self.name, list(outputs), labels)
@@ -148,19 +147,23 @@ def _macro_f1(output: Array, labels: Array) -> float:
 
 
 def _auc(output: Array, labels: Array) -> float:
-    """Area under the ROC curve; with several classes the mean of one against the rest."""
-    truth = _truth(output.reshape(len(output), -1), labels)
+    """Area under the ROC curve; with several classes the mean over the present ones of one against the rest."""
     scores = output.reshape(len(output), -1)
-    try:
-        from sklearn.metrics import roc_auc_score
-    except ImportError as error:
-        raise _sklearn_missing("auc") from error
+    truth = _truth(scores, labels)
     classes = np.unique(truth)
     if len(classes) < _MATRIX:
         raise DataError("EP-214", "auc needs labels of at least two classes, and all are the same")
     if scores.shape[1] <= _MATRIX:
-        return float(roc_auc_score(truth == classes[-1], scores[:, -1]))
-    return float(np.mean([roc_auc_score(truth == index, scores[:, index]) for index in classes]))
+        return _binary_auc(scores[:, -1], truth == classes[-1])
+    return float(np.mean([_binary_auc(scores[:, index], truth == index) for index in classes]))
+
+
+def _binary_auc(scores: Array, positive: NDArray[np.bool_]) -> float:
+    """Mann and Whitney's U over its largest value; ties share their mean rank."""
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    hits = int(positive.sum())
+    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (len(scores) - hits)))
 
 
 def _mean_average_precision(output: Array, labels: Array) -> float:
@@ -169,25 +172,24 @@ def _mean_average_precision(output: Array, labels: Array) -> float:
     hot = labels.reshape(len(labels), -1)
     if hot.shape[1] == 1 and scores.shape[1] > 1:
         hot = np.eye(scores.shape[1])[_truth(scores, labels)]
-    if hot.shape != scores.shape or not np.isin(hot, (0, 1)).all():
+    if hot.shape != scores.shape or not np.isin(hot, (0, 1)).all() or not hot.any():
         raise DataError(
             "EP-214",
             f"map ranks samples by class: it needs class numbers or 0/1 labels of shape {scores.shape[1:]}, "
             f"got {labels.shape[1:]}",
             hint="for a detector name your own function in data.yaml: metric: module:function",
         )
-    try:
-        from sklearn.metrics import average_precision_score
-    except ImportError as error:
-        raise _sklearn_missing("map") from error
     present = np.flatnonzero(hot.any(axis=0))
-    return float(np.mean([average_precision_score(hot[:, index], scores[:, index]) for index in present]))
+    return float(np.mean([_average_precision(scores[:, index], hot[:, index] == 1) for index in present]))
 
 
-def _sklearn_missing(name: str) -> HostError:
-    return HostError(
-        "EP-221", f"metric {name} needs scikit-learn, which is not installed", hint="pip install 'edgepack[build]'"
-    )
+def _average_precision(scores: Array, positive: NDArray[np.bool_]) -> float:
+    """Sum over the distinct scores, from the top, of the precision there times what recall gains."""
+    order = np.argsort(-scores.astype(np.float64), kind="stable")
+    ordered = scores[order]
+    last = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(ordered) - 1)
+    found = np.cumsum(positive[order])[last]
+    return float((np.diff(found, prepend=0) / positive.sum() * (found / (last + 1))).sum())
 
 
 _OVER_ALL: dict[str, Callable[[Array, Array], float]] = {

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``edgepack data``: check and init, for people and for programs, without a framework."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edgepack.cli.data import command
+from edgepack.errors import DataError, OutputError
+
+
+@pytest.fixture
+def npz(tmp_path, monkeypatch):
+    """An ``.npz`` in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).random((100, 4)).astype(np.float32)
+    np.savez("set.npz", x=x, y=np.arange(100) % 2)
+    return "set.npz"
+
+
+def run(*args):
+    return CliRunner().invoke(command, list(args))
+
+
+def test_check_shows_what_each_split_gets(npz):
+    result = run("check", npz)
+    assert result.exit_code == 0
+    assert "calibration  10 samples of set.npz" in result.stdout
+    assert "stored 4 float32, reaches the model as 4 float32 in 0." in result.stdout
+    assert "2 classes, 30 to 30 samples each: 0 30, 1 30" in result.stdout
+    assert "optimistic" in result.stdout
+    assert "Next: edgepack data check set.npz --model MODEL" in result.stdout
+
+
+def test_check_as_json(npz):
+    told = json.loads(run("check", npz, "--json").stdout)
+    assert told["ok"] is True
+    assert told["metric"] == {"name": "accuracy", "higher_is_better": True}
+    assert {split["name"]: split["count"] for split in told["splits"]} == {
+        "calibration": 10, "selection": 30, "test": 60,
+    }  # fmt: skip
+    assert told["problems"] == []
+    assert told["optimistic"] is True
+
+
+def test_check_of_bad_samples_lists_them_and_exits_with_2(npz):
+    np.savez(npz, x=np.full((100, 4), np.inf), y=np.arange(100) % 2)
+    result = run("check", npz)
+    assert result.exit_code == 2
+    assert "wrong, EP-206" in result.stdout
+    assert "a build would stop" in result.stdout
+    told = json.loads(run("check", npz, "--json").stdout)
+    assert told["ok"] is False
+    assert {problem["code"] for problem in told["problems"]} == {"EP-206"}
+
+
+def test_check_of_nothing(npz):
+    error = run("check").exception
+    assert isinstance(error, DataError)
+    assert error.code == "EP-200"
+
+
+def test_check_takes_sources_apart_and_groups(npz):
+    held = np.load(npz)
+    who = np.array(["a", "b", "c", "d"])[np.arange(100) % 4]
+    np.savez("test.npz", x=held["x"], y=held["y"], who=who)
+    np.savez("calib.npz", x=held["x"][:20], y=held["y"][:20], who=np.full(20, "z"))
+    told = json.loads(run("check", "--calib", "calib.npz", "--test", "test.npz", "--group-by", "who", "--json").stdout)
+    assert [split["count"] for split in told["splits"]] == [20, 50, 50]
+    assert told["duplicates"] == [] or {one["split"] for one in told["duplicates"]} == {"calibration"}
+
+
+def test_init_writes_a_file_that_check_accepts_and_never_overwrites(npz, tmp_path):
+    assert run("init").exit_code == 0
+    written = (tmp_path / "data.yaml").read_text()
+    assert all(not line or line.startswith("#") for line in written.splitlines())
+    assert run("check", npz).exit_code == 0
+    (tmp_path / "data.yaml").write_text("metric: macro-f1\n")
+    error = run("init").exception
+    assert isinstance(error, OutputError)
+    assert error.code == "EP-220"
+    assert (tmp_path / "data.yaml").read_text() == "metric: macro-f1\n"
+    assert json.loads(run("check", npz, "--json").stdout)["metric"]["name"] == "macro-f1"
+
+
+def test_init_elsewhere(npz, tmp_path):
+    told = json.loads(run("init", "-o", "set.data.yaml", "--json").stdout)
+    assert told["written"] == "set.data.yaml"
+    assert (tmp_path / "set.data.yaml").exists()
+
+
+def test_check_imports_no_framework(npz):
+    code = (
+        "import sys; from click.testing import CliRunner; from edgepack.cli.data import command;"
+        f"result = CliRunner().invoke(command, ['check', {npz!r}]); assert result.exit_code == 0, result.output;"
+        "print([name for name in ('tensorflow', 'keras', 'sklearn', 'PIL') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.field
+def test_check_against_the_real_model(field, tmp_path):
+    args = ["check", str(field("cifar10/cifar10jpeg_train10k_test2k.zip")), "--work", str(tmp_path / "w"), "--model"]
+    result = run(*args, str(field("cifar10/resnet8_cifar10jpeg_ft.h5")))
+    assert result.exit_code == 0, result.output
+    assert "32x32x3 float32 in 0..255" in result.stdout
+    assert "nothing wrong" in result.stdout
+    assert run(*args, str(field("fsdd/fsdd_dscnn.h5"))).exit_code == 2

@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every kind of source: what is read, what is named, what is refused."""
+
+import os
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+
+from edgepack.data.source import Kind
+from edgepack.errors import DataError
+from edgepack.registry import discover
+
+
+def read(source, *indices, names=None):
+    with source.reader(names or source.inputs[:1]) as one:
+        return [one(index)[0] for index in indices]
+
+
+def fails(opened, path, code, *words):
+    with pytest.raises(DataError) as caught:
+        opened(path)
+    assert caught.value.code == code
+    for word in words:
+        assert word in caught.value.message + caught.value.hint
+    return caught.value
+
+
+def test_the_folder_lists_the_kinds():
+    assert set(discover("edgepack.data", Kind)) == {"csv-windows", "function", "images", "npy-folder", "npz", "wav"}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_npz_reads_the_rows_that_were_written(make_npz, opened, save):
+    x = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
+    source = opened(make_npz(x=x, y=np.array([1, 0, 1, 2], np.uint8), save=save))["all"]
+    assert source.count == 4
+    assert np.array_equal(source.labels, [1, 0, 1, 2])
+    assert source.labels.dtype == np.int64
+    assert np.array_equal(read(source, 3)[0], x[3])
+    assert source.sample_name(3) == "x[3]"
+
+
+def test_uncompressed_npz_is_mapped_and_never_loaded(make_npz, opened):
+    source = opened(make_npz(count=20))["all"]
+    array = source.arrays["x"].open()
+    assert isinstance(array, np.memmap)
+
+
+def test_fortran_order_survives_mapping(make_npz, opened):
+    x = np.asfortranarray(np.arange(24).reshape(4, 3, 2))
+    source = opened(make_npz(x=x, y=np.arange(4)))["all"]
+    assert np.array_equal(read(source, 2)[0], x[2])
+
+
+def test_npz_with_train_and_test(make_npz, opened):
+    x, y = np.zeros((5, 2)), np.arange(5)
+    parts = opened(make_npz(x_train=x, y_train=y, x_test=x[:3], y_test=y[:3]))
+    assert {name: source.count for name, source in parts.items()} == {"train": 5, "test": 3}
+    assert parts["test"].sample_name(1) == "x_test[1]"
+
+
+def test_npz_with_several_inputs_keeps_their_names(make_npz, opened):
+    image, size = np.ones((4, 2, 2, 1)), np.arange(8.0).reshape(4, 2)
+    source = opened(make_npz(image=image, size=size, y=np.arange(4)))["all"]
+    assert set(source.inputs) == {"image", "size"}
+    assert np.array_equal(read(source, 2, names=("size",))[0], size[2])
+
+
+def test_string_labels_become_numbers_of_sorted_names(make_npz, opened):
+    source = opened(make_npz(x=np.zeros((3, 2)), y=np.array(["yes", "no", "yes"])))["all"]
+    assert source.class_names == ("no", "yes")
+    assert source.labels.tolist() == [1, 0, 1]
+
+
+def test_integers_with_scale_and_zero_point_are_pointed_out_with_the_settings_that_undo_it(make_npz, opened):
+    q = np.array([[-128], [0], [127]], np.int8)
+    source = opened(make_npz(x=q, y=np.arange(3), scale=np.float64(0.5), zero_point=np.int64(3)))["all"]
+    assert "scale: 0.5, mean: 1.5" in source.notes[0]
+
+
+def test_wrong_label_count(make_npz, opened):
+    fails(opened, make_npz(x=np.zeros((10, 2)), y=np.arange(9)), "EP-204", "10 samples", "9 labels")
+
+
+def test_labels_without_samples(make_npz, opened):
+    fails(opened, make_npz(y=np.arange(9)), "EP-204", "no input samples", "y (9,)")
+
+
+def test_labels_that_are_not_finite(make_npz, opened):
+    fails(opened, make_npz(x=np.zeros((2, 2)), y=np.array([0.0, np.nan])), "EP-206", "row 1")
+
+
+def test_pickled_objects_are_refused(make_npz, opened):
+    path = make_npz(x=np.array([{"a": 1}, None], object), y=np.arange(2))
+    fails(opened, path, "EP-203", "pickled")
+
+
+def test_truncated_npz(make_npz, opened):
+    path = make_npz()
+    path.write_bytes(path.read_bytes()[:-100])
+    fails(opened, path, "EP-203", "set.npz")
+
+
+def test_truncated_npy_says_how_much_is_there(tmp_path, opened):
+    np.save(tmp_path / "x.npy", np.zeros((100, 10)))
+    whole = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(whole[:-8])
+    fails(opened, tmp_path, "EP-203", "7992 of 8000 bytes")
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.zip", "x.csv"])
+def test_lfs_pointer(tmp_path, opened, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    fails(opened, tmp_path / name, "EP-203", "Git LFS pointer", "git lfs pull")
+
+
+def test_a_zip_that_is_none(tmp_path, opened):
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 cut")
+    fails(opened, tmp_path / "a.zip", "EP-203", "no whole zip")
+
+
+def test_nothing_there(tmp_path, opened):
+    fails(opened, tmp_path / "gone.npz", "EP-201", "gone.npz")
+
+
+def test_empty_folder_says_found_and_expected(tmp_path, opened):
+    (tmp_path / "empty").mkdir()
+    fails(opened, tmp_path / "empty", "EP-202", "the folder is empty", "x.npy")
+
+
+def test_folder_of_something_else_says_what(tmp_path, opened):
+    for number in range(3):
+        (tmp_path / f"{number}.tif").touch()
+    fails(opened, tmp_path, "EP-202", "3 .tif", "PNG or JPEG")
+
+
+def test_npy_folder_is_mapped(tmp_path, opened):
+    folder = tmp_path / "arrays"
+    folder.mkdir()
+    np.save(folder / "x.npy", np.arange(12).reshape(4, 3))
+    np.save(folder / "y.npy", np.arange(4))
+    source = opened(folder)["all"]
+    assert isinstance(source.arrays["x"].open(), np.memmap)
+    assert read(source, 1)[0].tolist() == [3, 4, 5]
+
+
+def test_digest_follows_content_and_not_place(make_npz, opened, tmp_path):
+    one = make_npz("one.npz", x=np.zeros((4, 2)), y=np.arange(4))
+    (tmp_path / "copy").mkdir()
+    same = shutil.copy(one, tmp_path / "copy" / "other.npz")
+    other = make_npz("two.npz", x=np.ones((4, 2)), y=np.arange(4))
+    digests = [opened(path)["all"].digest for path in (one, same, other)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_images_by_class_folder(make_images, opened):
+    from PIL import Image
+
+    root = make_images({"cat": 2, "dog": 3})
+    source = opened(root)["all"]
+    assert source.class_names == ("cat", "dog")
+    assert source.labels.tolist() == [0, 0, 1, 1, 1]
+    (pixels,) = read(source, 2)
+    assert np.array_equal(pixels, np.asarray(Image.open(root / "dog" / "000.png")))
+    assert source.sample_name(2) == "dog/000.png"
+
+
+def test_gray_images_keep_one_channel_and_alpha_is_dropped(tmp_path, opened):
+    from PIL import Image
+
+    for folder, mode in (("gray", "L"), ("clear", "RGBA")):
+        (tmp_path / "i" / folder).mkdir(parents=True)
+        Image.new(mode, (4, 3)).save(tmp_path / "i" / folder / "0.png")
+    clear, gray = read(opened(tmp_path / "i")["all"], 0, 1)
+    assert clear.shape == (3, 4, 3)
+    assert gray.shape == (3, 4, 1)
+
+
+@pytest.mark.parametrize("wrap", ["", "set/"])
+def test_zip_reads_like_the_folder_in_place(make_images, opened, tmp_path, wrap):
+    root = make_images({"train/cat": 2, "train/dog": 2, "test/cat": 1, "test/dog": 1})
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in root.rglob("*.png"):
+            archive.write(file, wrap + file.relative_to(root).as_posix())
+    folder, packed = opened(root), opened(path)
+    assert list(packed) == ["test", "train"]
+    before = set(tmp_path.rglob("*"))
+    for part in ("train", "test"):
+        assert packed[part].labels.tolist() == folder[part].labels.tolist()
+        for one, other in zip(read(folder[part], 0, 1), read(packed[part], 0, 1), strict=False):
+            assert np.array_equal(one, other)
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_labels_txt_orders_the_classes(make_images, opened):
+    root = make_images({"cat": 1, "dog": 1})
+    (root / "labels.txt").write_text("dog\ncat\nbird\n")
+    source = opened(root)["all"]
+    assert source.class_names == ("dog", "cat", "bird")
+    assert source.labels.tolist() == [1, 0]
+
+
+def test_labels_txt_without_a_folder_that_is_there(make_images, opened):
+    root = make_images({"cat": 1, "dgo": 1})
+    (root / "labels.txt").write_text("dog\ncat\n")
+    fails(opened, root, "EP-204", "'dgo'", "did you mean 'dog'")
+
+
+def test_flat_images_are_unlabelled_and_a_mixture_is_refused(make_images, opened):
+    flat = make_images({"": 3}, "flat")
+    assert opened(flat)["all"].labels is None
+    (flat / "cat").mkdir()
+    shutil.copy(flat / "000.png", flat / "cat" / "0.png")
+    fails(opened, flat, "EP-204", "3 files outside the class folders cat")
+
+
+def test_class_folders_named_like_parts_are_classes(make_images, opened):
+    assert opened(make_images({"bus": 1, "train": 1}))["all"].class_names == ("bus", "train")
+
+
+def test_broken_image_is_named(make_images, opened):
+    root = make_images({"cat": 2})
+    (root / "cat" / "001.png").write_bytes((root / "cat" / "001.png").read_bytes()[:60])
+    with pytest.raises(DataError, match=r"cat/001\.png") as caught:
+        read(opened(root)["all"], 1)
+    assert caught.value.code == "EP-203"
+
+
+def test_csv_rows(tmp_path, opened):
+    (tmp_path / "a.csv").write_text("a,b,label\n1,2,up\n3,4,down\n")
+    source = opened(tmp_path / "a.csv")["all"]
+    assert source.class_names == ("down", "up")
+    assert source.labels.tolist() == [1, 0]
+    assert read(source, 1)[0].tolist() == [3.0, 4.0]
+
+
+def test_csv_windows_do_not_cross_a_recording(tmp_path, opened):
+    rows = [f"{number},{number // 5},{number % 5 // 4}" for number in range(10)]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    (tmp_path / "a.data.yaml").write_text("csv: {label: 2, group: 1, window: 2, stride: 1}\n")
+    source = opened(tmp_path / "a.csv")["all"]
+    firsts = [int(window[0, 0]) for window in read(source, *range(source.count))]
+    assert firsts == [0, 1, 2, 3, 5, 6, 7, 8]
+    assert any("overlap" in note for note in source.notes)
+    assert any("most frequent" in note for note in source.notes)
+
+
+def test_csv_is_turned_into_an_array_once(tmp_path, opened, work):
+    (tmp_path / "a.csv").write_text("a,label\n1,0\n2,1\n")
+    opened(tmp_path / "a.csv")
+    (rows,) = work.folder("data").glob("csv-*/rows.npy")
+    before = rows.stat().st_mtime_ns
+    opened(tmp_path / "a.csv")
+    assert rows.stat().st_mtime_ns == before
+    assert isinstance(opened(tmp_path / "a.csv")["all"].rows.open(), np.memmap)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("a,label\n1,0\nred,1\n", "EP-217", "'red' in line 3"),
+        ("a,label\n1,0\n2\n", "EP-217", "1 columns in line 3"),
+        ("a,label\n", "EP-202", "no rows"),
+    ],
+)
+def test_bad_csv_leaves_nothing(tmp_path, opened, work, case):
+    text, code, word = case
+    (tmp_path / "a.csv").write_text(text)
+    fails(opened, tmp_path / "a.csv", code, word)
+    assert list(work.folder("data").iterdir()) == []
+
+
+def test_csv_without_the_named_column(tmp_path, opened):
+    (tmp_path / "a.csv").write_text("ax,activity\n1,0\n")
+    (tmp_path / "a.data.yaml").write_text("csv: {label: activty}\n")
+    fails(opened, tmp_path / "a.csv", "EP-217", "'activty'", "did you mean 'activity'")
+
+
+def test_wav_clips(tmp_path, opened, make_wav):
+    make_wav(tmp_path / "w" / "yes" / "0.wav", np.array([1, -2, 3], np.int16))
+    make_wav(tmp_path / "w" / "no" / "0.wav", np.array([4, 5, 6, 7], np.int16))
+    (tmp_path / "w.data.yaml").write_text("wav: {length: 4}\n")
+    source = opened(tmp_path / "w")["all"]
+    no, yes = read(source, 0, 1)
+    assert source.class_names == ("no", "yes")
+    assert no.tolist() == [4, 5, 6, 7]
+    assert yes.tolist() == [1, -2, 3, 0]
+    assert yes.dtype == np.int16
+
+
+def test_wav_of_other_width_and_broken_ones_are_named(tmp_path, opened, make_wav):
+    make_wav(tmp_path / "w" / "a" / "0.wav", np.zeros(3, np.uint8), width=1)
+    (tmp_path / "w" / "a" / "1.wav").write_bytes(b"RIFF")
+    source = opened(tmp_path / "w")["all"]
+    for index, code, word in ((0, "EP-218", "8 bits"), (1, "EP-203", "a/1.wav")):
+        with pytest.raises(DataError, match=word) as caught:
+            read(source, index)
+        assert caught.value.code == code
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Write a module into the current folder."""
+
+    def run(body):
+        (tmp_path / "mine.py").write_text("import numpy as np\n" + body)
+        monkeypatch.chdir(tmp_path)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def f():\n    return {'x': np.arange(8.0).reshape(4, 2), 'y': np.arange(4)}\n",
+        "def f():\n    return np.arange(8.0).reshape(4, 2), np.arange(4)\n",
+        "def f():\n    for i in range(4):\n        yield np.arange(2.0) + 2 * i, i\n",
+    ],
+)
+def test_a_function_of_the_users(module, opened, body):
+    module(body)
+    source = opened("mine:f")["all"]
+    assert source.count == 4
+    assert source.labels.tolist() == [0, 1, 2, 3]
+    assert read(source, 3)[0].tolist() == [6.0, 7.0]
+    assert any("your own code" in note for note in source.notes)
+
+
+def test_a_function_with_named_inputs(module, opened):
+    module("def f():\n    for i in range(3):\n        yield {'a': np.ones(2), 'b': np.zeros((2, 2))}, i\n")
+    assert set(opened("mine:f")["all"].inputs) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ("def f():\n    raise KeyError('no such thing')\n", "no such thing"),
+        ("def f():\n    import os; os.abort()\n", "mine:f"),
+        ("def f():\n    return 3\n", "returned int"),
+        ("def g():\n    pass\n", "no attribute 'f'"),
+        ("def f():\n    yield np.ones(2)\n    yield np.ones(3)\n", "row 1 has shape"),
+    ],
+)
+def test_a_function_that_fails_leaves_nothing(module, opened, work, body, word):
+    module(body)
+    fails(opened, "mine:f", "EP-216", word)
+    assert list(work.folder("data").iterdir()) == []
+
+
+def test_sources_survive_a_trip_to_another_process(make_npz, make_images, opened):
+    import pickle
+
+    for source in (opened(make_npz())["all"], opened(make_images({"a": 2, "b": 2}))["all"]):
+        again = pickle.loads(pickle.dumps(source))  # noqa: S301 - our own bytes
+        assert again.digest == source.digest
+        assert np.array_equal(read(again, 1)[0], read(source, 1)[0])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_image(make_images, opened):
+    root = make_images({"cat": 1})
+    source = opened(root)["all"]
+    (root / "cat" / "000.png").chmod(0)
+    with pytest.raises(DataError, match="Permission denied"):
+        read(source, 0)
