@@ -32,14 +32,14 @@ class GoldenCheck:
 
     Attributes:
         differing: Samples beyond the tolerance.
-        largest: Largest difference, in ``unit``.
+        largest: Largest difference, in ``unit``; None where an answer is not a finite number.
         unit: ``lsb`` or ``abs``.
     """
 
     name: str
     samples: int
     differing: int
-    largest: float
+    largest: float | None
     tolerance: float
     unit: Literal["lsb", "abs"]
 
@@ -232,13 +232,14 @@ def _run_golden(
     for index, (tensor, allowed) in enumerate(zip(artifact.outputs, manifest.golden.tolerance, strict=True)):
         expected = arrays[f"raw_output_{index}"]
         apart = np.abs(np.load(outputs[index]).astype(np.float64) - expected.astype(np.float64))
+        largest = float(apart.max())
         beyond = ~(apart <= allowed.maximum)  # a NaN is beyond any tolerance
         checks.append(
             GoldenCheck(
                 name=tensor.name,
                 samples=len(expected),
                 differing=int(beyond.reshape(len(expected), -1).any(axis=1).sum()),
-                largest=float(apart.max()),
+                largest=largest if np.isfinite(largest) else None,
                 tolerance=allowed.maximum,
                 unit=allowed.unit,
             )

@@ -75,10 +75,11 @@ def _text(report: "VerifyReport") -> str:
     lines = [f"{report.path}: built for {report.device}, {report.verdict}", f"files: {report.files} agree"]
     for golden in report.golden:
         unit = " LSB" if golden.unit == "lsb" else ""
+        largest = "is not a number" if golden.largest is None else f"{golden.largest:g}{unit}"
         agree = golden.samples - golden.differing
         lines.append(
             f"golden {golden.name!r} in {report.runtime}: {agree} of {golden.samples} agree,"
-            f" largest difference {golden.largest:g}{unit} (tolerance {golden.tolerance:g}{unit})"
+            f" largest difference {largest} (tolerance {golden.tolerance:g}{unit})"
         )
     lines += [f"{figure.name}: {figure.recorded:,} B recorded; found: {figure.found}" for figure in report.figures]
     lines.append(f"digest: {report.digest}")

@@ -136,6 +136,72 @@ def test_tflite_runtime_with_numpy_2_is_refused_in_words(copied, tmp_path):
     assert (folder / "requirements.txt").read_text().splitlines()[-2:] == ["tflite-runtime==2.14.0", "numpy==1.26.4"]
 
 
+def result_of(**changes):
+    """Return what benchmark.py knows when it looks for reasons to distrust its figures."""
+    calm = {"governor": ["performance"], "celsius": {"cpu": 41.0}, "throttled": "0x0"}
+    return {
+        "runtime": {"name": "litert", "version": "2.3.0", "built_with": "litert 2.3.0"},
+        "before": calm,
+        "after": {**calm, **changes},
+        "results": [{"threads": 1, "batch": 1, "runs": 9, "drift": 0.02}],
+    }
+
+
+def test_a_calm_board_gets_no_warning(copied):
+    assert load(copied(), "benchmark.py").warnings(result_of()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"governor": ["ondemand"]}, "governor is ondemand"),
+        ({"throttled": "0x50005"}, "throttling or low voltage: 0x50005 (before: 0x0)"),
+        ({"celsius": {"cpu": 81.5}}, "82 degrees Celsius"),
+    ],
+)
+def test_a_board_in_trouble_is_named(copied, changes, words):
+    (said,) = load(copied(), "benchmark.py").warnings(result_of(**changes))
+    assert words in said
+
+
+def test_drift_and_another_runtime_are_named(copied):
+    result = result_of()
+    result["results"][0]["drift"] = 0.4
+    result["runtime"] = {"name": "tflite-runtime", "version": "2.14.0", "built_with": "litert 2.3.0"}
+    said = load(copied(), "benchmark.py").warnings(result)
+    assert said == [
+        "the bundle was measured in litert 2.3.0, this is another runtime or version",
+        "threads 1, batch 1: drifted by +40%",
+    ]
+
+
+def test_clock_governor_and_heat_come_from_sysfs(copied, tmp_path, monkeypatch):
+    module = load(copied(), "benchmark.py")
+    for index, clock in enumerate(("1500000", "600000")):
+        folder = tmp_path / f"sys/devices/system/cpu/cpu{index}/cpufreq"
+        folder.mkdir(parents=True)
+        (folder / "scaling_cur_freq").write_text(f"{clock}\n")
+        (folder / "scaling_governor").write_text("ondemand\n")
+    zone = tmp_path / "sys/class/thermal/thermal_zone0"
+    zone.mkdir(parents=True)
+    (zone / "type").write_text("cpu-thermal\n")
+    (zone / "temp").write_text("52343\n")
+    tool = tmp_path / "vcgencmd"
+    tool.write_text("#!/bin/sh\necho throttled=0x50000\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(
+        module,
+        "Path",
+        lambda path: Path(path.replace("/sys/", f"{tmp_path}/sys/", 1) if path.startswith("/sys/") else path),
+    )
+    monkeypatch.setattr(module.shutil, "which", lambda _name: str(tool))
+    found = module.state()
+    assert found["clock_mhz"] == [1500.0, 600.0]
+    assert found["governor"] == ["ondemand"]
+    assert found["celsius"] == {"cpu-thermal": 52.343}
+    assert found["throttled"] == "0x50000"
+
+
 @pytest.mark.parametrize("name", ["device_benchmark.py", "device_infer.py"])
 def test_scripts_are_python_3_9(name):
     ast.parse((SCRIPTS / name).read_text(), feature_version=(3, 9))
@@ -150,9 +216,9 @@ def test_scripts_import_nothing_but_the_standard_library_numpy_pillow_and_the_ru
     assert others <= {"numpy", "tflite_micro", "PIL"}
 
 
-def load(folder: Path):
-    """Import a bundle's infer.py."""
-    spec = importlib.util.spec_from_file_location("bundled_infer", folder / "infer.py")
+def load(folder: Path, name="infer.py"):
+    """Import a bundle's script."""
+    spec = importlib.util.spec_from_file_location(f"bundled_{Path(name).stem}", folder / name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

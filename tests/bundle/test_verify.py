@@ -2,8 +2,11 @@
 """Verification names what was tampered with, and runs nothing before every file is right."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from edgepack.bundle.bundle import write_bundle
@@ -13,6 +16,7 @@ from edgepack.bundle.verify import verify_bundle
 from edgepack.digest import digest_file
 from edgepack.errors import OutputError
 from edgepack.figure import Evidence, Figure
+from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.memory import arena
 from edgepack.runtime._base import get_runtime
 
@@ -91,6 +95,35 @@ def test_missing_and_extra_files_are_named(bundle, work):
         verify_bundle(path, work=work)
     assert "missing: firmware/model_io.c" in caught.value.message
     assert "not part of the bundle: firmware/backdoor.c" in caught.value.message
+
+
+def test_the_command_line_verifies_and_refuses(bundle, tmp_path):
+    made = bundle("rpi4", verdict=Verdict(()), measurement=Measurement())
+
+    def verify(*options):
+        command = [sys.executable, "-m", "edgepack", "verify", str(made.path), *options]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+
+    done = verify("--json", "--work", "elsewhere")
+    assert done.returncode == 0, done.stderr
+    body = json.loads(done.stdout)
+    assert (body["ok"], body["digest"], body["golden"][0]["differing"]) == (True, made.digest, 0)
+    assert not (tmp_path / ".edgepack").exists()
+    (made.path / "infer.py").write_text("import os")
+    done = verify("--json")
+    assert done.returncode == 2
+    assert "changed: infer.py" in json.loads(done.stdout)["error"]["message"]
+
+
+def test_answers_that_are_no_numbers_never_agree(bundle, work):
+    path = bundle(integer=False).path
+    arrays = read_npz(path / "golden.npz")
+    arrays["raw_output_0"][1, 2] = np.nan
+    write_npz(arrays, path / "golden.npz")
+    digest = digest_file(path / "golden.npz")
+    edit_manifest(path, lambda manifest: manifest["files"].update({"golden.npz": digest}))
+    check = verify_bundle(path, work=work).golden[0]
+    assert (check.differing, check.largest, check.agrees) == (1, None, False)
 
 
 def test_what_is_no_bundle_is_said(tmp_path, work):
