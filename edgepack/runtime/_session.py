@@ -138,19 +138,16 @@ class RuntimeSession:
             return process.log_since_asked()
 
     def allocates_in(self, artifact: Artifact, arena_bytes: int) -> bool:
-        """Whether TFLM can place the model in an arena of ``arena_bytes``.
-
-        Raises:
-            CandidateError: The process died (EP-603).
-        """
-        with self._killed_on_error() as (process,):
-            self._holds.pop(process, None)
-            try:
+        """Whether TFLM can place the model in an arena of ``arena_bytes``."""
+        try:
+            with self._killed_on_error() as (process,):
+                self._holds.pop(process, None)
                 process.call("load", path=str(artifact.path.resolve()), arena_bytes=arena_bytes)
-            except CandidateError as refusal:
-                if refusal.code != "EP-602":
-                    raise
-                return False
+        except CandidateError as failure:
+            # TFLM refuses a small arena, and aborts where not even its own bookkeeping fits.
+            if failure.code not in {"EP-602", "EP-603"}:
+                raise
+            return False
         return True
 
     def growth_bytes(self, artifact: Artifact, inputs: tuple[Path, ...]) -> int:

@@ -161,3 +161,10 @@ def test_a_file_with_other_edges_than_promised_is_refused(artifact, runtime_sess
     with pytest.raises(CandidateError, match=r"sees outputs \[\(\(1, 3\), 'int8'\)\]") as caught:
         session.load(wrong)
     assert caught.value.code == "EP-604"
+
+
+@pytest.mark.parametrize("arena_bytes", [0, 16, 256, 1024])
+def test_an_arena_too_small_for_anything_is_no_crash(artifact, runtime_session, arena_bytes):
+    session = runtime_session("tflm")
+    assert not session.allocates_in(artifact, arena_bytes)
+    assert session.allocates_in(artifact, 1 << 20)
