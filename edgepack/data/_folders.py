@@ -104,8 +104,11 @@ def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[str, ...]:
             if name.lower().endswith(suffixes)
         ]
     elif zipfile.is_zipfile(root):
-        with zipfile.ZipFile(root) as archive:
-            every = [name for name in archive.namelist() if name.lower().endswith(suffixes)]
+        try:
+            with zipfile.ZipFile(root) as archive:
+                every = [name for name in archive.namelist() if name.lower().endswith(suffixes)]
+        except zipfile.BadZipFile as error:
+            raise unreadable(str(root), str(error)) from error
     else:
         return ()
     return tuple(sorted(name for name in every if not _hidden(name)))

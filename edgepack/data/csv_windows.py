@@ -76,6 +76,11 @@ class _Columns:
     group_by: int | None
     features: tuple[int, ...]
 
+    def texts(self) -> dict[str, int]:
+        """Return the columns that are kept as text."""
+        roles = {"labels": self.label, "groups": self.window_group, "subjects": self.group_by}
+        return {name: column for name, column in roles.items() if column is not None}
+
 
 class CsvWindows(Kind):
     """One CSV file."""
@@ -103,9 +108,7 @@ class CsvWindows(Kind):
 
 def _convert(path: Path, settings: CsvSettings, *, group_by: str | None, folder: Path) -> None:
     """Write rows.npy (float32) and columns.json (label, window group and ``--group-by`` of each row)."""
-    labels: list[str] = []
-    groups: list[str] = []
-    subjects: list[str] = []
+    texts: dict[str, list[str]] = {"labels": [], "groups": [], "subjects": []}
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream, GrowingArray(folder / "rows.npy") as rows:
             lines = csv.reader(stream, delimiter=settings.delimiter)
@@ -116,20 +119,16 @@ def _convert(path: Path, settings: CsvSettings, *, group_by: str | None, folder:
                 if not cells:
                     continue
                 rows.append(_numbers(cells, columns, path=path, line=lines.line_num, width=len(first)))
-                for role, column in (
-                    (labels, columns.label),
-                    (groups, columns.window_group),
-                    (subjects, columns.group_by),
-                ):
-                    if column is not None:
-                        role.append(cells[column].strip())
+                for name, column in columns.texts().items():
+                    texts[name].append(cells[column].strip())
+                if texts["labels"] and texts["labels"][-1].lower() in {"", "nan"}:
+                    raise _malformed(path, f"has no label in line {lines.line_num}")
             count = rows.count
     except (csv.Error, UnicodeDecodeError) as error:
         raise _malformed(path, f"is no CSV text: {error}") from error
     if not count:
         raise DataError("EP-202", f"{path} holds no rows of data", hint="it needs one row a sample, or windows of rows")
-    body = {"labels": labels, "groups": groups, "subjects": subjects}
-    (folder / "columns.json").write_text(json.dumps(body), encoding="utf-8")
+    (folder / "columns.json").write_text(json.dumps(texts), encoding="utf-8")
 
 
 def _is_number(cell: str) -> bool:

@@ -6,9 +6,11 @@ Runs in the TensorFlow worker. Samples are streamed, so neither the source nor t
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -112,9 +114,7 @@ def _write(split: Split, loader: Loader, folder: Path) -> list[tuple[float, floa
     with split.source.reader(names) as read:
         first = loader.load(read, int(split.indices[0]))
         arrays = [
-            np.lib.format.open_memmap(
-                folder / f"input_{index}.npy", mode="w+", dtype=value.dtype, shape=(split.count, *value.shape)
-            )
+            _allocate(folder / f"input_{index}.npy", (split.count, *value.shape), value.dtype)
             for index, value in enumerate(first)
         ]
         tally = _Tally(first)
@@ -129,6 +129,14 @@ def _write(split: Split, loader: Loader, folder: Path) -> list[tuple[float, floa
             array.flush()
     tally.check(split)
     return tally.ranges
+
+
+def _allocate(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, np.dtype[Any]]:
+    """Map a new ``.npy`` with its disk space reserved: a full disk under a sparse map would kill the process."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with path.open("r+b") as stream:
+        os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+    return array
 
 
 class _Tally:

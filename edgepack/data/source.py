@@ -109,10 +109,15 @@ def open_source(spec: str, opening: Opening) -> Parts:
         DataError: It does not exist (EP-201), or no kind finds anything usable in it (EP-202).
     """
     kinds = discover("edgepack.data", Kind)  # type: ignore[type-abstract]
-    usable = {name: kind.usable(spec) for name, kind in kinds.items()}
-    best = max(usable, key=lambda name: usable[name])
-    if usable[best]:
-        return kinds[best].open(spec, opening)
+    try:
+        usable = {name: kind.usable(spec) for name, kind in kinds.items()}
+        best = max(usable, key=lambda name: usable[name])
+        if usable[best]:
+            return kinds[best].open(spec, opening)
+    except PermissionError as error:
+        raise DataError(
+            "EP-201", f"cannot read {error.filename or spec}: {error.strerror}", hint="check its permissions"
+        ) from error
     path = Path(spec)
     expected = "; ".join(kind.expects for kind in kinds.values())
     if not path.exists():

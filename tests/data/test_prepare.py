@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A split as files: the bytes, the cache, the order, the memory, and nothing left of a failure."""
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgepack.data.prepare import Prepared, check_overlap, check_range, prepare
-from edgepack.errors import DataError
+from edgepack.errors import DataError, HostError
 from edgepack.model.model import TensorSpec
 
 pytestmark = pytest.mark.tf
@@ -114,6 +116,17 @@ def test_refused_samples_leave_nothing(make_npz, data_of, stopped):
     error = stopped(flat, "test", spec(3))
     assert error.code == "EP-209"
     assert "24 samples" in error.message
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(make_npz, data_of, work, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(HostError) as caught:
+        prepare(data_of(data=make_npz()), "test", (spec(6, 5, 1),), folder=work.folder("data"))
+    assert caught.value.code == "EP-501"
+    assert list(work.folder("data").iterdir()) == []
 
 
 def test_images_of_several_sizes_for_an_open_dimension(make_images, data_of, stopped):

@@ -263,6 +263,7 @@ def test_csv_is_turned_into_an_array_once(tmp_path, opened, work):
     [
         ("a,label\n1,0\nred,1\n", "EP-217", "'red' in line 3"),
         ("a,label\n1,0\n2\n", "EP-217", "1 columns in line 3"),
+        ("a,label\n1,0\n2,\n", "EP-217", "no label in line 3"),
         ("a,label\n", "EP-202", "no rows"),
     ],
 )
@@ -271,6 +272,13 @@ def test_bad_csv_leaves_nothing(tmp_path, opened, work, case):
     (tmp_path / "a.csv").write_text(text)
     fails(opened, tmp_path / "a.csv", code, word)
     assert list(work.folder("data").iterdir()) == []
+
+
+def test_csv_values_that_are_not_finite_are_found_when_read(tmp_path, opened):
+    (tmp_path / "a.csv").write_text("a,label\n1,0\nnan,1\n")
+    source = opened(tmp_path / "a.csv")["all"]
+    assert np.isnan(read(source, 1)[0]).all()
+    assert source.sample_name(1) == "row 2"
 
 
 def test_csv_without_the_named_column(tmp_path, opened):
