@@ -2,6 +2,7 @@
 """C as text: literals, identifiers and array bodies that any compiler reads back to the same values."""
 
 import re
+import string
 from collections.abc import Iterable
 
 import numpy as np
@@ -62,7 +63,14 @@ def _literal(value: np.generic) -> str:
 
 def comment(text: str) -> str:
     """Return ``text`` as it may stand inside a block comment: a name may neither end one nor seem to begin one."""
-    return " ".join(text.split()).replace("*/", "* /").replace("/*", "/ *")
+    return " ".join(text.split()).replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
+
+
+def string_literal(text: str) -> str:
+    """Return ``text`` as a C string in UTF-8; octal escapes end after three digits, and leave no trigraph."""
+    plain = frozenset(string.ascii_letters + string.digits + string.punctuation + " ") - frozenset('"\\?')
+    body = "".join(chr(byte) if chr(byte) in plain else f"\\{byte:03o}" for byte in text.encode())
+    return f'"{body}"'
 
 
 def guarded(name: str, body: str, *, what: str) -> str:

@@ -16,6 +16,7 @@ from edgepack.bundle._c_text import (
     guarded,
     identifiers,
     source,
+    string_literal,
 )
 from edgepack.bundle._firmware_text import CMAKE, README, main_source, ops_header
 from edgepack.bundle.contents import Array, BundleContents
@@ -151,7 +152,13 @@ def _arena_bytes(contents: BundleContents) -> int:
 def _settings(contents: BundleContents) -> str:
     upper, ram = _arena_bytes(contents), contents.measurement.ram
     measured = upper if ram is None else int(ram.value)
-    return _SETTINGS.format(measured=measured, upper=upper, extra=upper - measured, step=ARENA_ALIGNMENT_BYTES)
+    return _SETTINGS.format(
+        measured=measured,
+        upper=upper,
+        extra=upper - measured,
+        step=ARENA_ALIGNMENT_BYTES,
+        scratch=_SCRATCH[contents.runtime.kernels],
+    )
 
 
 def _readme(contents: BundleContents, edges: tuple[Edge, ...], model_bytes: int) -> str:
@@ -170,7 +177,10 @@ def _declared(edge: Edge) -> str:
     lines = [
         f'/* {edge.side.capitalize()} {edge.index}, "{comment(tensor.name)}": {tensor.dtype} {list(tensor.shape)}.',
         f" * {comment(tensor.formula)} */",
+        f"#define {edge.macro}_NAME {string_literal(tensor.name)}",
         f"#define {edge.macro}_INDEX {edge.index}",
+        f"#define {edge.macro}_RANK {len(tensor.shape)}",
+        f"#define {edge.macro}_SHAPE {{{', '.join(map(str, tensor.shape))}}}",
         f"#define {edge.macro}_LENGTH {edge.length}u",
         f"typedef {edge.c_type} {edge.prefix}_t;",
     ]
@@ -234,14 +244,21 @@ alignas(16) const unsigned char model_data[MODEL_DATA_LENGTH] = {{
 
 _SETTINGS = """
 /* The tensor arena. Measured: {measured} bytes, as TFLM's reference kernels allocate on a 64-bit host, where pointers
- * are twice as long as on the chip. The constant is the upper bound: {extra} bytes more, for the scratch buffers of
- * optimized kernels (CMSIS-NN, ESP-NN) where the device uses them and for alignment to {step} bytes. After
- * AllocateTensors, arena_used_bytes() says what this build really takes.
+ * are twice as long as on the chip. The constant is the upper bound: {extra} bytes more.
+ * {scratch}
+ * After AllocateTensors, arena_used_bytes() says what this build really takes.
  */
 #define MODEL_ARENA_MEASURED_BYTES {measured}u
 #define MODEL_ARENA_BYTES {upper}u
 #define MODEL_ARENA_ALIGNMENT {step}u
 """
+
+_SCRATCH = {
+    "cmsis-nn": "It holds the largest scratch buffer that a CMSIS-NN kernel may ask for.",
+    "esp-nn": "The scratch buffers of ESP-NN's kernels are not in it: raise it if AllocateTensors fails.",
+    "reference": "The reference kernels ask for no more.",
+    "xnnpack": "",
+}
 
 _QUANTIZE = """
 {c_type} {prefix}_quantize(float real)

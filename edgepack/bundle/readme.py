@@ -11,6 +11,10 @@ from edgepack.runtime.artifact import IoTensor
 
 _NUMPY_1 = "1.26.4"
 _WORKED_REAL = 0.5
+_SCRATCH = {
+    "cmsis-nn": "The upper bound adds the largest scratch buffer that a CMSIS-NN kernel may ask for. ",
+    "esp-nn": "The scratch buffers of ESP-NN's kernels are not known here and come on top. ",
+}
 
 
 def make_readme(contents: BundleContents) -> str:
@@ -143,8 +147,9 @@ def _honesty(contents: BundleContents) -> str:
     )
     if contents.profile.device_class == "mcu":
         lines.append(
-            "- RAM: the tensor arena, as TFLM's reference kernels allocate it on a 64-bit host; the upper bound adds"
-            " scratch buffers of optimized kernels. Stack, heap and your own buffers come on top."
+            "- RAM: the tensor arena, as TFLM's reference kernels allocate it on a 64-bit host. "
+            + _SCRATCH.get(runtime.kernels, "")
+            + "Stack, heap and your own buffers come on top."
         )
     else:
         lines.append("- RAM: resident growth of a fresh process on the building machine; see `measurements.json`.")

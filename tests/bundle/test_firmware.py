@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgepack.bundle import syntax_check
-from edgepack.bundle._c_text import array_rows, float_literal, identifiers
+from edgepack.bundle._c_text import array_rows, float_literal, identifiers, string_literal
 from edgepack.bundle.bundle import write_bundle
 from edgepack.bundle.contents import Golden
 from edgepack.bundle.firmware import firmware_sources
@@ -158,6 +158,12 @@ def test_the_arena_is_the_upper_bound_and_says_where_it_comes_from(firmware):
     assert "CMSIS-NN" in text
 
 
+def test_scratch_that_is_not_known_is_not_promised(contents, tmp_path):
+    path = write_bundle(contents("esp32-s3"), tmp_path / "bundle", force=False).path
+    assert "ESP-NN's kernels are not in it" in (path / "firmware" / "model_settings.h").read_text()
+    assert "come on top" in (path / "README.md").read_text()
+
+
 def test_an_arena_that_was_not_measured_is_not_invented(contents, tmp_path):
     made = contents("stm32h747")
     unknown = replace(made, measurement=replace(made.measurement, ram=None), verdict=type(made.verdict)(()))
@@ -170,7 +176,7 @@ def test_an_arena_that_was_not_measured_is_not_invented(contents, tmp_path):
 def test_several_edges_of_all_types_with_hostile_names_compile(contents, tmp_path):
     made = contents("stm32h747")
     kinds = ["int8", "int16", "uint8", "float32", "int32", "bool"]
-    names = ["a/b:0", "a b 0", "*/ int x; /*", "7th", "é", "class"]
+    names = ["a/b:0", "a b 0", "*/ int x; /*", "7th", 'é "??/', "class"]
     tensors = tuple(
         IoTensor(name, (1, 2, 3), kind, *((0.1, 3) if kind in {"int8", "int16", "uint8"} else ()))
         for name, kind in zip(names, kinds, strict=True)
@@ -206,6 +212,26 @@ def test_names_become_different_identifiers():
         "tensor",
         "tensor_3",
     )
+
+
+@needs_cc
+def test_names_and_shapes_are_constants_of_the_header(firmware):
+    main = (
+        '#include "model_io.h"\n#include <stdio.h>\nint main(void)\n{\n'
+        "    const int shape[MODEL_OUTPUT_PROBS_RANK] = MODEL_OUTPUT_PROBS_SHAPE;\n"
+        '    printf("%s %s %d %d", MODEL_INPUT_IMAGE_NAME, MODEL_OUTPUT_PROBS_NAME, shape[0], shape[1]);\n'
+        "    return 0;\n}\n"
+    )
+    assert compile_and_run(firmware, main, sources=["model_io.c"]) == b"image probs 1 3"
+
+
+@needs_cc
+def test_any_name_survives_as_a_c_string(tmp_path):
+    name = 'é "??/ \\ 7\n1'
+    main = f"#include <stdio.h>\nint main(void) {{ return puts({string_literal(name)}) < 0; }}\n"
+    (tmp_path / "main.c").write_text(main)
+    subprocess.run([CC, "-std=c11", "-Wall", "-Werror", tmp_path / "main.c", "-o", tmp_path / "p"], check=True)
+    assert subprocess.run([tmp_path / "p"], capture_output=True, check=True).stdout.decode() == name + "\n"
 
 
 def test_float_literals_read_back_to_the_same_float32():
