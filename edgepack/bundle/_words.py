@@ -27,7 +27,9 @@ def figure_words(figure: Figure | None) -> str:
     if is_host(figure):
         return "host, see measurements.json"
     interval = ""
-    if figure.ci_low is not None and figure.ci_high is not None:
+    if figure.ci_low == figure.value == figure.ci_high:
+        interval = ""
+    elif figure.ci_low is not None and figure.ci_high is not None:
         level = f" at {figure.ci_level:.0%}" if figure.ci_level is not None else ""
         interval = f" [{amount(figure.ci_low, figure.unit)} to {amount(figure.ci_high, figure.unit)}{level}]"
     elif figure.ci_high is not None:

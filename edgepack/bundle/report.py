@@ -64,7 +64,10 @@ def _candidates(contents: BundleContents) -> str:
     if not contents.candidates:
         return "Nothing else was tried."
     rows = [_candidate(row) for row in contents.candidates]
-    return table(("candidate", "state", *_COLUMNS, "reason"), rows)
+    found = table(("candidate", "state", *_COLUMNS, "reason"), rows)
+    if contents.data is None:
+        return found
+    return f"Compared on the selection split; the figures above are the chosen one's on the test split.\n\n{found}"
 
 
 def _candidate(row: CandidateRow) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from edgepack.bundle import bundle as bundle_module
+from edgepack.bundle._words import figure_words
 from edgepack.bundle.bundle import check_target, files_in, write_bundle
 from edgepack.bundle.contents import Golden, HostMeasurement
 from edgepack.bundle.manifest import Manifest, manifest_schema, write_json
@@ -142,6 +143,25 @@ def test_folders_of_the_building_machine_stay_out_of_the_report(contents, tmp_pa
     report = (path / "report.md").read_text()
     assert "litert refuses ab12.tflite: input/output 3/4 (see 'a.log')" in report
     assert "/home/me" not in report
+
+
+@pytest.mark.parametrize(
+    ("figure", "words"),
+    [
+        (None, "not measured"),
+        (Figure(1234, "B", Evidence.COMPUTED), "1,234 B (computed)"),
+        (Figure(1234, "B", Evidence.COMPUTED, ci_low=1234, ci_high=1234), "1,234 B (computed)"),
+        (Figure(1000, "B", Evidence.COMPUTED, ci_high=1200), "1,000 B (at most 1,200 B) (computed)"),
+        (Figure(2, "ms", Evidence.PREDICTED, ci_low=0.5, ci_high=8), "2 ms [0.5 ms to 8 ms] (predicted)"),
+        (
+            Figure(0.9, "1", Evidence.COMPUTED, ci_low=0.8, ci_high=0.95, ci_level=0.95, n=1200),
+            "0.9 [0.8 to 0.95 at 95%] (computed, n = 1,200)",
+        ),
+        (Figure(9, "ms", Evidence.HOST), "host, see measurements.json"),
+    ],
+)
+def test_a_figure_in_words_never_travels_without_its_evidence(figure, words):
+    assert figure_words(figure) == words
 
 
 def test_an_existing_folder_is_refused_without_force(contents, tmp_path):
