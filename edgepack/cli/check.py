@@ -116,6 +116,7 @@ def _lines(
     yield from _edges("input", summary.inputs)
     yield from _edges("output", summary.outputs)
     macs = "not known before conversion" if summary.macs is None else f"{summary.macs:,}"
+    macs = f"at least {macs}" if summary.macs and any(layer.macs is None for layer in summary.layers) else macs
     yield f"  weights   {summary.parameter_count:,} in {format_size(summary.weight_bytes)}; MACs {macs}"
     yield f"  operators {', '.join(f'{name} ({count})' for name, count in summary.op_counts)}"
     for note in (*summary.notes, *_format_notes(summary)):

@@ -235,7 +235,7 @@ def _bad_weights(summary: Summary) -> Iterator[Finding]:
             "error",
             "EP-110",
             str(found),
-            where=found.layer,
+            where="weights",
             next="the training has diverged: train again with a lower learning rate or clipped gradients",
         )
 

@@ -79,7 +79,29 @@ def cleaned(document: Json) -> tuple[Json, tuple[str, ...]]:
     """Return a model's config without what Keras 3 refuses though it changes nothing, and a note for each change."""
     changes: dict[str, None] = {}
     config = _clean(document, changes)
-    return config, tuple(changes)
+    slashed: dict[str, str] = {}
+    for name in sorted(_slashed_names(config)):
+        slashed[name] = name.replace("/", "_")
+        changes[f"layer {name!r} is called {slashed[name]!r} inside: Keras 3 allows no slash"] = None
+    return _renamed(config, slashed) if slashed else config, tuple(changes)
+
+
+def _slashed_names(value: Json) -> set[str]:
+    """Return the names of layers that hold a slash, which Keras 2 allowed."""
+    if isinstance(value, Mapping):
+        name = mapping(value.get("config")).get("name")
+        own = {name} if isinstance(name, str) and "/" in name else set()
+        return own.union(*(_slashed_names(part) for part in value.values()))
+    return set().union(*(_slashed_names(part) for part in sequence(value)))
+
+
+def _renamed(value: Json, names: Mapping[str, str]) -> Json:
+    """Replace layer names wherever they stand: in the layers, and in the references to them."""
+    if isinstance(value, str):
+        return names.get(value, value)
+    if isinstance(value, Mapping):
+        return {key: _renamed(part, names) for key, part in value.items()}
+    return [_renamed(part, names) for part in value] if isinstance(value, Sequence) else value
 
 
 def _clean(value: Json, changes: dict[str, None]) -> Json:

@@ -203,14 +203,21 @@ def _h5_weights(group: "h5py.Group", layers: Mapping[str, KerasLayer]) -> Iterat
     """Walk ``dense/dense/kernel:0``; a nested model's weights are named after its own layers."""
     for layer in _names(group, "layer_names"):
         holder = _hard(group, layer) if "/" not in layer else group[layer]
-        nested = layer in layers and layers[layer].kind in MODEL_KINDS
         for name in _names(holder, "weight_names"):
             parts = name.split("/")
-            label = f"{layer}/{parts[0]}" if nested and len(parts) > 1 else layer
+            label = _owner(layer, parts[:-1], layers)
             dataset = holder
             for part in parts:
                 dataset = _hard(dataset, part)
             yield KerasWeight(label, parts[-1].split(":")[0], dataset)
+
+
+def _owner(layer: str, path: list[str], layers: Mapping[str, KerasLayer]) -> str:
+    """Return whose weight ``path`` names: of a nested model it is ``in`` (Keras 2) or ``inner/in`` (Keras 3)."""
+    if layer in layers and layers[layer].kind in MODEL_KINDS:
+        tails = ("/".join(path[start:]) for start in range(len(path)))
+        return next((f"{layer}/{tail}" for tail in tails if f"{layer}/{tail}" in layers), layer)
+    return layer
 
 
 def _names(holder: "h5py.Group", key: str) -> list[str]:

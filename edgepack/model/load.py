@@ -6,13 +6,14 @@ Runs in the worker process: the loaders behind it import TensorFlow and Keras, t
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from edgepack.digest import digest_file
 from edgepack.errors import ModelError
 from edgepack.model.inspect import inspect
 from edgepack.model.model import Format, Model
-from edgepack.model.shapes import fix_shapes, format_shape
+from edgepack.model.shapes import fix_shapes, format_shape, with_batch_of_one
 from edgepack.model.summary import Summary, refuse_unsuitable
 from edgepack.work import whole_file
 
@@ -66,7 +67,7 @@ def _keep_tflite(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int
                 f"--shape {spec.name}: a .tflite file cannot be given other shapes ({format_shape(spec.shape)})",
                 hint="fix the shape where the file is converted, or give edgepack the model that it came from",
             )
-    outputs, _ = fix_shapes(summary.outputs, {})
+    outputs = tuple(replace(spec, shape=with_batch_of_one(spec.shape)) for spec in summary.outputs)
     digest = digest_file(path)
     target = folder / f"{digest}.tflite"
     if not target.exists():

@@ -4,11 +4,18 @@
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
+from typing import Final
 
 from edgepack.model.model import Format
 from edgepack.model.savedmodel_file import read_savedmodel
 from edgepack.model.shapes import apply_shapes
 from edgepack.model.summary import Layer, Summary, count_ops
+
+# Nodes that hold, pass on or call, and compute nothing.
+_PLUMBING: Final = frozenset(
+    {"Const", "Identity", "NoOp", "PartitionedCall", "Placeholder", "ReadVariableOp", "StatefulPartitionedCall"}
+    | {"VarHandleOp", "VariableV2"}
+)
 
 
 def summarize_savedmodel(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary:
@@ -37,6 +44,6 @@ def summarize_savedmodel(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> S
         layers=layers,
         parameter_count=sum(layer.parameter_count for layer in layers),
         weight_bytes=sum(variable.n_bytes for variable in file.variables),
-        op_counts=count_ops(file.ops),
+        op_counts=count_ops(op for op in file.ops if op not in _PLUMBING),
         notes=("weights are checked for NaN and Inf when the model is loaded; MACs are known after conversion",),
     )

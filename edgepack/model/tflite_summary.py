@@ -25,7 +25,7 @@ def summarize_tflite(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summa
     notes = [f"{graph.subgraph_count} subgraphs; layers and MACs are of the first"] if graph.subgraph_count > 1 else []
     return Summary(
         format=Format.TFLITE,
-        saved_by=graph.description,
+        saved_by=graph.description.rstrip("."),
         inputs=apply_shapes(inputs, shapes),
         outputs=outputs,
         layers=tuple(_layer(graph, op) for op in graph.ops),

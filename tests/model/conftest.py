@@ -2,6 +2,7 @@
 """Small model files that tests of the loaders share; the ``.tflite`` is written field by field, with no framework."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import flatbuffers
 import numpy as np
@@ -104,3 +105,19 @@ def dense_tflite(weights: np.ndarray) -> bytes:
 def tiny_tflite() -> bytes:
     """``dense_tflite`` with weights 0..11, [4, 3]."""
     return dense_tflite(np.arange(12, dtype=np.float32).reshape(4, 3))
+
+
+@pytest.fixture(scope="session")
+def files(worker, tmp_path_factory):
+    """Folder of the models that ``make_files.py`` writes, with what their frameworks predict."""
+    folder = tmp_path_factory.mktemp("files")
+    # The worker imports functions by module name, and tests are no modules to it: it gets the script's text.
+    script = Path(__file__).with_name("make_files.py")
+    worker.call("make-files", exec, script.read_text(), {"folder": str(folder), "__name__": "make_files"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dense_file():
+    """``dense_tflite``, for weights of one's own."""
+    return dense_tflite

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``edgepack check`` as a user runs it: what it says, its exit codes, and what it does not import."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+
+LISTING = """
+import sys
+from edgepack.__main__ import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=open({out!r}, "w"))
+"""
+FRAMEWORKS = {"tensorflow", "keras", "onnx", "onnxruntime", "ai_edge_litert"}
+
+
+def _dense(name, units, shape, inputs):
+    tensor = {"class_name": "__keras_tensor__", "config": {"shape": shape, "keras_history": [inputs, 0, 0]}}
+    return {
+        "module": "keras.layers",
+        "class_name": "Dense",
+        "name": name,
+        "config": {"name": name, "units": units, "activation": "linear"},
+        "inbound_nodes": [{"args": [tensor], "kwargs": {}}],
+    }
+
+
+def write_keras(path, *, length=4, extra=None, bad=False):
+    """Write a ``.keras`` file of one dense layer as Keras 3 does, with no Keras."""
+    source = {
+        "module": "keras.layers",
+        "class_name": "InputLayer",
+        "name": "x",
+        "config": {"batch_shape": [None, length], "dtype": "float32", "name": "x"},
+        "inbound_nodes": [],
+    }
+    layers = [source, _dense("head", 3, [None, length], "x"), *([extra] if extra else [])]
+    config = {"name": "m", "layers": layers, "input_layers": [["x", 0, 0]], "output_layers": [["head", 0, 0]]}
+    weights = path.with_suffix(".weights")
+    with h5py.File(weights, "w") as file:
+        group = file.create_group("layers/dense/vars")
+        group.attrs["name"] = "head"
+        kernel = np.ones((length or 4, 3), np.float32)
+        kernel[1, 2] = np.nan if bad else 1
+        group["0"], group["1"] = kernel, np.zeros(3, np.float32)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.1"}))
+        archive.writestr("config.json", json.dumps({"module": "keras", "class_name": "Functional", "config": config}))
+        archive.write(weights, "model.weights.h5")
+    weights.unlink()
+    return path
+
+
+def check(*arguments, code="from edgepack.__main__ import main; main()"):
+    return subprocess.run(
+        [sys.executable, "-c", code, "check", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+
+
+def test_a_sound_model_is_possible(tmp_path):
+    done = check(write_keras(tmp_path / "m.keras"), "--device", "nrf52840")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "input     x [None, 4] float32" in done.stdout
+    assert "MACs 12" in done.stdout
+    assert "possible on nrf52840" in done.stdout
+    assert f"Next: edgepack build {tmp_path / 'm.keras'} --device nrf52840" in done.stdout
+
+
+def test_json_holds_what_the_text_says(tmp_path):
+    done = check(write_keras(tmp_path / "m.keras"), "--device", "nrf52840", "--max-ram", "1KiB", "--json")
+    body = json.loads(done.stdout)
+    assert (body["verdict"], body["device"], body["macs"], body["parameters"]) == ("possible", "nrf52840", 12, 15)
+    assert body["inputs"] == [{"name": "x", "shape": [None, 4], "dtype": "float32"}]
+    assert body["bounds"] == {"weights_bytes": 12, "activations_bytes": 7}
+    assert {"name": "ram", "value": 1024.0, "unit": "B", "origin": "--max-ram"} in body["limits"]
+    assert body["schema_version"] == 1
+
+
+def test_what_cannot_fit_exits_with_3(tmp_path):
+    done = check(write_keras(tmp_path / "m.keras"), "--max-size", "11B", "--json")
+    body = json.loads(done.stdout)
+    assert (done.returncode, body["verdict"], body["findings"][0]["code"]) == (3, "infeasible", "EP-130")
+
+
+def test_an_open_dimension_exits_with_2_and_shape_closes_it(tmp_path):
+    model = write_keras(tmp_path / "m.keras", length=None)
+    done = check(model)
+    assert done.returncode == 2
+    assert "Next: --shape x=1x128" in done.stdout
+    assert check(model, "--shape", "x=1x4").returncode == 0
+    wrong = check(model, "--shape", "y=1x4")
+    assert (wrong.returncode, "EP-114" in wrong.stderr, wrong.stdout) == (2, True, "")
+
+
+def test_code_and_nan_need_attention(tmp_path):
+    extra = {
+        "module": "keras.layers",
+        "class_name": "Lambda",
+        "name": "l",
+        "config": {"name": "l"},
+        "inbound_nodes": [],
+    }
+    done = check(write_keras(tmp_path / "m.keras", extra=extra, bad=True))
+    assert done.returncode == 2
+    assert "EP-111 layer l: Lambda with Python code inside the file" in done.stdout
+    assert "EP-110 weights: head/kernel has 1 NaN (of 12), first at [1, 2]" in done.stdout
+
+
+def test_a_file_that_is_no_model_exits_with_2(tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"\x18\x00\x00\x00TFL3")
+    done = check(path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Error EP-101" in done.stderr
+    assert "8 bytes" in done.stderr
+
+
+def test_no_framework_is_imported(tmp_path):
+    """Seconds, and no 700 MB: that is what check is for."""
+    listing = tmp_path / "modules.txt"
+    done = check(write_keras(tmp_path / "m.keras"), "--device", "rpi4", code=LISTING.format(out=str(listing)))
+    assert done.returncode == 0
+    modules = set(listing.read_text().split())
+    assert "edgepack.measure.preflight" in modules
+    assert not {name.split(".")[0] for name in modules} & {
+        "tensorflow",
+        "keras",
+        "onnx",
+        "onnxruntime",
+        "ai_edge_litert",
+    }
+
+
+def test_onnx_is_checked_and_its_build_announced(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["x"], ["y"], name="relu")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8])],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    done = check(tmp_path / "m.onnx")
+    assert done.returncode == 0
+    assert "comes in a later release" in done.stdout
+
+
+@pytest.mark.field
+def test_a_real_model_is_refused_where_it_cannot_fit(field):
+    model = field("cifar10/resnet8_cifar10jpeg_ft.h5")
+    done = check(model, "--device", "stm32l4r5", "--max-ram", "31KiB", "--json")
+    body = json.loads(done.stdout)
+    assert (done.returncode, body["verdict"]) == (3, "infeasible")
+    assert body["bounds"]["activations_bytes"] == 2 * 32 * 32 * 16
+    assert check(model, "--device", "stm32l4r5", "--max-ram", "128KiB").returncode == 0

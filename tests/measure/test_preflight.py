@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pre-flight: a bound that it reports is a proof, and everything else is at most a warning."""
+
+import pytest
+
+from edgepack.bundle.micro_ops import ADD_METHODS
+from edgepack.device.budget import Limit
+from edgepack.device.profile import load_device
+from edgepack.measure._tflm_ops import TFLM_OPS
+from edgepack.measure.preflight import least_weight_bytes, preflight
+from edgepack.model.model import Format, TensorSpec
+from edgepack.model.precision import Precision
+from edgepack.model.summary import CodeLayer, Layer, NonFinite, Summary
+
+CONV = Layer("conv", "Conv2D", 1000, 9000, ((1, 8, 8, 4),), ((1, 8, 8, 16),), stays_whole=True)
+
+
+def _summary(**changes):
+    fields = {
+        "format": Format.KERAS,
+        "saved_by": "",
+        "inputs": (TensorSpec("x", (1, 8, 8, 4), "float32"),),
+        "outputs": (TensorSpec("y", (1, 2), "float32"),),
+        "layers": (CONV,),
+        "parameter_count": 1000,
+        "weight_bytes": 4000,
+        "kernel_count": 960,
+        "op_counts": (("Conv2D", 1),),
+    }
+    return Summary(**{**fields, **changes})
+
+
+def _limit(name, value):
+    return Limit(name, value, "B", f"--max-{name}")
+
+
+def _codes(found):
+    return [finding.code for finding in found.findings]
+
+
+@pytest.fixture(scope="module")
+def mcu():
+    return load_device("nrf52840")
+
+
+@pytest.fixture(scope="module")
+def board():
+    return load_device("rpi4")
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(960, "possible"), (959, "infeasible")])
+def test_weights_are_held_against_the_size_at_one_byte_each(mcu, limit, verdict):
+    found = preflight(_summary(), mcu, (_limit("size", limit),))
+    assert (found.verdict, found.weights_bytes) == (verdict, 960)
+    assert _codes(found) == ([] if verdict == "possible" else ["EP-130"])
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(256 + 1024, "possible"), (256 + 1023, "infeasible")])
+def test_an_operators_input_and_output_are_held_against_the_ram(mcu, limit, verdict):
+    found = preflight(_summary(), mcu, (_limit("ram", limit),))
+    assert (found.verdict, found.activations_bytes) == (verdict, 1280)
+
+
+def test_ram_of_a_linux_board_is_no_arena(board):
+    found = preflight(_summary(), board, (_limit("ram", 16),))
+    assert (found.verdict, found.activations_bytes) == ("possible", None)
+
+
+def test_a_layer_that_may_be_taken_apart_proves_nothing(mcu):
+    split = Layer("sep", "SeparableConv2D", 10, 10, ((1, 64, 64, 64),), ((1, 64, 64, 64),))
+    assert preflight(_summary(layers=(split,)), mcu, (_limit("ram", 100),)).verdict == "possible"
+
+
+def test_weights_that_may_fold_away_are_only_warned_of(mcu):
+    found = preflight(_summary(kernel_count=0), mcu, (_limit("size", 500),))
+    assert (found.verdict, _codes(found)) == ("possible", ["EP-131"])
+    assert found.findings[0].severity == "warning"
+
+
+def test_the_smallest_precision_is_the_runtimes():
+    summary = _summary()
+    assert least_weight_bytes(summary, (Precision.F32,)) == 3840
+    assert least_weight_bytes(summary, (Precision.F32, Precision.W16)) == 1920
+    assert least_weight_bytes(summary, (Precision.F32, Precision.W8A8)) == 960
+    assert least_weight_bytes(summary, ()) is None
+
+
+def test_an_operator_that_tflm_lacks_stops_a_tflite_file(mcu, board):
+    summary = _summary(format=Format.TFLITE, op_counts=(("CONV_2D v3", 1), ("TOPK_V2 v2", 2)))
+    found = preflight(summary, mcu, ())
+    assert (found.verdict, _codes(found)) == ("infeasible", ["EP-133"])
+    assert "TOPK_V2 v2 (2 uses)" in found.findings[0].message
+    assert preflight(summary, board, ()).verdict == "possible"
+
+
+def test_a_layer_that_may_not_work_is_a_warning(mcu):
+    found = preflight(_summary(op_counts=(("LSTM", 1),)), mcu, ())
+    assert (found.verdict, _codes(found)) == ("possible", ["EP-134"])
+
+
+def test_the_same_operators_are_known_here_and_to_the_firmware():
+    assert {name for name in ADD_METHODS if not name.startswith("CUSTOM:")} == TFLM_OPS
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"inputs": (TensorSpec("t", (None, None), "int32"),)}, "EP-112", "t=1x128"),
+        ({"non_finite": (NonFinite("conv/kernel", 2, 0, 36, (0, 1)),)}, "EP-110", "2 NaN (of 36)"),
+        ({"code_layers": (CodeLayer("twice", "Lambda", embedded=True),)}, "EP-111", "--trust-model-code"),
+        ({"code_layers": (CodeLayer("mine", "Mine", embedded=False),)}, "EP-115", "class Mine"),
+        ({"op_counts": (("StringLookup", 1),)}, "EP-135", "no builtin operator"),
+    ],
+)
+def test_what_stops_a_build_needs_attention(changes, code, words):
+    found = preflight(_summary(**changes), None, ())
+    assert found.verdict == "needs-attention"
+    assert code == found.findings[0].code
+    assert words in f"{found.findings[0].message} {found.findings[0].next}"
+
+
+def test_an_open_batch_is_information(mcu):
+    found = preflight(_summary(inputs=(TensorSpec("x", (None, 8), "float32"),)), mcu, ())
+    assert (found.verdict, [finding.severity for finding in found.findings]) == ("possible", ["info"])
+
+
+def test_a_proof_outweighs_what_can_be_changed(mcu):
+    summary = _summary(non_finite=(NonFinite("conv/kernel", 1, 0, 36, (0,)),))
+    found = preflight(summary, mcu, (_limit("flash", 10),))
+    assert found.infeasible
+    assert set(_codes(found)) == {"EP-110", "EP-130"}

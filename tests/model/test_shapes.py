@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``--shape``: how it is written, and what happens to dimensions that are open."""
+
+import pytest
+
+from edgepack.errors import ModelError
+from edgepack.model.model import TensorSpec
+from edgepack.model.shapes import apply_shapes, fix_shapes, parse_shapes
+
+TOKENS = TensorSpec("tokens", (None, None), "int32")
+IMAGE = TensorSpec("image", (None, 8, 8, 1), "float32")
+
+
+def test_shapes_are_read_by_name():
+    assert parse_shapes(("tokens=1x128", "in:0=1x8x8x1")) == {"tokens": (1, 128), "in:0": (1, 8, 8, 1)}
+    assert parse_shapes(()) == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["tokens", "tokens=", "=1x2", "tokens=1x0", "tokens=1x-3", "tokens=ax2", "t=1x99999999999"]
+)
+def test_a_shape_that_is_none_is_refused(text):
+    with pytest.raises(ModelError, match="NAME=1x128") as caught:
+        parse_shapes((text,))
+    assert caught.value.code == "EP-113"
+
+
+def test_an_input_given_twice_is_refused():
+    with pytest.raises(ModelError, match="twice"):
+        parse_shapes(("a=1x2", "a=1x3"))
+
+
+def test_an_open_batch_becomes_one_and_is_said():
+    fixed, notes = fix_shapes([IMAGE], {})
+    assert fixed[0].shape == (1, 8, 8, 1)
+    assert notes == ("batch fixed to 1 for image",)
+
+
+def test_another_open_dimension_names_the_option_to_give():
+    with pytest.raises(ModelError, match=r"'tokens' is \[None, None\]") as caught:
+        fix_shapes([IMAGE, TOKENS], {})
+    assert (caught.value.code, caught.value.hint) == ("EP-112", "give it with --shape tokens=1x128")
+
+
+def test_a_given_shape_fills_what_is_open():
+    fixed, notes = fix_shapes([TOKENS], {"tokens": (1, 64)})
+    assert fixed[0].shape == (1, 64)
+    assert any("--shape" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "words"),
+    [
+        ({"tokenz": (1, 64)}, "no such input"),
+        ({"tokens": (1, 64, 2)}, r"\[None, None\]"),
+        ({"tokens": (4, 64)}, "the batch is always 1"),
+        ({"image": (1, 9, 8, 1)}, r"\[None, 8, 8, 1\]"),
+    ],
+)
+def test_a_shape_that_does_not_match_is_refused(shapes, words):
+    with pytest.raises(ModelError, match=words) as caught:
+        apply_shapes([TOKENS, IMAGE], shapes)
+    assert caught.value.code == "EP-114"
+    assert caught.value.hint
