@@ -133,7 +133,8 @@ def _announce(report: Reporter, data: Data | None, limits: tuple[Limit, ...], bo
         report(Note(note))
     report(LimitsActive(tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in limits)))
     for finding in bounds.findings:
-        report(Note(finding.message))
+        if finding.severity != "info":
+            report(Note(finding.message))
 
 
 def _load(request: Request, worker: Worker, report: Reporter) -> Model:
@@ -167,6 +168,7 @@ def _search(request: Request, bench: Bench, data: Data | None, report: Reporter)
             candidates=candidates,
             data=data,
             objective=request.objective,
+            interrupted=interrupted,
         )
         bundle = write_bundle(contents, request.target, force=request.force)
     return Outcome(

@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self, TypeVar, cast
 
 from edgepack.errors import CandidateError
 
@@ -73,6 +73,7 @@ class Worker:
     def __init__(self, log_folder: Path) -> None:
         self._log_folder = log_folder
         self._pool: ProcessPoolExecutor | None = None
+        self._latest: Future[object] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -117,9 +118,10 @@ class Worker:
         """End the process; a later call starts a new one."""
         if self._pool is None:
             return
-        # A converter in the middle of its work does not answer a polite request, and nothing of it is kept.
-        for process in list((self._pool._processes or {}).values()):  # noqa: SLF001 - the pool has no public kill
-            process.kill()
+        if self._latest is not None and not self._latest.done():
+            # A converter in the middle of its work does not answer a polite request, and nothing of it is kept.
+            for process in list((self._pool._processes or {}).values()):  # noqa: SLF001 - the pool has no public kill
+                process.kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool = None
 
@@ -135,7 +137,9 @@ class Worker:
                 initializer=_start_worker,
                 initargs=(os.getpid(),),
             )
-        return self._pool.submit(_logged, log, function, args, kwargs)
+        future = self._pool.submit(_logged, log, function, args, kwargs)
+        self._latest = cast(Future[object], future)
+        return future
 
 
 def _warm_up() -> None:

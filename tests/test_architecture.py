@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the house, read from the source: who imports whom, who prints, how long things are, which codes exist."""
+"""The rules of the house, read from the source: who imports whom, who prints, how long things are, which codes."""
 
 import ast
 import re

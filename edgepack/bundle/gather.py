@@ -30,6 +30,7 @@ def gather(
     candidates: Sequence[Candidate],
     data: Data | None,
     objective: str,
+    interrupted: bool,
 ) -> BundleContents:
     """Return everything that the bundle of ``chosen`` holds; runs the golden inputs and times a few inferences.
 
@@ -61,6 +62,7 @@ def gather(
         candidates=tuple(_row(candidate, chosen) for candidate in candidates),
         host=_host(bench, chosen),
         optimize=objective,
+        reproducible=not interrupted,
     )
 
 

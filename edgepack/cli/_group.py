@@ -68,9 +68,7 @@ def main() -> None:
     """Run the command line and exit: the only place that maps errors to messages and exit codes."""
     debug = "--debug" in sys.argv
     try:
-        group.main(standalone_mode=False)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
+        sys.exit(group.main(standalone_mode=False))  # click hands back the code that ``ctx.exit`` was given
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

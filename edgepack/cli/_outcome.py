@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``build`` says at its end: the candidates, the limits, the verdict line and the next command."""
 
+import os
+
 from edgepack import __version__
 from edgepack.cli._console import Console
 from edgepack.cli._group import INTERRUPTED
@@ -100,4 +102,6 @@ def _next(outcome: Outcome) -> list[str]:
     if outcome.bundle is None:
         return []
     path = outcome.bundle.path
-    return [f"→ {path}  verify it: edgepack verify {path}   on the board: python3 {path.name}/benchmark.py"]
+    mcu = outcome.profile.device_class == "mcu"
+    board = "firmware: firmware/README.md" if mcu else f"on the board: python3 {path.name}/benchmark.py"
+    return [f"→ {path}", f"  verify it: edgepack verify {os.path.relpath(path)}   {board}"]

@@ -3,7 +3,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -13,6 +13,7 @@ from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
 if TYPE_CHECKING:
     from edgepack.compress.recipe import Io
     from edgepack.measure.judge import Gate
+    from edgepack.pipeline import Request
     from edgepack.search.choose import Objective
 
 _HELP = """Build a bundle for MODEL that fits a device, or say exactly why none does.
@@ -26,6 +27,22 @@ device has, and the winner once on the test split.
 
 Exit codes: 0 fits, 2 bad input, 3 no candidate fits (the best is still written), 5 environment, 130 interrupted.
 """
+
+
+class Given(TypedDict):
+    """The options as click hands them over; limits, reserves and data sources are read by their own modules."""
+
+    model: Path
+    device: str
+    gate: "Gate"
+    optimize: "Objective"
+    io: "Io | None"
+    shapes: tuple[str, ...]
+    seed: int
+    trust_model_code: bool
+    output: Path | None
+    force: bool
+    work: Path
 
 
 @click.command("build", help=_HELP)
@@ -53,49 +70,41 @@ Exit codes: 0 fits, 2 bad input, 3 no candidate fits (the best is still written)
 @click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".edgepack"), help="Where artifacts are kept.")
 @global_options
-def command(
-    *,
-    console: Console,
-    model: Path,
-    device: str,
-    gate: "Gate",
-    optimize: "Objective",
-    io: "Io | None",
-    shapes: tuple[str, ...],
-    seed: int,
-    trust_model_code: bool,
-    output: Path | None,
-    force: bool,
-    work: Path,
-    **options: object,
-) -> None:
+def command(*, console: Console, **given: Unpack[Given]) -> None:
     """Run the pipeline and report."""
     from edgepack.cli._outcome import exit_code, report_outcome
     from edgepack.cli._progress import progress
-    from edgepack.data.open import data_options
-    from edgepack.device.profile import load_device
-    from edgepack.model.shapes import parse_shapes
-    from edgepack.pipeline import Request, build
-    from edgepack.work import Work
+    from edgepack.pipeline import build
 
-    request = Request(
-        model=model,
-        device=device,
-        target=output or Path(f"{model.stem}-{load_device(device).name}"),
-        work=Work(work),
-        data=data_options({**options, "seed": seed}),
-        budget=budget_of(options),
-        shapes=parse_shapes(shapes),
-        io=io,
-        objective=optimize,
-        gate=gate,
-        reserve_ram_bytes=reserve_bytes(options, "reserve_ram"),
-        reserve_flash_bytes=reserve_bytes(options, "reserve_flash"),
-        trust_code=trust_model_code,
-        seed=seed,
-        force=force,
-    )
+    request = _request(given)
     with progress(console) as report:
         outcome = build(request, report)
     report_outcome(console, outcome)
     sys.exit(exit_code(outcome))
+
+
+def _request(given: Given) -> "Request":
+    from edgepack.data.open import data_options
+    from edgepack.device.profile import load_device
+    from edgepack.model.shapes import parse_shapes
+    from edgepack.pipeline import Request
+    from edgepack.work import Work
+
+    profile = load_device(given["device"])
+    return Request(
+        model=given["model"],
+        device=given["device"],
+        target=given["output"] or Path(f"{given['model'].stem}-{profile.name}"),
+        work=Work(given["work"]),
+        data=data_options(given),
+        budget=budget_of(given),
+        shapes=parse_shapes(given["shapes"]),
+        io=given["io"],
+        objective=given["optimize"],
+        gate=given["gate"],
+        reserve_ram_bytes=reserve_bytes(given, "reserve_ram"),
+        reserve_flash_bytes=reserve_bytes(given, "reserve_flash"),
+        trust_code=given["trust_model_code"],
+        seed=given["seed"],
+        force=given["force"],
+    )

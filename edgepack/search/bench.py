@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepack.data.data import Data, SplitName
+from edgepack.data.match import check_labels
 from edgepack.data.metric import Metric, check_baseline
-from edgepack.data.prepare import Prepared, check_range, prepare
+from edgepack.data.prepare import Prepared, check_overlap, check_range, prepare
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.digest import digest_json
@@ -128,6 +129,10 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
     if data is None or not data.labelled:
         return None
     report(StageStarted(f"scoring the original on the {name} split"))
+    split = data.split(name)
+    if split is None:
+        return None
+    check_labels(split.source, data.metric.name, bench.model.outputs)
     prepared = _prepared(bench.worker, bench.work, bench.model, data, name)
     if prepared is None or prepared.labels is None:
         return None
@@ -137,7 +142,7 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
     check_baseline(data.metric, accuracy.metric.value, labels)
     calibration = _prepared(bench.worker, bench.work, bench.model, data, "calibration")
     if calibration is not None:
-        for note in check_range(calibration, prepared):
+        for note in (*check_range(calibration, prepared), *check_overlap(calibration, prepared)):
             report(Note(note))
     return Scored(
         inputs=_paths(prepared),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgepack.device.profile import DeviceProfile
-from edgepack.figure import Figure
+from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import State
 from edgepack.search.candidate import Candidate
 
@@ -101,6 +101,8 @@ def _told(candidate: Candidate, name: str) -> str:
     figure = candidate.measurement.figures()[name]
     if figure is None:
         return "not measured"
+    if figure.evidence is Evidence.HOST:
+        return "on this machine"  # its value is not the same twice, and this sentence goes into the manifest
     if figure.unit == "B":
         return f"{figure.value:,.0f} B"
     return f"{figure.value:.4g}" + ("" if figure.unit == "1" else f" {figure.unit}")

@@ -2,6 +2,7 @@
 """From a trained model to a bundle, through the command line alone."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -165,7 +166,7 @@ def test_ctrl_c_keeps_the_best(tmp_path):
     while process.poll() is None and not (events.exists() and '"CandidateDone"' in events.read_text()):
         time.sleep(0.05)
     # The whole foreground group gets the signal, as from a terminal.
-    subprocess.run(["kill", "-INT", f"-{process.pid}"], check=True)
+    os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "Traceback" not in err

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user may get wrong: each says what, where and what next, ends with its code, and leaves nothing behind."""
+
+import json
+import os
+import subprocess
+import zipfile
+from contextlib import contextmanager
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.e2e.conftest import DIGITS
+
+MODEL = DIGITS / "digits.keras"
+DATA = DIGITS / "digits.npz"
+
+
+def cut(source, target, share=0.6):
+    content = source.read_bytes()
+    target.write_bytes(content[: int(len(content) * share)])
+
+
+def truncated_keras(folder):
+    cut(MODEL, folder / "m.keras")
+    return "m.keras", DATA, ["m.keras"]
+
+
+def truncated_h5(folder):
+    with zipfile.ZipFile(MODEL) as archive:
+        (folder / "whole.h5").write_bytes(archive.read("model.weights.h5"))
+    cut(folder / "whole.h5", folder / "m.h5")
+    (folder / "whole.h5").unlink()
+    return "m.h5", DATA, ["m.h5"]
+
+
+def eight_bytes(folder):
+    (folder / "m.tflite").write_bytes(b"\x18\0\0\0TFL3")
+    return "m.tflite", DATA, ["m.tflite"]
+
+
+def lfs_pointer(folder):
+    (folder / "m.keras").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0123456789abcdef\nsize 151576\n"
+    )
+    return "m.keras", DATA, ["LFS", "git lfs pull"]
+
+
+def nan_weights(folder):
+    with zipfile.ZipFile(MODEL) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    weights = folder / "w.h5"
+    weights.write_bytes(members["model.weights.h5"])
+    with h5py.File(weights, "r+") as file:
+        kernels = []
+
+        def collect(name, item):
+            # The optimizer's slots have the same shape.
+            if name.startswith("layers/") and getattr(item, "shape", ()) == (3, 3, 16, 32):
+                kernels.append(item)
+
+        file.visititems(collect)
+        (kernel,) = kernels
+        for index in ((1, 2, 3, 4), (2, 2, 3, 4)):
+            kernel[index] = np.nan
+    members["model.weights.h5"] = weights.read_bytes()
+    weights.unlink()
+    with zipfile.ZipFile(folder / "m.keras", "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return "m.keras", DATA, ["conv_1", "2 NaN", "[1, 2, 3, 4]"]
+
+
+def no_such_model(folder):
+    return "nowhere.keras", DATA, ["nowhere.keras"]
+
+
+def onnx_comes_later(folder):
+    pytest.importorskip("onnx")
+    import onnx
+    from onnx import TensorProto, helper
+
+    edge = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", edge[:1], edge[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "m.onnx")
+    return "m.onnx", DATA, ["ONNX", "check"]
+
+
+def torch_pickle(folder):
+    with zipfile.ZipFile(folder / "m.pt", "w") as archive:
+        archive.writestr("m/data.pkl", b"\x80\x02}q\x00.")
+    return "m.pt", DATA, ["export"]
+
+
+def too_few_labels(folder):
+    with np.load(DATA) as found:
+        np.savez(folder / "d.npz", x=found["x_test"], y=found["y_test"][:-7])
+    return MODEL, "d.npz", ["899", "892"]
+
+
+def labels_beyond_the_classes(folder):
+    with np.load(DATA) as found:
+        labels = found["y_test"].copy()
+        labels[5] = 12
+        np.savez(folder / "d.npz", x=found["x_test"], y=labels)
+    return MODEL, "d.npz", ["12", "10"]
+
+
+def constant_samples(folder):
+    with np.load(DATA) as found:
+        np.savez(folder / "d.npz", x=np.full_like(found["x_test"], 3), y=found["y_test"])
+    return MODEL, "d.npz", ["equal"]
+
+
+def another_shape(folder):
+    with np.load(DATA) as found:
+        np.savez(folder / "d.npz", x=found["x_test"][:, :7], y=found["y_test"])
+    return MODEL, "d.npz", ["7", "8"]
+
+
+def an_empty_folder(folder):
+    (folder / "d").mkdir()
+    return MODEL, "d", ["d"]
+
+
+def labels_at_random(folder):
+    with np.load(DATA) as found:
+        np.savez(folder / "d.npz", x=found["x_test"], y=np.random.default_rng(0).permutation(found["y_test"]))
+    return MODEL, "d.npz", ["chance", "label"]
+
+
+CASES = [
+    (truncated_keras, "EP-1"),
+    (truncated_h5, "EP-1"),
+    (eight_bytes, "EP-1"),
+    (lfs_pointer, "EP-1"),
+    (nan_weights, "EP-110"),
+    (no_such_model, "EP-1"),
+    (onnx_comes_later, "EP-1"),
+    (torch_pickle, "EP-1"),
+    (too_few_labels, "EP-2"),
+    (an_empty_folder, "EP-2"),
+    pytest.param(labels_beyond_the_classes, "EP-2", marks=pytest.mark.tf),
+    pytest.param(constant_samples, "EP-2", marks=pytest.mark.tf),
+    pytest.param(another_shape, "EP-2", marks=pytest.mark.tf),
+    pytest.param(labels_at_random, "EP-2", marks=pytest.mark.tf),
+]
+
+
+@pytest.mark.parametrize(("case", "code"), CASES)
+def test_bad_input_is_named_and_leaves_nothing(case, code, edgepack, tmp_path):
+    model, data, words = case(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    run = edgepack("build", model, "--device=rpi4", "--data", data, "-o", "out", "--json", cwd=tmp_path)
+    assert run.code == 2, run.err
+    error = run.json["error"]
+    assert error["code"].startswith(code)
+    for word in words:
+        assert word in f"{error['message']} {error['hint']}", error
+    assert error["hint"], "says what to do next"
+    assert "Traceback" not in run.err
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".edgepack") == before
+
+
+def test_an_unwritable_output_is_refused_before_any_work(edgepack, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    run = edgepack("build", MODEL, "--device=rpi4", "--data", DATA, "-o", "file/out", cwd=tmp_path)
+    assert run.code == 2
+    assert "EP-402" in run.err
+    assert not (tmp_path / ".edgepack").exists()
+
+
+def test_two_dynamic_dimensions_name_the_option_to_give(edgepack, tmp_path, worker):
+    worker.call("save-sequence", save_open_sequence, str(tmp_path / "sequence.keras"))
+    run = edgepack("build", "sequence.keras", "--device=rpi4", "-o", "out", "--json", cwd=tmp_path)
+    assert run.code == 2
+    assert "--shape tokens=1x" in run.json["error"]["hint"]
+    fixed = edgepack(
+        "build", "sequence.keras", "--device=rpi4", "--shape=tokens=1x24x4", "-o", "out", "--json", cwd=tmp_path
+    )
+    assert fixed.code == 0, fixed.err
+
+
+def save_open_sequence(path):
+    import keras
+
+    tokens = keras.Input((None, 4), name="tokens")
+    hidden = keras.layers.Conv1D(6, 3, padding="same", name="conv")(tokens)
+    keras.Model(tokens, keras.layers.GlobalAveragePooling1D(name="mean")(hidden)).save(path)
+
+
+@contextmanager
+def small_disk(folder, size):
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.tf
+def test_a_full_disk_says_what_to_free_and_keeps_no_half_bundle(edgepack, tmp_path):
+    with small_disk(tmp_path / "disk", "48k") as disk:
+        run = edgepack("build", MODEL, "--device=rpi4", "--data", DATA, "-o", disk / "out", "--json", cwd=tmp_path)
+        assert run.code == 5, run.err
+        assert run.json["error"]["code"] == "EP-501"
+        assert "free space" in run.json["error"]["hint"]
+        assert os.listdir(disk) == []  # noqa: PTH208 - no half-written file of any name
+
+
+@pytest.mark.tf
+def test_a_full_work_folder_is_said_too(edgepack, tmp_path):
+    with small_disk(tmp_path / "disk", "256k") as disk:
+        run = edgepack(
+            "build", MODEL, "--device=rpi4", "--data", DATA, "--work", disk / "work", "-o", "out", "--json",
+            cwd=tmp_path,
+        )  # fmt: skip
+        assert run.code == 5, run.err
+        assert run.json["error"]["code"] == "EP-501"
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_is_replaced_with_force_only_if_it_is_one(edgepack, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("mine")
+    run = edgepack("build", MODEL, "--device=rpi4", "--data", DATA, "-o", "out", "--force", cwd=tmp_path)
+    assert run.code == 2
+    assert (tmp_path / "out" / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"old": "total: {value: 4GiB", "new": "total: {value: 256m"}, ["milli", "256MiB"]),
+        ({"old": "class: linux", "new": "class: linux\npowr: 3"}, ["powr", "did you mean"]),
+        ({"old": "name: rpi4", "new": "name: &a rpi4\ntitle2: *a"}, ["board.yaml:"]),
+    ],
+)
+def test_a_profile_with_a_mistake_names_file_and_line(edgepack, tmp_path, change, words):
+    text = (DIGITS.parent.parent / "device_profiles" / "rpi4.yaml").read_text()
+    assert change["old"] in text
+    (tmp_path / "board.yaml").write_text(text.replace(change["old"], change["new"], 1))
+    run = edgepack("build", MODEL, "--device=board.yaml", "--data", DATA, "-o", "out", "--json", cwd=tmp_path)
+    assert run.code == 2
+    told = json.dumps(run.json["error"])
+    assert "board.yaml:" in told
+    for word in words:
+        assert word in told
