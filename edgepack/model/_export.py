@@ -16,6 +16,7 @@ SERVING: Final = "serving_default"
 """Signature of batch 1: what is converted."""
 BATCHED: Final = "batched"
 """Signature of an open batch: what predicts."""
+_NOT_PYTHON: Final = re.compile(r"[^A-Za-z0-9_]")
 _ILLEGAL: Final = re.compile(r"[^A-Za-z0-9_.\\/>-]")
 
 
@@ -24,15 +25,24 @@ def legal_names(specs: Sequence[TensorSpec]) -> tuple[tuple[TensorSpec, ...], tu
     found: list[TensorSpec] = []
     notes: list[str] = []
     for spec in specs:
-        name = _ILLEGAL.sub("_", spec.name)
-        name = name if re.match(r"[A-Za-z0-9.]", name) else f"t{name}"
-        taken = {item.name for item in found}
-        while name in taken:
-            name += "_"
+        name = legal_name(spec.name, {item.name for item in found})
         found.append(replace(spec, name=name))
         if name != spec.name:
             notes.append(f"{spec.name!r} is called {name!r}: TensorFlow does not take the source's name")
     return tuple(found), tuple(notes)
+
+
+def legal_name(name: str, taken: set[str]) -> str:
+    """Return ``name`` as TensorFlow takes it for a scope and an argument, unlike all that are ``taken``.
+
+    TensorFlow tells arguments apart by letters and digits alone: to it, ``a-b`` and ``a.b`` are one.
+    """
+    found = _ILLEGAL.sub("_", name)
+    found = found if re.match(r"[A-Za-z0-9.]", found) else f"t{found}"
+    argument_names = {"self", *(_NOT_PYTHON.sub("_", item) for item in taken)}
+    while _NOT_PYTHON.sub("_", found) in argument_names:
+        found += "_"
+    return found
 
 
 def tensor_specs(specs: Sequence[TensorSpec], *, batch: int | None) -> "list[tf.TensorSpec]":

@@ -3,15 +3,16 @@
 
 import contextlib
 import json
+import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
-from edgepack.model._export import BATCHED, SERVING, legal_names, output_specs, tensor_specs
+from edgepack.model._export import BATCHED, SERVING, legal_name, legal_names, output_specs, tensor_specs
 from edgepack.model.keras_config import Json, KerasGraph, mapping, parse_graph, sequence
 from edgepack.model.keras_file import open_keras
 from edgepack.model.keras_summary import digest_keras
@@ -36,6 +37,8 @@ _DROPPED: Final[tuple[tuple[tuple[str, ...], str, tuple[Json, ...]], ...]] = (
     (("BatchNormalization",), "fused", (None, True, False)),
     (("BatchNormalization",), "adjustment", (None,)),
 )
+# Names that both take for a layer: Keras 3 has no slash in them, and TensorFlow makes scopes of them.
+_SCOPE: Final = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.-]*")
 # What only says how training starts: dropped without a word.
 _TRAINING_ONLY: Final = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
 
@@ -79,20 +82,24 @@ def cleaned(document: Json) -> tuple[Json, tuple[str, ...]]:
     """Return a model's config without what Keras 3 refuses though it changes nothing, and a note for each change."""
     changes: dict[str, None] = {}
     config = _clean(document, changes)
-    slashed: dict[str, str] = {}
-    for name in sorted(_slashed_names(config)):
-        slashed[name] = name.replace("/", "_")
-        changes[f"layer {name!r} is called {slashed[name]!r} inside: Keras 3 allows no slash"] = None
-    return _renamed(config, slashed) if slashed else config, tuple(changes)
+    names = set(_layer_names(config))
+    renamed: dict[str, str] = {}
+    for name in sorted(name for name in names if not _SCOPE.fullmatch(name)):
+        renamed[name] = legal_name(name.replace("/", "_"), names - {name})
+        names.add(renamed[name])
+        changes[f"layer {name!r} is called {renamed[name]!r} inside: Keras 3 or TensorFlow refuses its name"] = None
+    return _renamed(config, renamed) if renamed else config, tuple(changes)
 
 
-def _slashed_names(value: Json) -> set[str]:
-    """Return the names of layers that hold a slash, which Keras 2 allowed."""
+def _layer_names(value: Json) -> Iterator[str]:
     if isinstance(value, Mapping):
         name = mapping(value.get("config")).get("name")
-        own = {name} if isinstance(name, str) and "/" in name else set()
-        return own.union(*(_slashed_names(part) for part in value.values()))
-    return set().union(*(_slashed_names(part) for part in sequence(value)))
+        if isinstance(name, str) and "class_name" in value:
+            yield name
+        for part in value.values():
+            yield from _layer_names(part)
+    for part in sequence(value):
+        yield from _layer_names(part)
 
 
 def _renamed(value: Json, names: Mapping[str, str]) -> Json:

@@ -139,6 +139,8 @@ NESTED.save(FOLDER / "nested.h5")
 PLAIN = chain(LAYERS.Input((8,), name="x"), LAYERS.Dense(2, name="head"), name="plain")
 PLAIN.save(FOLDER / "plain.h5")
 with_config(FOLDER / "plain.h5", FOLDER / "slash.h5", slashed)
+ODD = [keras.Input((2,), name=name) for name in ("in put", "a-b", "a.b", "self")]
+keras.Model(ODD, LAYERS.Concatenate(name="out:0")(ODD)).save(FOLDER / "odd.keras")
 TIED = keras.Input((4,), name="x")
 SHARED = LAYERS.Dense(4, name="shared")
 keras.Model(TIED, LAYERS.Add(name="sum")([SHARED(TIED), SHARED(SHARED(TIED))])).save(FOLDER / "shared.keras")

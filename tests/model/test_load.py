@@ -219,6 +219,19 @@ def test_a_layer_name_with_a_slash_loads(load):
     assert any("head/logits" in note for note in model.notes)
 
 
+def test_names_that_tensorflow_refuses_are_changed_and_said(load, worker, convert, tmp_path):
+    model = load("odd.keras")
+    assert [spec.name for spec in model.inputs] == ["in_put", "a-b", "a.b_", "self_"]
+    assert [spec.name for spec in model.outputs] == ["out_0"]
+    assert any("'a.b' is called 'a.b_'" in note for note in model.notes)
+    for index, spec in enumerate(model.inputs):
+        np.save(tmp_path / f"{spec.name}.npy", np.full((3, 2), index, np.float32))
+    inputs = {spec.name: tmp_path / f"{spec.name}.npy" for spec in model.inputs}
+    (path,) = worker.call("predict", predict, model, inputs, outputs_folder=tmp_path / "out")
+    assert np.load(path)[0].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert {name for name, _ in convert(model).signatures[0].inputs} == set(inputs)
+
+
 @pytest.mark.parametrize("name", ["nested.keras", "nested.h5", "shared.keras"])
 def test_nested_and_shared_layers_load(load, convert, name):
     model = load(name)
