@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from edgepack.compress.recipe import Io, PrecisionPlan, Recipe
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
+from edgepack.model.tflite_file import read_tflite
+from edgepack.model.tflite_precision import describe_precision
 
 
 def propose(model: Model, *, precisions: Sequence[Precision], calibrated: bool, io: Io) -> tuple[Recipe, ...]:
@@ -19,7 +21,10 @@ def propose(model: Model, *, precisions: Sequence[Precision], calibrated: bool, 
         io: Type of inputs and outputs where the precision has integer activations; the others keep float.
     """
     if model.quantized:
-        return (Recipe(precision=PrecisionPlan(default=Precision.W8A8, io=io), as_is=True),)
+        graph = read_tflite(model.path)
+        integers = any(graph.tensors[index].dtype != "float32" for index in graph.inputs)
+        plan = PrecisionPlan(default=describe_precision(graph), io="int8" if integers else "float")
+        return (Recipe(precision=plan, as_is=True),)
     return tuple(
         Recipe(precision=PrecisionPlan(default=precision, io=io if precision.needs_calibration else "float"))
         for precision in Precision

@@ -66,11 +66,18 @@ def test_a_keras_2_file_builds_for_32_bit_arm_in_its_own_runtime(field, tmp_path
     assert found["figures"]["metric"]["value"] > 0.95
 
 
-@pytest.mark.parametrize("name", ["kws/kws_ref_model.tflite", "cifar10/pretrainedResnet_quant.tflite"])
-def test_an_integer_tflite_is_judged_as_it_is(field, tmp_path, name):
-    found = build(field(name), "--device=nrf52840", "--max-latency=10s", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("name", "device", "precision", "io"),
+    [
+        ("kws/kws_ref_model.tflite", "nrf52840", "w8a8", "int8"),
+        ("cifar10/pretrainedResnet_quant.tflite", "nrf52840", "w8a8", "int8"),
+        ("kws/kws_ref_model_float32.tflite", "rpi4", "w8", "float"),
+    ],
+)
+def test_an_integer_tflite_is_judged_as_it_is(field, tmp_path, name, device, precision, io):
+    found = build(field(name), "--device", device, "--max-latency=10s", cwd=tmp_path)
     (only,) = found["candidates"]
-    assert only["recipe"]["as_is"]
+    assert only["recipe"] == {"precision": {"default": precision, "io": io}, "as_is": True}
     assert (tmp_path / "out" / "model.tflite").read_bytes() == field(name).read_bytes()
 
 

@@ -122,12 +122,6 @@ def test_integer_inputs_go_with_integer_activations_only():
     }
 
 
-def test_an_integer_tflite_is_a_candidate_as_it_is_and_nothing_else():
-    (only,) = propose(model(quantized=True), precisions=tuple(Precision), calibrated=True, io="float")
-    assert only.as_is
-    assert only.name == "w8a8 as it is"
-
-
 def test_the_profile_decides_what_is_tried():
     found = propose(model(), precisions=(Precision.W8A8,), calibrated=True, io="float")
     assert [recipe.precision.default for recipe in found] == [Precision.W8A8]
