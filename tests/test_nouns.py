@@ -19,7 +19,7 @@ def test_equal_values_have_equal_digests_whatever_their_order():
 
 
 def test_nan_has_no_canonical_form():
-    with pytest.raises(ValueError, match="NaN|JSON"):
+    with pytest.raises(ValueError, match=r"NaN|JSON"):
         canonical_json({"a": float("nan")})
 
 

@@ -42,7 +42,10 @@ def test_the_process_stays_warm_between_calls(fresh):
 
 def test_what_is_written_past_python_lands_in_the_calls_log(fresh, tmp_path, capfd):
     fresh.call("noisy", noisy)
-    assert (tmp_path / "logs" / "noisy.log").read_text().split("\n")[:2] == ["C++ on descriptor 1", "C++ on descriptor 2"]
+    assert (tmp_path / "logs" / "noisy.log").read_text().split("\n")[:2] == [
+        "C++ on descriptor 1",
+        "C++ on descriptor 2",
+    ]
     assert capfd.readouterr() == ("", "")
 
 
