@@ -184,6 +184,8 @@ def _archive_weights(
     import h5py
 
     for key in group:
+        if group.name == "/" and key == "optimizer":
+            continue  # the training's state beside the model, two slots a weight
         item = _hard(group, key)
         if isinstance(item, h5py.Dataset):
             label = "/".join(owner)

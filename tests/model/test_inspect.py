@@ -4,6 +4,7 @@
 import json
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -294,3 +295,9 @@ def test_real_models_are_counted_right(field, name, parameters, macs):
     summary = inspect(field(name))
     assert (summary.parameter_count, summary.macs) == (parameters, macs)
     assert summary.non_finite == ()
+
+
+def test_the_optimizers_state_is_no_part_of_the_model():
+    summary = inspect(Path(__file__).parents[2] / "examples" / "digits" / "digits.keras")
+    assert summary.parameter_count == 7338
+    assert summary.parameter_count == sum(layer.parameter_count for layer in summary.layers)
