@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
 from edgepack.model._export import BATCHED, SERVING, legal_name, legal_names, output_specs, tensor_specs
+from edgepack.model._unroll import unrolled
 from edgepack.model.keras_config import Json, KerasGraph, mapping, parse_graph, sequence
 from edgepack.model.keras_file import open_keras
 from edgepack.model.keras_summary import digest_keras
@@ -61,7 +62,15 @@ def load_keras(
         graph = parse_graph(file.config, where=str(path))
         config, changes = cleaned(file.config)
     keras.backend.clear_session()
-    model = _read(path, config if changes else None, saved_by=summary.saved_by, trust_code=trust_code)
+    flat, unrolling = unrolled(config, summary, fixed)
+    try:
+        model = _read(path, flat if changes or unrolling else None, saved_by=summary.saved_by, trust_code=trust_code)
+    except ModelError:
+        if not unrolling:
+            raise
+        # A layer whose steps Keras does not know when it builds the model stays a loop.
+        unrolling = ()
+        model = _read(path, config if changes else None, saved_by=summary.saved_by, trust_code=trust_code)
     target = folder / digest
     with whole_folder(target) as scratch:
         batched = all(spec.shape[:1] == (None,) for spec in summary.inputs)
@@ -74,7 +83,7 @@ def load_keras(
         inputs=inputs,
         outputs=outputs,
         digest=digest,
-        notes=(*notes, *renamed, *renamed_ends, *changes),
+        notes=(*notes, *renamed, *renamed_ends, *changes, *unrolling),
     )
 
 

@@ -127,9 +127,10 @@ chain(LAYERS.Input((8,)), LAYERS.Lambda(lambda x: x * 2, name="twice"), LAYERS.D
     FOLDER / "lambda.h5"
 )
 chain(LAYERS.Input((8,)), Doubled(name="mine"), LAYERS.Dense(2), name="d").save(FOLDER / "custom.keras")
-chain(LAYERS.Input((None, 5), name="sound"), LAYERS.LSTM(3, name="memory"), LAYERS.Dense(2), name="s").save(
-    FOLDER / "open.keras"
-)
+OPEN = chain(LAYERS.Input((None, 5), name="sound"), LAYERS.LSTM(3, name="memory"), LAYERS.Dense(2), name="s")
+OPEN.save(FOLDER / "open.keras")
+np.save(FOLDER / "open.sound.npy", CHANCE.random((9, 6, 5)).astype("float32"))
+np.save(FOLDER / "open.expected.0.npy", OPEN.predict(np.load(FOLDER / "open.sound.npy"), verbose=0))
 NESTED = chain(
     LAYERS.Input((8,), name="x"), chain(LAYERS.Input((8,)), LAYERS.Dense(4, name="in"), name="inner"), name="n"
 )

@@ -213,6 +213,19 @@ def test_a_given_shape_fixes_an_open_dimension(load):
     assert model.digest != load("open.keras", shapes={"sound": (1, 7, 5)}).digest
 
 
+def test_a_short_recurrent_layer_is_unrolled_and_answers_the_same(load, worker, convert, files, tmp_path):
+    """A loop would stay: converting one to full integers crashes the converter."""
+    model = load("open.keras", shapes={"sound": (1, 6, 5)})
+    assert "memory: written out over its 6 time steps" in model.notes
+    graph = convert(model)
+    assert "WHILE" not in {op.name for op in graph.ops}
+    # The first step's state is zero, and its product is folded away.
+    assert graph.macs == 6 * 5 * 12 + 5 * 3 * 12 + 3 * 2
+    inputs = {"sound": files / "open.sound.npy"}
+    (path,) = worker.call("predict", predict, model, inputs, outputs_folder=tmp_path / "out")
+    np.testing.assert_allclose(np.load(path), np.load(files / "open.expected.0.npy"), rtol=1e-4, atol=1e-6)
+
+
 def test_a_layer_name_with_a_slash_loads(load):
     model = load("slash.h5")
     assert model.outputs[0].shape == (1, 2)
