@@ -4,15 +4,15 @@
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edgepack.data.metric import BUILT_IN, Metric
 from edgepack.data.preprocess import Preprocess
 from edgepack.errors import DataError
 from edgepack.registry import nearest
+from edgepack.strict_yaml import Document, FileKind, StrictYamlError, Where, allowed_keys, dotted, read_yaml
 
-_MAX_BYTES = 1 << 20
+_KIND = FileKind("settings file", max_bytes=1 << 20, may_be_empty=True)
 _Positive = Annotated[int, Field(gt=0)]
 
 
@@ -103,67 +103,32 @@ def read_settings(path: Path) -> Settings:
     """Read ``path``.
 
     Raises:
-        DataError: Not YAML, unknown keys, bad values, or aliases, with file and line (EP-213).
+        DataError: It cannot be read (EP-201); not plain YAML, unknown keys or bad values, with file and line (EP-213).
     """
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise _invalid(path, None, f"is larger than {_MAX_BYTES} bytes")
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
-            raise _invalid(path, None, "uses YAML aliases, which a settings file does not need")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or str(error)
-        raise _invalid(path, None if mark is None else mark.line + 1, f"is not valid YAML: {problem}") from error
+        document = read_yaml(path, _KIND)
+        return Settings.model_validate(document.content)
     except OSError as error:
         raise DataError("EP-201", f"cannot read {path}: {error.strerror}", hint="check its permissions") from error
-    try:
-        return Settings.model_validate({} if content is None else content)
+    except StrictYamlError as error:
+        raise _invalid(str(error)) from error
     except ValidationError as error:
-        raise _refused(path, root, error) from error
+        raise _refused(document, error) from error
 
 
-def _refused(path: Path, root: yaml.Node | None, error: ValidationError) -> DataError:
+def _refused(document: Document, error: ValidationError) -> DataError:
     first = error.errors()[0]
-    where = tuple(first["loc"])
-    line = _line_of(root, where)
-    name = ".".join(str(part) for part in where)
+    where: Where = first["loc"]
+    name, place = dotted(where), f"{document.label}:{document.line(where)}"
     if first["type"] == "extra_forbidden":
-        return _invalid(path, line, f"has the unknown key {name!r}; {nearest(str(where[-1]), _keys(where[:-1]))}")
+        known = allowed_keys(Settings, where[:-1])
+        return _invalid(f"{place}: has the unknown key {name!r}; {nearest(str(where[-1]), known)}")
     problem = first["msg"].removeprefix("Value error, ")
-    return _invalid(path, line, f"has a wrong value: {name}: {problem}" if name else problem)
+    return _invalid(f"{place}: has a wrong value: {name}: {problem}" if name else f"{place}: {problem}")
 
 
-def _keys(where: tuple[int | str, ...]) -> list[str]:
-    """Return the keys allowed at ``where`` in the file."""
-    model: type[BaseModel] = Settings
-    for part in where:
-        inner = model.model_fields[str(part)].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            model = inner
-    return list(model.model_fields)
-
-
-def _line_of(node: yaml.Node | None, where: tuple[int | str, ...]) -> int | None:
-    """Return the line (from 1) of the deepest part of ``where`` that the file holds."""
-    if node is None:
-        return None
-    line: int = node.start_mark.line + 1
-    for part in where:
-        if not isinstance(node, yaml.MappingNode):
-            break
-        found = next((pair for pair in node.value if pair[0].value == str(part)), None)
-        if found is None:
-            break
-        line, node = found[0].start_mark.line + 1, found[1]
-    return line
-
-
-def _invalid(path: Path, line: int | None, problem: str) -> DataError:
-    place = str(path) if line is None else f"{path}:{line}"
-    return DataError("EP-213", f"{place}: {problem}", hint="edgepack data init writes a commented data.yaml")
+def _invalid(message: str) -> DataError:
+    return DataError("EP-213", message, hint="edgepack data init writes a commented data.yaml")
 
 
 TEMPLATE = """\

@@ -2,14 +2,14 @@
 """Turn what the validator finds into messages with file, line, what is wrong and what to write instead."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ValidationError
 
-from edgepack.device._yaml import Document, Where
 from edgepack.device.units import FieldError
 from edgepack.errors import ProfileError
 from edgepack.registry import nearest
+from edgepack.strict_yaml import Document, Where, allowed_keys
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -46,7 +46,7 @@ def _problem(document: Document, detail: "ErrorDetails", root: type[BaseModel]) 
         path = (*path, *cause.path)
         code, what, hint = cause.code, cause.what, cause.hint
     elif detail["type"] == "extra_forbidden":
-        keys = _keys(root, path[:-1])
+        keys = allowed_keys(root, path[:-1])
         code, what, hint = "EP-305", f"unknown key {path[-1]!r}; {nearest(str(path[-1]), keys)}", "keys: "
         hint += ", ".join(keys)
     elif detail["type"] == "missing":
@@ -66,26 +66,3 @@ def _mismatch(detail: "ErrorDetails") -> str:
     if kind == "string_type" and isinstance(given, int | float) and not isinstance(given, bool):
         return f"{shown} was read as a number; put it in quotes"
     return f"{shown}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
-
-
-def _keys(root: type[BaseModel], path: Where) -> list[str]:
-    """Return the keys that a profile may have at ``path``."""
-    model = root
-    for part in path:
-        if isinstance(part, int):
-            continue
-        fields = {field.alias or name: field for name, field in model.model_fields.items()}
-        if part not in fields:  # a name of the user's own, such as a key of sources
-            continue
-        models = list(_models(fields[part].annotation))
-        if not models:
-            return []
-        model = models[0]
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _models(annotation: object) -> list[type[BaseModel]]:
-    """Return the models that a type holds: in an optional, a tuple, a dict or an ``Annotated``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for part in get_args(annotation) for model in _models(part)]

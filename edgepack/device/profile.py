@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 
 from edgepack.device._problems import profile_error
 from edgepack.device._rules import check_profile
-from edgepack.device._yaml import Document, read_document
+from edgepack.device._yaml import read_document
 from edgepack.device.budget import Budget
 from edgepack.device.facts import AnyFact, Fact, Mark, SizeFact, Source, Strict, as_tuple
 from edgepack.device.parts import (
@@ -32,6 +32,7 @@ from edgepack.digest import digest_json
 from edgepack.errors import ProfileError
 from edgepack.model.precision import Precision
 from edgepack.registry import nearest
+from edgepack.strict_yaml import Document
 
 __all__ = [
     "DeviceProfile",

@@ -46,8 +46,11 @@ def test_unknown_keys_name_line_and_nearest(tmp_path):
         ("csv:\n  window: 0\n", ("data.yaml:2", "csv.window")),
         ("a: &a [1]\nb: *a\n", ("aliases",)),
         ("metric: [\n", ("not valid YAML",)),
-        (b"metric: \xff\n", ("not valid YAML",)),
-        ("- a\n", ("data.yaml",)),
+        (b"metric: \xff\n", ("data.yaml:1", "byte 0xff is not UTF-8")),
+        ("- a\n", ("data.yaml:1", "mapping of keys")),
+        ("metric: mae\nlabel: y\nmetric: mse\n", ("data.yaml:3 metric", "stands on line 1")),
+        ("metric: !!python/name:os.system\n", ("data.yaml:1", "tags such as")),
+        ("csv: " + "[" * 500, ("data.yaml:1", "levels of nesting")),
     ],
 )
 def test_mistakes_are_named(tmp_path, text, words):
@@ -62,6 +65,18 @@ def test_a_yaml_bomb_is_refused_at_once(tmp_path):
     )
     assert "aliases" in wrong(tmp_path, bomb)
     assert "larger than" in wrong(tmp_path, "#" * (1 << 21))
+
+
+def test_an_empty_file_leaves_every_default(tmp_path):
+    path = tmp_path / "data.yaml"
+    path.touch()
+    assert read_settings(path) == Settings()
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+    with pytest.raises(DataError) as caught:
+        read_settings(tmp_path)
+    assert caught.value.code == "EP-201"
 
 
 def test_where_settings_are_found(tmp_path):
