@@ -8,9 +8,9 @@ DEMO := digits-rpi4
 .PHONY: demo test test-all lint types format benchmarks clean
 
 demo: $(STAMP)
-	rm -rf $(DEMO)
+	rm -rf $(DEMO) $(DEMO).json
 	$(BIN)/edgepack build examples/digits/digits.keras --device rpi4 --data examples/digits/digits.npz -o $(DEMO)
-	$(BIN)/python $(DEMO)/benchmark.py --runs 50
+	$(BIN)/python $(DEMO)/benchmark.py --runs 50 --json $(DEMO).json
 
 test: $(STAMP) lint types
 	$(BIN)/python -m pytest -m "not slow"
@@ -41,4 +41,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .edgepack $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .edgepack $(DEMO) $(DEMO).json .mypy_cache .ruff_cache .pytest_cache .hypothesis
