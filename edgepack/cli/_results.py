@@ -3,8 +3,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from edgepack.cli._result_parts import ActiveLimitResult, Output, Result
 from edgepack.compress.recipe import Recipe
 from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import LimitVerdict, Measurement
@@ -12,11 +11,7 @@ from edgepack.pipeline import Outcome
 from edgepack.search.candidate import Candidate
 
 
-class _Result(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FigureResult(_Result):
+class FigureResult(Result):
     """A figure with its evidence."""
 
     value: float
@@ -28,7 +23,7 @@ class FigureResult(_Result):
     n: int | None
 
 
-class FiguresResult(_Result):
+class FiguresResult(Result):
     """The figures of a candidate; null means not measured."""
 
     size: FigureResult | None
@@ -41,40 +36,36 @@ class FiguresResult(_Result):
     metric_drop: FigureResult | None
 
 
-class LimitResult(_Result):
+class LimitResult(ActiveLimitResult):
     """One active limit and what became of it."""
 
-    name: str
-    limit: float
-    unit: str
     value: float | None
     state: Literal["met", "missed", "unmeasured"]
     certain: bool
     headroom: float | None
-    origin: str
     note: str
 
 
-class CandidateResult(_Result):
+class CandidateResult(Result):
     """One candidate: figures on the selection split, or the reason it went no further."""
 
     name: str
     state: Literal["fits", "misses", "failed"]
     reason: str
     code: str | None
-    recipe: dict[str, object]
+    recipe: Recipe
     figures: FiguresResult
     seconds: float
 
 
-class BuildResult(_Result):
+class BuildResult(Result):
     """What became of one device's build."""
 
     verdict: Literal["fits", "does-not-fit", "infeasible"]
     device: str
     bundle: str | None
     bundle_digest: str | None
-    recipe: dict[str, object] | None
+    recipe: Recipe | None
     reason: str
     figures: FiguresResult
     original_metric: FigureResult | None
@@ -86,11 +77,9 @@ class BuildResult(_Result):
     error: None = None
 
 
-class BuildOutput(_Result):
-    """The whole object on stdout."""
+class BuildOutput(Output):
+    """What ``edgepack build --json`` prints."""
 
-    schema_version: Literal[1] = 1
-    edgepack_version: str
     builds: list[BuildResult]
 
 
@@ -102,7 +91,7 @@ def build_result(outcome: Outcome) -> BuildResult:
         device=outcome.profile.name,
         bundle=str(outcome.bundle.path) if outcome.bundle else None,
         bundle_digest=outcome.bundle.digest if outcome.bundle else None,
-        recipe=_recipe(chosen.recipe) if chosen else None,
+        recipe=chosen.recipe if chosen else None,
         reason=outcome.choice.reason if outcome.choice else "",
         figures=_figures(outcome.measurement),
         original_metric=_figure(outcome.original_metric),
@@ -114,13 +103,8 @@ def build_result(outcome: Outcome) -> BuildResult:
     )
 
 
-def _recipe(recipe: Recipe) -> dict[str, object]:
-    body: dict[str, object] = recipe.model_dump(mode="json")
-    return body
-
-
 def _figure(figure: Figure | None) -> FigureResult | None:
-    return None if figure is None else FigureResult.model_validate(figure.as_json())
+    return None if figure is None else FigureResult.model_validate(figure)
 
 
 def _figures(measurement: Measurement) -> FiguresResult:
@@ -147,7 +131,7 @@ def _candidate(candidate: Candidate) -> CandidateResult:
         state=candidate.state,
         reason=candidate.reason,
         code=candidate.failure.code if candidate.failure else None,
-        recipe=_recipe(candidate.recipe),
+        recipe=candidate.recipe,
         figures=_figures(candidate.measurement),
         seconds=round(candidate.seconds, 3),
     )

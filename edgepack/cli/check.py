@@ -2,7 +2,6 @@
 """Check a model, alone or against a device, in seconds and without TensorFlow."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +38,7 @@ Exit codes: 0 nothing stands in the way, 2 the model has to be changed first, 3 
 @global_options
 def command(console: Console, model: Path, device: str | None, shapes: tuple[str, ...], **options: object) -> None:
     """Read, judge, report."""
+    from edgepack.cli._results_check import check_output
     from edgepack.measure.preflight import preflight
     from edgepack.model.inspect import inspect
     from edgepack.model.shapes import parse_shapes
@@ -47,9 +47,9 @@ def command(console: Console, model: Path, device: str | None, shapes: tuple[str
     profile, limits = _target(device, options)
     summary = inspect(model, shapes=fixed)
     found = preflight(summary, profile, limits)
-    console.result(
-        _body(model, summary, profile, limits, found), "\n".join(_lines(model, summary, profile, limits, found))
-    )
+    notes = (*summary.notes, *_format_notes(summary))
+    body = check_output(model, summary, profile=profile, limits=limits, found=found, notes=notes)
+    console.result(body.as_json(), "\n".join(_lines(model, summary, profile, limits, found)))
     raise SystemExit(_EXIT_CODES[found.verdict])
 
 
@@ -68,38 +68,6 @@ def _target(device: str | None, options: Mapping[str, object]) -> "tuple[DeviceP
         reserve_flash_bytes=reserve_bytes(options, "reserve_flash"),
     )
     return profile, active_limits(profile, budget, labelled=False)
-
-
-def _body(
-    model: Path,
-    summary: "Summary",
-    profile: "DeviceProfile | None",
-    limits: "tuple[Limit, ...]",
-    found: "Preflight",
-) -> dict[str, object]:
-    return {
-        "verdict": found.verdict,
-        "model": str(model),
-        "format": summary.format.value,
-        "saved_by": summary.saved_by,
-        "quantized": summary.quantized,
-        "inputs": [_spec(spec) for spec in summary.inputs],
-        "outputs": [_spec(spec) for spec in summary.outputs],
-        "parameters": summary.parameter_count,
-        "weight_bytes": summary.weight_bytes,
-        "macs": summary.macs,
-        "ops": dict(summary.op_counts),
-        "layers": [{**asdict(layer), "live_elements": layer.live_elements} for layer in summary.layers],
-        "device": profile.name if profile else None,
-        "limits": [asdict(limit) for limit in limits],
-        "bounds": {"weights_bytes": found.weights_bytes, "activations_bytes": found.activations_bytes},
-        "findings": [asdict(finding) for finding in found.findings],
-        "notes": [*summary.notes, *_format_notes(summary)],
-    }
-
-
-def _spec(spec: "TensorSpec") -> dict[str, object]:
-    return {"name": spec.name, "shape": list(spec.shape), "dtype": spec.dtype}
 
 
 def _lines(

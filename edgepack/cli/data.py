@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check a data set as a build would read it, or start a data.yaml."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,7 @@ def check(
     console: Console, source: str | None, model: Path | None, shapes: tuple[str, ...], work: Path, **options: object
 ) -> None:
     """Read every sample once and report; exit with 2 if a build would stop on something."""
+    from edgepack.cli._results_data import data_check_output
     from edgepack.data.examine import examine
     from edgepack.data.open import DataOptions, data_options, open_data
     from edgepack.work import Work
@@ -51,7 +51,7 @@ def check(
 
         summary = inspect(model, shapes=parse_shapes(shapes))
         seen = examine(data, summary.inputs, summary.outputs)
-    console.result(_body(data, seen), _page(data, seen, source=source, model=model))
+    console.result(data_check_output(data, seen).as_json(), _page(data, seen, source=source, model=model))
     if seen.problems:
         raise SystemExit(_WRONG)
 
@@ -61,6 +61,7 @@ def check(
 @global_options
 def init(console: Console, output: Path) -> None:
     """Write the template beside the data."""
+    from edgepack.cli._results_data import DataInitOutput
     from edgepack.data.settings import TEMPLATE
     from edgepack.errors import OutputError
     from edgepack.work import disk_errors
@@ -74,25 +75,10 @@ def init(console: Console, output: Path) -> None:
     with disk_errors(output):
         output.write_text(TEMPLATE, encoding="utf-8")
     console.result(
-        {"written": str(output)},
+        DataInitOutput(path=str(output)).as_json(),
         f"wrote {output}; every line is a comment until you uncomment it\n"
         "Next: put it beside the data, then: edgepack data check SOURCE --model MODEL",
     )
-
-
-def _body(data: "Data", seen: "Examination") -> dict[str, object]:
-    return {
-        "ok": not seen.problems,
-        "metric": {"name": data.metric.name, "higher_is_better": data.metric.higher_is_better},
-        "labelled": data.labelled,
-        "optimistic": data.optimistic,
-        "digest": data.digest,
-        "class_names": list(data.class_names),
-        "splits": [asdict(split) for split in seen.splits],
-        "duplicates": [{"split": one, "other": other, "count": count} for one, other, count in seen.duplicates],
-        "problems": [asdict(problem) for problem in seen.problems],
-        "notes": list(seen.notes),
-    }
 
 
 def _page(data: "Data", seen: "Examination", *, source: str | None, model: Path | None) -> str:

@@ -12,7 +12,7 @@ import click
 from edgepack.cli._console import Console, global_options
 
 if TYPE_CHECKING:
-    from edgepack.device.profile import DeviceProfile, NamedFact
+    from edgepack.device.profile import DeviceProfile
 
 
 @click.group("devices", help="List the device profiles, show one, check your own, start a new one.")
@@ -24,13 +24,14 @@ def command() -> None:
 @global_options
 def list_devices(console: Console) -> None:
     """Print one row a profile."""
+    from edgepack.cli._results_devices import devices_list_output
     from edgepack.device.profile import device_names, load_device
 
     profiles = [load_device(name) for name in device_names()]
     rows = [_row(profile) for profile in profiles]
     heads = ("name", "class", "core", "free RAM", "free flash", "runtime", "latency known from")
     hint = "\nNext: edgepack devices show NAME; a profile of your own works by its path (edgepack devices new)"
-    console.result({"devices": [_summary(profile) for profile in profiles]}, _table([heads, *rows]) + hint)
+    console.result(devices_list_output(profiles).as_json(), _table([heads, *rows]) + hint)
 
 
 @command.command("show", help="Show a profile: every figure with its source and how far to trust it.")
@@ -38,10 +39,11 @@ def list_devices(console: Console) -> None:
 @global_options
 def show(console: Console, device: str) -> None:
     """Print one profile in full."""
+    from edgepack.cli._results_devices import devices_show_output
     from edgepack.device.profile import load_device
 
     profile = load_device(device)
-    console.result({"device": _body(profile)}, _page(profile))
+    console.result(devices_show_output(profile).as_json(), _page(profile))
 
 
 @command.command("validate", help="Check profiles of your own; every error names file and line.")
@@ -49,25 +51,27 @@ def show(console: Console, device: str) -> None:
 @global_options
 def validate(console: Console, paths: tuple[Path, ...]) -> None:
     """Check each file and exit with 2 if one is wrong."""
+    from edgepack.cli._result_parts import ErrorResult
+    from edgepack.cli._results_devices import DevicesValidateOutput, ProfileFileResult
     from edgepack.device._yaml import read_document
     from edgepack.device.profile import parse_profile
     from edgepack.errors import ProfileError
 
-    results: list[dict[str, object]] = []
+    results: list[ProfileFileResult] = []
     lines = []
     for path in paths:
         try:
             profile = parse_profile(read_document(path))
         except ProfileError as error:
-            problem = {"code": error.code, "message": error.message, "hint": error.hint}
-            results.append({"path": str(path), "ok": False, "device": None, "error": problem})
+            problem = ErrorResult.model_validate(error)
+            results.append(ProfileFileResult(path=str(path), ok=False, device=None, error=problem))
             lines += [f"✗ {path}: {error.code}", *(f"  {line}" for line in error.message.split("\n"))]
             lines += [f"  Next: {error.hint}"] if error.hint else []
         else:
-            results.append({"path": str(path), "ok": True, "device": profile.name, "error": None})
+            results.append(ProfileFileResult(path=str(path), ok=True, device=profile.name, error=None))
             lines.append(f"✓ {path}: {profile.name}, {profile.title}")
-    console.result({"files": results}, "\n".join(lines))
-    if not all(result["ok"] for result in results):
+    console.result(DevicesValidateOutput(files=tuple(results)).as_json(), "\n".join(lines))
+    if not all(result.ok for result in results):
         sys.exit(2)
 
 
@@ -78,6 +82,7 @@ def validate(console: Console, paths: tuple[Path, ...]) -> None:
 @global_options
 def new(console: Console, name: str, origin: str, output: Path | None) -> None:
     """Write ``NAME.yaml``; a file that exists is left as it is."""
+    from edgepack.cli._results_devices import DevicesNewOutput
     from edgepack.device.profile import device_names, device_path, load_device
     from edgepack.errors import OutputError, ProfileError
     from edgepack.work import whole_file
@@ -98,7 +103,7 @@ def new(console: Console, name: str, origin: str, output: Path | None) -> None:
     with whole_file(target) as scratch:
         scratch.write_text(_renamed(source.read_text(encoding="utf-8"), name, origin), encoding="utf-8")
     text = f"{target} written\nNext: edit its figures, then edgepack devices validate {target}"
-    console.result({"path": str(target), "device": name, "from": origin}, text)
+    console.result(DevicesNewOutput(path=str(target), device=name, origin=origin).as_json(), text)
 
 
 def _renamed(text: str, name: str, origin: str) -> str:
@@ -143,55 +148,6 @@ def _row(profile: "DeviceProfile") -> tuple[str, ...]:
 def _short(version: str) -> str:
     """Return a version without the tail of a dated development build."""
     return version.replace("0.dev", "")[:8]
-
-
-def _summary(profile: "DeviceProfile") -> dict[str, object]:
-    return {
-        "name": profile.name,
-        "title": profile.title,
-        "class": profile.device_class,
-        "arch": profile.cpu.arch,
-        "core": profile.cpu.core,
-        "cores": profile.cpu.cores,
-        "clock_hz": profile.cpu.clock_hz,
-        "ram_available_bytes": profile.ram_available_bytes,
-        "flash_available_bytes": profile.flash_available_bytes,
-        "runtime": {"name": profile.runtime.name, "version": profile.runtime.version},
-        "latency": [
-            {"arithmetic": entry.arithmetic, "evidence": entry.evidence, "spread": entry.spread.value}
-            for entry in profile.latency
-        ],
-        "digest": profile.digest,
-    }
-
-
-def _body(profile: "DeviceProfile") -> dict[str, object]:
-    from edgepack.device.budget import Budget, active_limits
-    from edgepack.measure.latency import how_to_narrow
-
-    limits = active_limits(profile, Budget(), labelled=True)
-    return {
-        **_summary(profile),
-        "runtimes": [runtime.model_dump(mode="json") for runtime in profile.runtimes],
-        "facts": [_fact(named) for named in profile.facts()],
-        "limits": [
-            {"name": limit.name, "limit": limit.value, "unit": limit.unit, "origin": limit.origin} for limit in limits
-        ],
-        "how_to_narrow": how_to_narrow(profile),
-    }
-
-
-def _fact(named: "NamedFact") -> dict[str, object]:
-    value = named.fact.value
-    return {
-        "name": named.name,
-        "value": list(value) if isinstance(value, tuple) else value,
-        "unit": named.fact.unit,
-        "text": named.fact.text,
-        "source": named.source.text,
-        "mark": named.source.mark.value,
-        "verified": named.verified,
-    }
 
 
 def _page(profile: "DeviceProfile") -> str:

@@ -16,16 +16,18 @@ def command(console: Console, code: str | None) -> None:
     """Print the entry of ``code`` from ``explanations.yaml``."""
     import yaml
 
+    from edgepack.cli._results_explain import ExplainListOutput, ExplainOutput
     from edgepack.registry import nearest
 
     entries: dict[str, dict[str, str]] = yaml.safe_load(files("edgepack").joinpath("explanations.yaml").read_text())
     if code is None:
-        text = "\n".join(f"{name}  {entry['title']}" for name, entry in sorted(entries.items()))
-        console.result({"codes": {name: entry["title"] for name, entry in sorted(entries.items())}}, text)
+        titles = {name: entry["title"] for name, entry in sorted(entries.items())}
+        text = "\n".join(f"{name}  {title}" for name, title in titles.items())
+        console.result(ExplainListOutput(codes=titles).as_json(), text)
         return
     name = code.upper() if code.upper().startswith("EP-") else f"EP-{code}"
     if name not in entries:
         raise UsageError("EP-001", f"there is no error code {code!r}; {nearest(name, set(entries))}")
     entry = entries[name]
     text = f"{name}: {entry['title']}\n\nWhy:  {entry['why'].strip()}\nNext: {entry['next'].strip()}"
-    console.result({"code": name, **entry}, text)
+    console.result(ExplainOutput(code=name, **entry).as_json(), text)

@@ -35,40 +35,13 @@ def command(bundle: Path, work_root: Path, console: Console) -> None:
     Exit status: 0 all agrees; 2 no bundle, or files differ; 4 the answers or figures differ; 5 the runtime is missing.
     """
     from edgepack.bundle.verify import verify_bundle
+    from edgepack.cli._results_verify import verify_output
     from edgepack.work import Work
 
     report = verify_bundle(bundle, work=Work(work_root))
-    console.result(_body(report), _text(report))
+    console.result(verify_output(report).as_json(), _text(report))
     if not report.ok:
         sys.exit(_MISMATCH)
-
-
-def _body(report: "VerifyReport") -> dict[str, object]:
-    return {
-        "bundle": str(report.path),
-        "digest": report.digest,
-        "ok": report.ok,
-        "device": report.device,
-        "verdict": report.verdict,
-        "runtime": report.runtime,
-        "files": report.files,
-        "golden": [
-            {
-                "output": check.name,
-                "samples": check.samples,
-                "differing": check.differing,
-                "largest_difference": check.largest,
-                "tolerance": check.tolerance,
-                "unit": check.unit,
-                "agrees": check.agrees,
-            }
-            for check in report.golden
-        ],
-        "figures": [
-            {"name": check.name, "recorded": check.recorded, "found": check.found, "agrees": check.agrees}
-            for check in report.figures
-        ],
-    }
 
 
 def _text(report: "VerifyReport") -> str:

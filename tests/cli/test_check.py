@@ -84,7 +84,7 @@ def test_json_holds_what_the_text_says(tmp_path):
     assert (body["verdict"], body["device"], body["macs"], body["parameters"]) == ("possible", "nrf52840", 12, 15)
     assert body["inputs"] == [{"name": "x", "shape": [None, 4], "dtype": "float32"}]
     assert body["bounds"] == {"weights_bytes": 12, "activations_bytes": 7}
-    assert {"name": "ram", "value": 1024.0, "unit": "B", "origin": "--max-ram"} in body["limits"]
+    assert {"name": "ram", "limit": 1024.0, "unit": "B", "origin": "--max-ram"} in body["limits"]
     assert body["schema_version"] == 1
 
 

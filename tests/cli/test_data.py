@@ -89,7 +89,7 @@ def test_init_writes_a_file_that_check_accepts_and_never_overwrites(npz, tmp_pat
 
 def test_init_elsewhere(npz, tmp_path):
     told = json.loads(run("init", "-o", "set.data.yaml", "--json").stdout)
-    assert told["written"] == "set.data.yaml"
+    assert told["path"] == "set.data.yaml"
     assert (tmp_path / "set.data.yaml").exists()
 
 

@@ -56,7 +56,7 @@ def test_json_is_one_object(called):
         "output": "probs", "samples": 16, "differing": 3, "largest_difference": 37.0, "tolerance": 1, "unit": "lsb",
         "agrees": False,
     }  # fmt: skip
-    assert body["figures"][0] == {"name": "size", "recorded": 1234, "found": "1,234 B", "agrees": True}
+    assert body["figures"][0] == {"name": "size", "recorded": 1234, "unit": "B", "found": "1,234 B", "agrees": True}
 
 
 def edgepack(*arguments, cwd):
