@@ -17,11 +17,10 @@ import numpy as np
 from edgepack.bundle.contents import Array, Golden
 from edgepack.errors import OutputError
 from edgepack.model.precision import Precision
+from edgepack.runtime import _serve
 from edgepack.runtime.artifact import Artifact, IoTensor
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
-# Adding the float just below one half and truncating rounds half away from zero, exactly, in float32.
-_JUST_BELOW_HALF = np.float32(0.49999997)
 # The same runtime on Cortex-A53, A72 and A76 gave the int8 answers of x86-64 bit for bit; another set of kernels
 # (XNNPACK against the builtin ones) is one unit off.
 _INTEGER_UNITS = 1.0
@@ -60,22 +59,17 @@ class GoldenFile:
 
 
 def quantize(real: Array, tensor: IoTensor) -> Array:
-    """Return ``real`` in ``tensor``'s type, as TFLite's QUANTIZE does: float32, half away from zero, saturated."""
+    """Return ``real`` in ``tensor``'s type, with the very arithmetic that fed the runtime."""
     if tensor.scale is None or real.dtype == np.dtype(tensor.dtype):
         return real.astype(tensor.dtype)
-    units = real.astype(np.float32) / np.float32(tensor.scale)
-    units = np.trunc(units + np.copysign(_JUST_BELOW_HALF, units)) + np.float32(tensor.zero_point or 0)
-    limits = np.iinfo(tensor.dtype)
-    stored: Array = np.clip(units, limits.min, limits.max).astype(tensor.dtype)
-    return stored
+    return _serve.quantize(real, np.dtype(tensor.dtype), tensor.scale, tensor.zero_point or 0)
 
 
 def dequantize(raw: Array, tensor: IoTensor) -> Array:
     """Return ``raw`` as float32 where ``tensor`` is quantized, else as it is."""
     if tensor.scale is None:
         return raw
-    real: Array = (raw.astype(np.float32) - np.float32(tensor.zero_point or 0)) * np.float32(tensor.scale)
-    return real
+    return _serve.dequantize(raw, tensor.scale, tensor.zero_point or 0)
 
 
 def write_golden(golden: Golden, artifact: Artifact, target: Path) -> GoldenFile:

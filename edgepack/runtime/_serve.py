@@ -46,12 +46,12 @@ class Tensor:
         self.shape = tuple(int(size) for size in shape)
         self.dtype = np.dtype(dtype)
         self.quantized = self.dtype.kind in "iu" and scale != 0.0
-        self.scale = np.float32(scale)
+        self.scale = float(np.float32(scale))
         self.zero_point = int(zero_point)
 
     def described(self) -> Answer:
         """Return the JSON form."""
-        known = {"scale": float(self.scale), "zero_point": self.zero_point} if self.quantized else {}
+        known = {"scale": self.scale, "zero_point": self.zero_point} if self.quantized else {}
         return {"shape": list(self.shape), "dtype": self.dtype.name, **known}
 
     def encode(self, real: Array) -> Array:
@@ -59,20 +59,30 @@ class Tensor:
         rows = real.reshape((len(real), *self.shape))
         if rows.dtype == self.dtype or not self.quantized:
             return np.ascontiguousarray(rows, dtype=self.dtype)
-        # Adding the float just below one half and truncating rounds half away from zero, exactly, in float32.
-        units = np.divide(rows, self.scale, dtype=np.float32)
-        np.add(units, np.copysign(_JUST_BELOW_HALF, units), out=units)
-        np.trunc(units, out=units)
-        np.add(units, np.float32(self.zero_point), out=units)
-        limits = np.iinfo(self.dtype)
-        np.clip(units, limits.min, limits.max, out=units)
-        return units.astype(self.dtype)
+        return quantize(rows, self.dtype, self.scale, self.zero_point)
 
     def decode(self, raw: Array) -> Array:
         """Return raw results as float32 where they are quantized, else as they are."""
         if not self.quantized:
             return raw
-        return (raw.astype(np.float32) - np.float32(self.zero_point)) * self.scale
+        return dequantize(raw, self.scale, self.zero_point)
+
+
+def quantize(real: Array, dtype: np.dtype[Any], scale: float, zero_point: int) -> Array:
+    """Return reals as integers of ``dtype``."""
+    # Adding the float just below one half and truncating rounds half away from zero, exactly, in float32.
+    units = np.divide(real, np.float32(scale), dtype=np.float32)
+    np.add(units, np.copysign(_JUST_BELOW_HALF, units), out=units)
+    np.trunc(units, out=units)
+    np.add(units, np.float32(zero_point), out=units)
+    limits = np.iinfo(dtype)
+    np.clip(units, limits.min, limits.max, out=units)
+    return units.astype(dtype)
+
+
+def dequantize(raw: Array, scale: float, zero_point: int) -> Array:
+    """Return integers as the float32 that they stand for."""
+    return (raw.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)
 
 
 class Backend(abc.ABC):
