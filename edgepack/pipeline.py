@@ -15,6 +15,7 @@ from edgepack.data.open import DataOptions, open_data
 from edgepack.device.budget import Budget, Limit, active_limits
 from edgepack.device.profile import DeviceProfile, load_device
 from edgepack.events import CandidateDone, CandidateStarted, LimitsActive, Note, Reporter, StageStarted, silent
+from edgepack.extras import require_build_extra
 from edgepack.figure import Figure
 from edgepack.measure.judge import Gate
 from edgepack.measure.measurement import Measurement, Verdict
@@ -100,6 +101,7 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
         KeyboardInterrupt: Ctrl-C before any candidate was finished.
     """
     start = time.monotonic()
+    require_build_extra()
     check_target(request.target, force=request.force)
     profile = load_device(
         request.device, reserve_ram_bytes=request.reserve_ram_bytes, reserve_flash_bytes=request.reserve_flash_bytes

@@ -138,7 +138,7 @@ class Worker:
                 initargs=(os.getpid(),),
             )
         future = self._pool.submit(_logged, log, function, args, kwargs)
-        self._latest = cast(Future[object], future)
+        self._latest = cast("Future[object]", future)
         return future
 
 

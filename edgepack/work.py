@@ -11,7 +11,6 @@ from pathlib import Path
 
 from edgepack.errors import HostError, OutputError
 
-
 _REFUSED = {
     errno.EACCES,
     errno.EPERM,

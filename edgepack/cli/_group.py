@@ -8,6 +8,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from types import TracebackType
 
 import click
 
@@ -67,10 +68,13 @@ def group() -> None:
 def main() -> None:
     """Run the command line and exit: the only place that maps errors to messages and exit codes."""
     debug = "--debug" in sys.argv
+    if not debug:
+        sys.excepthook = _report_bug
     try:
         sys.exit(group.main(standalone_mode=False))  # click hands back the code that ``ctx.exit`` was given
     except click.ClickException as error:
         error.show()
+        _print_error_object("EP-002", error.format_message(), "the options are listed by --help")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -88,6 +92,17 @@ def report_error(error: EdgepackError) -> None:
     if error.hint:
         click.echo(f"  Next: {error.hint}", err=True)
     click.echo(f"  More: edgepack explain {error.code}", err=True)
+    _print_error_object(error.code, error.message, error.hint)
+
+
+def _print_error_object(code: str, message: str, hint: str) -> None:
     if "--json" in sys.argv:
-        body = {"code": error.code, "message": error.message, "hint": error.hint}
+        body = {"code": code, "message": message, "hint": hint}
         click.echo(json.dumps({"schema_version": 1, "edgepack_version": __version__, "error": body}))
+
+
+def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say in one line what nobody foresaw; Python ends with code 1 after this."""
+    del trace
+    click.echo(f"Internal error, a bug in edgepack: {kind.__name__}: {error}", err=True)
+    click.echo("  Next: run the same command with --debug and report what it prints", err=True)

@@ -7,7 +7,7 @@ from edgepack import __version__
 from edgepack.cli._console import Console
 from edgepack.cli._group import INTERRUPTED
 from edgepack.cli._progress import rows_of
-from edgepack.cli._results import BuildOutput, build_result
+from edgepack.cli._results_build import BuildOutput, build_result
 from edgepack.cli._words import figure_in_full, figure_words, quantity
 from edgepack.measure.measurement import LimitVerdict, State
 from edgepack.pipeline import Outcome

@@ -11,7 +11,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from edgepack.cli._result_parts import ErrorOutput
-from edgepack.cli._results import BuildOutput
+from edgepack.cli._results_build import BuildOutput
 from edgepack.cli._results_check import CheckOutput
 from edgepack.cli._results_data import DataCheckOutput, DataInitOutput
 from edgepack.cli._results_devices import (

@@ -2,10 +2,14 @@
 """The seam between library and command line: errors become words and exit codes in one place."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+
+from edgepack.errors import HostError
+from edgepack.extras import require_build_extra
 
 
 def edgepack(*arguments, cwd=None):
@@ -72,3 +76,34 @@ def test_a_limit_without_a_proper_unit_is_refused(text, tmp_path):
     assert done.returncode == 2
     assert "--max-ram" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_usage_under_json_is_an_object_too():
+    done = edgepack("build", "--json")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"]["code"] == "EP-002"
+
+
+def test_a_bug_is_one_line_without_debug(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import edgepack.cli.explain as module\n"
+        "def broken(**options): raise KeyError('boom')\n"
+        "module.command.callback = broken\n"
+    )
+    command = [sys.executable, "-m", "edgepack", "explain"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(tmp_path)}
+    )
+    assert done.returncode == 1
+    assert "a bug in edgepack: KeyError" in done.stderr
+    assert "--debug" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_build_without_its_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("edgepack.extras._installed", lambda package: package != "keras")
+    with pytest.raises(HostError) as caught:
+        require_build_extra()
+    assert (caught.value.code, caught.value.exit_code) == ("EP-504", 5)
+    assert "keras" in caught.value.message
+    assert "pip install" in caught.value.hint

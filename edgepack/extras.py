@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of edgepack's extras are installed, asked without importing anything heavy."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from edgepack.errors import HostError
+
+BUILD = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer")
+
+
+def require_build_extra() -> None:
+    """Refuse to start a build where a package that converts or runs models is missing.
+
+    Raises:
+        HostError: One is not installed (EP-504).
+    """
+    missing = [package for package in BUILD if not _installed(package)]
+    if missing:
+        raise HostError(
+            "EP-504",
+            f"build needs {', '.join(missing)}, which the light core does not bring",
+            hint="pip install 'edgepack[all]' (from a checkout: pip install '.[all]'); check works without",
+        )
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
