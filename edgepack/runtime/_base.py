@@ -3,20 +3,18 @@
 
 import importlib.metadata
 import sys
-from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
 from edgepack.device.profile import RuntimeSpec
 from edgepack.errors import HostError
-from edgepack.model.tflite_file import TfliteGraph
 from edgepack.registry import discover, nearest
 from edgepack.runtime._environment import environment_python
 from edgepack.runtime._session import RuntimeSession
 from edgepack.work import Work
 
 
-class Runtime(ABC):
+class Runtime:
     """One runtime; a module of this folder defines one subclass and is named like it.
 
     Attributes:
@@ -29,14 +27,12 @@ class Runtime(ABC):
     package: ClassVar[str]
     extra: ClassVar[str] = ""
 
-    @abstractmethod
     def pins(self, version: str) -> tuple[str, ...]:
-        """Return what an environment of its own needs for ``version``, each requirement exact, the runtime first."""
+        """Return what an environment of its own needs for ``version``, each requirement exact, the runtime first.
 
-    def refuses(self, graph: TfliteGraph) -> tuple[str, ...]:
-        """Return reasons known beforehand why it cannot run ``graph``; loading it is the judge."""
-        del graph
-        return ()
+        With numpy as it is here, unless the runtime needs another.
+        """
+        return f"{self.package}=={version}", f"numpy=={importlib.metadata.version('numpy')}"
 
     def installed(self) -> str | None:
         """Return the version in this environment, or None."""
@@ -103,7 +99,7 @@ def get_runtime(name: str) -> Runtime:
     Raises:
         HostError: There is none (EP-505); the nearest names are offered.
     """
-    known = discover("edgepack.runtime", Runtime)  # type: ignore[type-abstract]
+    known = discover("edgepack.runtime", Runtime)
     if name not in known:
         raise HostError("EP-505", f"no runtime {name!r}; {nearest(name, known)}")
     return known[name]()
