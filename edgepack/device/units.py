@@ -209,11 +209,6 @@ def parse_size(text: str, where: str) -> int:
     return int(_located(size_bytes, text, where))
 
 
-def parse_frequency(text: str, where: str) -> int:
-    """Return ``1.5GHz`` in hertz."""
-    return int(_located(frequency_hz, text, where))
-
-
 def parse_duration(text: str, where: str) -> float:
     """Return ``20ms``, ``5s``, ``800us`` or ``2h`` in milliseconds."""
     return _located(duration_ms, text, where)
@@ -222,11 +217,6 @@ def parse_duration(text: str, where: str) -> float:
 def parse_energy(text: str, where: str) -> float:
     """Return ``3mJ`` in millijoules."""
     return _located(energy_mj, text, where)
-
-
-def parse_power(text: str, where: str) -> float:
-    """Return ``6.4W`` in milliwatts."""
-    return _located(power_mw, text, where)
 
 
 def parse_fraction(text: str, where: str) -> float:

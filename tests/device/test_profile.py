@@ -79,6 +79,8 @@ def test_an_unknown_device_offers_the_nearest_and_the_path_hint():
         ("total: {value: 4GiB", "total: {value: 2048", "EP-310", "2048 has no unit: did you mean 2048KiB or 2048MiB?"),
         ("total: {value: 4GiB", "total: {value: true", "EP-313", "True is not a size"),
         ("clock: {value: 1.5GHz", "clock: {value: 1e3", "EP-310", "1000.0 has no unit"),
+        ("clock: {value: 1.5GHz", "clock: {value: 5mHz", "EP-311", "m is milli, did you mean 5MHz?"),
+        ("active: {value: 6.4W", "active: {value: 30m", "EP-311", "did you mean 30mW?"),
         ("clock: {value: 1.5GHz", "clock: {value: 0MHz", "EP-307", "greater than 0"),
         ("cores: {value: 4", "cores: {value: on", "EP-307", "'on': input should be a valid integer"),
         ("cores: {value: 4", "cores: {value: 4.5", "EP-307", "4.5: input should be a valid integer"),
