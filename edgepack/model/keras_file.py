@@ -66,12 +66,10 @@ class KerasFile:
     Attributes:
         saved_by: ``Keras 2.21.0``, or an empty string.
         config: ``{"class_name": ..., "config": ...}``.
-        keras_major: Major version of the writer; 2 where the file does not say.
     """
 
     saved_by: str
     config: Json
-    keras_major: int
     _group: "h5py.Group"
     _is_archive: bool
 
@@ -126,7 +124,7 @@ def _read_archive(archive: zipfile.ZipFile, weights: "h5py.File", path: Path) ->
         else {}
     )
     version = str(mapping(metadata).get("keras_version", ""))
-    return KerasFile(_saved_by(version), config, _major(version), weights, True)  # noqa: FBT003 - a private field
+    return KerasFile(_saved_by(version), config, weights, True)  # noqa: FBT003 - a private field
 
 
 def _read_h5(file: "h5py.File", path: Path) -> KerasFile:
@@ -139,15 +137,11 @@ def _read_h5(file: "h5py.File", path: Path) -> KerasFile:
         )
     version = _text(file.attrs.get("keras_version", ""))
     group = file.get("model_weights", file)
-    return KerasFile(_saved_by(version), _json(raw, f"model_config in {path}"), _major(version), group, False)  # noqa: FBT003
+    return KerasFile(_saved_by(version), _json(raw, f"model_config in {path}"), group, False)  # noqa: FBT003
 
 
 def _saved_by(version: str) -> str:
     return f"Keras {version}" if version else ""
-
-
-def _major(version: str) -> int:
-    return int(version[0]) if version[:1].isdigit() else 2
 
 
 def _text(raw: "str | bytes") -> str:
