@@ -10,8 +10,7 @@ from pathlib import Path
 
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.describe import make_manifest, measurements_json
-from edgepack.bundle.firmware import FOLDER as FIRMWARE
-from edgepack.bundle.firmware import write_firmware
+from edgepack.bundle.firmware import FIRMWARE_FOLDER, write_firmware
 from edgepack.bundle.golden import write_golden
 from edgepack.bundle.manifest import GOLDEN, KIND, MANIFEST, MEASUREMENTS, MODEL, OUTSIDE_DIGEST, write_json
 from edgepack.bundle.readme import make_readme, make_requirements
@@ -126,8 +125,8 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool) -> Bund
         (folder / "report.md").write_text(make_report(contents), encoding="utf-8")
         checked = None
         if contents.profile.device_class == "mcu":
-            write_firmware(contents, golden, folder / FIRMWARE)
-            checked = check_syntax(folder / FIRMWARE)
+            write_firmware(contents, golden, folder / FIRMWARE_FOLDER)
+            checked = check_syntax(folder / FIRMWARE_FOLDER)
         digests = {name: digest_file(folder / name) for name in files_in(folder)}
         manifest = make_manifest(contents, golden, digests)
         write_json(manifest.model_dump(mode="json"), folder / MANIFEST)

@@ -25,7 +25,7 @@ from edgepack.bundle.micro_ops import add_methods
 from edgepack.errors import OutputError
 from edgepack.runtime.artifact import IoTensor
 
-FOLDER = "firmware"
+FIRMWARE_FOLDER = "firmware"
 ARENA_ALIGNMENT_BYTES = 16
 _TEST_SAMPLES = 4
 _TEST_BYTES = 64 << 10  # test vectors share the flash with the model

@@ -6,6 +6,7 @@ import numpy as np
 from edgepack.bundle._words import NOTICE, limit_row, table, table_row
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.golden import dequantize, quantize
+from edgepack.device.wheels import RUNTIMES
 from edgepack.errors import OutputError
 from edgepack.runtime.artifact import IoTensor
 
@@ -49,7 +50,8 @@ def make_requirements(contents: BundleContents) -> str:
     runtime, arch = contents.runtime, contents.profile.cpu.arch
     head = "# SPDX-License-Identifier: 0BSD. Written by edgepack; yours without conditions.\n"
     if runtime.name == "litert":
-        return head + f"# Linux on {arch}, 64-bit, glibc 2.27 or newer.\nai-edge-litert=={runtime.version}\nnumpy\n"
+        glibc = RUNTIMES[runtime.name].glibc
+        return head + f"# Linux on {arch}, 64-bit, glibc {glibc} or newer.\nai-edge-litert=={runtime.version}\nnumpy\n"
     if runtime.name == "tflite-runtime":
         return (
             head
