@@ -10,7 +10,7 @@ DEMO := digits-rpi4
 demo: $(STAMP)
 	rm -rf $(DEMO) $(DEMO).json
 	$(BIN)/edgepack build examples/digits/digits.keras --device rpi4 --data examples/digits/digits.npz -o $(DEMO)
-	$(BIN)/python $(DEMO)/benchmark.py --runs 50 --json $(DEMO).json
+	$(BIN)/python $(DEMO)/benchmark.py --runs 50 > $(DEMO).json
 
 test: $(STAMP) lint types
 	$(BIN)/python -m pytest -m "not slow"
