@@ -33,6 +33,17 @@ def test_the_upper_end_of_an_exact_figure_is_its_value():
     assert Figure(3.0, "ms", Evidence.PREDICTED, 1.0, 9.0).upper == 9.0
 
 
+def test_a_figure_in_full_bears_interval_samples_and_evidence():
+    def told(**more):
+        return Figure(3.0, "ms", Evidence.PREDICTED, **more).in_full("{:g}ms".format)
+
+    assert told() == "3ms, predicted"
+    assert told(ci_low=3.0, ci_high=3.0) == "3ms, predicted"
+    assert told(ci_high=9.0) == "3ms (up to 9ms), predicted"
+    assert told(ci_low=1.0, ci_high=9.0) == "3ms (band 1ms to 9ms), predicted"
+    assert told(ci_low=1.0, ci_high=9.0, ci_level=0.95, n=600) == "3ms (95% interval 1ms to 9ms), n=600, predicted"
+
+
 def test_an_error_survives_the_trip_between_processes():
     error = pickle.loads(pickle.dumps(HostError("EP-501", "disk full", hint="free space")))  # noqa: S301
     assert isinstance(error, HostError)

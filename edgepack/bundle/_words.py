@@ -2,6 +2,7 @@
 """Figures and limits in words, for the bundle's README and report."""
 
 import re
+from functools import partial
 
 from edgepack.bundle.describe import figure_of, is_host
 from edgepack.figure import Figure
@@ -20,22 +21,13 @@ def amount(value: float, unit: str) -> str:
     return f"{value:.4g}" + _UNIT_NAMES.get(unit, f" {unit}")
 
 
-def figure_words(figure: Figure | None) -> str:
+def figure_in_full(figure: Figure | None) -> str:
     """Return value, interval and evidence; a figure of the building machine only says where it is."""
     if figure is None:
         return "not measured"
     if is_host(figure):
         return "host, see measurements.json"
-    interval = ""
-    if figure.ci_low == figure.value == figure.ci_high:
-        interval = ""
-    elif figure.ci_low is not None and figure.ci_high is not None:
-        level = f" at {figure.ci_level:.0%}" if figure.ci_level is not None else ""
-        interval = f" [{amount(figure.ci_low, figure.unit)} to {amount(figure.ci_high, figure.unit)}{level}]"
-    elif figure.ci_high is not None:
-        interval = f" (at most {amount(figure.ci_high, figure.unit)})"
-    samples = f", n = {figure.n:,}" if figure.n is not None else ""
-    return f"{amount(figure.value, figure.unit)}{interval} ({figure.evidence.value}{samples})"
+    return figure.in_full(partial(amount, unit=figure.unit))
 
 
 def limit_row(limit: LimitVerdict, measurement: Measurement) -> str:
@@ -45,7 +37,7 @@ def limit_row(limit: LimitVerdict, measurement: Measurement) -> str:
     if limit.state is not State.UNMEASURED and not limit.certain and not is_host(figure):
         state += ", not certain"
     note = limit.note if limit.note and not is_host(figure) else ""
-    cells = (limit.name, amount(limit.limit, limit.unit), figure_words(figure), state, limit.origin, note)
+    cells = (limit.name, amount(limit.limit, limit.unit), figure_in_full(figure), state, limit.origin, note)
     return table_row(cells)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``report.md``: the candidates, why this one, and each figure with its evidence."""
 
-from edgepack.bundle._words import NOTICE, figure_words, limit_row, table, table_row, without_folders
+from edgepack.bundle._words import NOTICE, figure_in_full, limit_row, table, table_row, without_folders
 from edgepack.bundle.contents import BundleContents, CandidateRow
 from edgepack.figure import Evidence
 
@@ -46,7 +46,7 @@ def _limits(contents: BundleContents) -> str:
 
 
 def _figures(contents: BundleContents) -> str:
-    rows = [table_row((name, figure_words(figure))) for name, figure in contents.measurement.figures().items()]
+    rows = [table_row((name, figure_in_full(figure))) for name, figure in contents.measurement.figures().items()]
     if contents.measurement.flips is not None:
         rows.append(table_row(("changed answers", f"{contents.measurement.flips:,} samples")))
     return table(("figure", "value"), rows)
@@ -72,7 +72,7 @@ def _candidates(contents: BundleContents) -> str:
 
 def _candidate(row: CandidateRow) -> str:
     state = f"**{row.state}, chosen**" if row.chosen else row.state
-    figures = (figure_words(row.figures.get(name)) for name in _COLUMNS)
+    figures = (figure_in_full(row.figures.get(name)) for name in _COLUMNS)
     return table_row((row.name, state, *figures, without_folders(row.reason)))
 
 

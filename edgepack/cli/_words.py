@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Figures and limits as a person reads them; where a figure is judged it is written with its evidence."""
 
+from functools import partial
+
 from edgepack.device.units import format_duration, format_energy, format_size
 from edgepack.figure import Figure
 
@@ -27,14 +29,4 @@ def figure_in_full(figure: Figure | None, *, points: bool = False) -> str:
     """Return a figure with its interval, its number of samples and its evidence."""
     if figure is None:
         return "not measured"
-    told = quantity(figure.value, figure.unit, points=points)
-    if figure.ci_high is not None:
-        high = quantity(figure.ci_high, figure.unit, points=points)
-        if figure.ci_low is None:
-            told += f" (up to {high})"
-        else:
-            level = f"{figure.ci_level:.0%} interval " if figure.ci_level else "band "
-            told += f" ({level}{quantity(figure.ci_low, figure.unit, points=points)} to {high})"
-    if figure.n is not None:
-        told += f", n={figure.n}"
-    return f"{told}, {figure.evidence.value}"
+    return figure.in_full(partial(quantity, unit=figure.unit, points=points))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgepack.bundle import bundle as bundle_module
-from edgepack.bundle._words import figure_words
+from edgepack.bundle._words import figure_in_full
 from edgepack.bundle.bundle import check_target, files_in, write_bundle
 from edgepack.bundle.contents import Golden, HostMeasurement
 from edgepack.bundle.manifest import Manifest, manifest_schema, write_json
@@ -130,7 +130,7 @@ def test_readme_and_report_say_what_was_and_was_not_measured(contents, tmp_path)
     assert "round(0.5 / 0.0078125) + (-128) = -64 -> (-64 - (-128)) * 0.0078125 = 0.5" in readme
     assert "not measured on a board" in readme
     assert "host, see measurements.json" in readme
-    assert "2 ms [0.5 ms to 8 ms] (predicted)" in report
+    assert "2 ms (band 0.5 ms to 8 ms), predicted" in report
     assert "DEQUANTIZE \\| float16" in report
     assert "met, not certain" in report
 
@@ -149,19 +149,19 @@ def test_folders_of_the_building_machine_stay_out_of_the_report(contents, tmp_pa
     ("figure", "words"),
     [
         (None, "not measured"),
-        (Figure(1234, "B", Evidence.COMPUTED), "1,234 B (computed)"),
-        (Figure(1234, "B", Evidence.COMPUTED, ci_low=1234, ci_high=1234), "1,234 B (computed)"),
-        (Figure(1000, "B", Evidence.COMPUTED, ci_high=1200), "1,000 B (at most 1,200 B) (computed)"),
-        (Figure(2, "ms", Evidence.PREDICTED, ci_low=0.5, ci_high=8), "2 ms [0.5 ms to 8 ms] (predicted)"),
+        (Figure(1234, "B", Evidence.COMPUTED), "1,234 B, computed"),
+        (Figure(1234, "B", Evidence.COMPUTED, ci_low=1234, ci_high=1234), "1,234 B, computed"),
+        (Figure(1000, "B", Evidence.COMPUTED, ci_high=1200), "1,000 B (up to 1,200 B), computed"),
+        (Figure(2, "ms", Evidence.PREDICTED, ci_low=0.5, ci_high=8), "2 ms (band 0.5 ms to 8 ms), predicted"),
         (
             Figure(0.9, "1", Evidence.COMPUTED, ci_low=0.8, ci_high=0.95, ci_level=0.95, n=1200),
-            "0.9 [0.8 to 0.95 at 95%] (computed, n = 1,200)",
+            "0.9 (95% interval 0.8 to 0.95), n=1200, computed",
         ),
         (Figure(9, "ms", Evidence.HOST), "host, see measurements.json"),
     ],
 )
 def test_a_figure_in_words_never_travels_without_its_evidence(figure, words):
-    assert figure_words(figure) == words
+    assert figure_in_full(figure) == words
 
 
 def test_an_existing_folder_is_refused_without_force(contents, tmp_path):
