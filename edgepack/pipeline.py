@@ -29,7 +29,7 @@ from edgepack.search.bench import Bench, Scored, open_bench, scored_split
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective, choose
 from edgepack.search.propose import propose
-from edgepack.search.trial import LowerAhead, score, try_recipe
+from edgepack.search.trial import LowerAhead, score, try_recipe, unscored
 from edgepack.work import Work
 
 
@@ -158,8 +158,15 @@ def _search(request: Request, bench: Bench, data: Data | None, report: Reporter)
     selection = scored_split(bench, data, "selection", report)
     candidates, interrupted = _try_all(request, bench, selection, report)
     choice = choose(candidates, objective=request.objective, profile=bench.profile)
-    test = scored_split(bench, data, "test", report) if choice else None
-    final = _on_test(bench, choice, test, report)
+    test, final = None, None
+    try:
+        test = scored_split(bench, data, "test", report) if choice else None
+        final = _on_test(bench, choice, test, report)
+    except KeyboardInterrupt:
+        bench.worker.stop()
+        interrupted = True
+        final = unscored(bench, choice.candidate) if choice else None
+        report(Note("interrupted: the best is kept, its metric not measured on the test split"))
     bundle = None
     if choice is not None and final is not None:
         report(StageStarted(f"writing {request.target}"))

@@ -98,6 +98,17 @@ def score(bench: Bench, candidate: Candidate, split: Scored) -> Candidate:
     return replace(candidate, measurement=measurement, verdict=verdict, scored=True)
 
 
+def unscored(bench: Bench, candidate: Candidate) -> Candidate:
+    """Return ``candidate`` without its metric: what was scored on the selection split does not stand for the test."""
+    measurement = replace(candidate.measurement, metric=None, metric_drop=None, flips=None)
+    return replace(
+        candidate,
+        measurement=measurement,
+        verdict=judge(bench.limits, measurement, gate=bench.gate),
+        scored=False,
+    )
+
+
 def outputs(bench: Bench, artifact: Artifact, inputs: Sequence[Path]) -> tuple[Array, ...]:
     """Run ``artifact`` on every sample in the target's runtime; dequantized, one array per output."""
     paths = bench.session.run(artifact, tuple(inputs), folder=bench.work.folder("outputs"))

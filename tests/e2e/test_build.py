@@ -156,14 +156,15 @@ def test_an_existing_folder_is_never_overwritten_without_force(digits_rpi4, edge
     assert (tmp_path / "out" / "manifest.json").read_bytes() == before
 
 
-def test_ctrl_c_keeps_the_best(tmp_path):
+@pytest.mark.parametrize(("moment", "finished"), [('"CandidateDone"', range(1, 6)), ("on the test split", [6])])
+def test_ctrl_c_keeps_the_best(tmp_path, moment, finished):
     command = [sys.executable, "-m", "edgepack", "build", str(MODEL), "--device=rpi4", "--data", str(DATA), "-o", "out"]
     process = subprocess.Popen(
         [*command, "--json", "--events", "events.ndjson"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True,
     )  # fmt: skip
     events = tmp_path / "events.ndjson"
-    while process.poll() is None and not (events.exists() and '"CandidateDone"' in events.read_text()):
+    while process.poll() is None and not (events.exists() and moment in events.read_text()):
         time.sleep(0.05)
     # The whole foreground group gets the signal, as from a terminal.
     os.killpg(process.pid, signal.SIGINT)
@@ -172,8 +173,11 @@ def test_ctrl_c_keeps_the_best(tmp_path):
     assert "Traceback" not in err
     (build,) = json.loads(out)["builds"]
     assert build["interrupted"]
-    assert 1 <= len(build["candidates"]) < 6
+    assert len(build["candidates"]) in finished
     assert (tmp_path / "out" / "model.tflite").exists()
+    if len(build["candidates"]) == 6:
+        (drop,) = [limit for limit in build["limits"] if limit["name"] == "drop"]
+        assert drop["state"] == "unmeasured", "the selection split does not stand for the test split"
 
 
 def test_ctrl_c_before_anything_is_done_leaves_nothing(tmp_path):
