@@ -21,8 +21,8 @@ from edgepack.bundle._c_text import (
 from edgepack.bundle._firmware_text import CMAKE, README, main_source, ops_header
 from edgepack.bundle.contents import Array, BundleContents
 from edgepack.bundle.golden import GoldenFile, Tolerance
-from edgepack.bundle.micro_ops import add_methods
 from edgepack.errors import OutputError
+from edgepack.runtime._tflm_ops import add_methods
 from edgepack.runtime.artifact import IoTensor
 
 FIRMWARE_FOLDER = "firmware"

@@ -6,8 +6,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from edgepack.bundle.micro_ops import ADD_METHODS
 from edgepack.errors import OutputError
+from edgepack.runtime._tflm_ops import ADD_METHODS
 
 _TIMEOUT_S = 120
 _STRICT = ("-fsyntax-only", "-Wall", "-Wextra", "-Werror")

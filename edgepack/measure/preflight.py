@@ -11,11 +11,11 @@ from typing import Final, Literal
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile
 from edgepack.device.units import format_size
-from edgepack.measure._tflm_ops import TFLM_OPS
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.shapes import format_shape, suggestion, with_batch_of_one
 from edgepack.model.summary import Summary
+from edgepack.runtime._tflm_ops import ADD_METHODS
 
 Severity = Literal["error", "warning", "info"]
 Conclusion = Literal["possible", "infeasible", "needs-attention"]
@@ -178,7 +178,7 @@ def _operators(summary: Summary, profile: DeviceProfile) -> Iterator[Finding]:
         return
     for name, count in summary.op_counts:
         builtin = name.partition(" v")[0]
-        missing = summary.format is Format.TFLITE and builtin not in TFLM_OPS and not builtin.startswith("CUSTOM:")
+        missing = summary.format is Format.TFLITE and builtin not in ADD_METHODS and not builtin.startswith("CUSTOM:")
         if missing or name in _NOT_ON_TFLM:
             what = (
                 f"{name} ({_times(count)})"

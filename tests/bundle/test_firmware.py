@@ -16,9 +16,9 @@ from edgepack.bundle.bundle import write_bundle
 from edgepack.bundle.contents import Golden
 from edgepack.bundle.firmware import firmware_sources
 from edgepack.bundle.golden import dequantize, quantize, read_npz, write_golden
-from edgepack.bundle.micro_ops import ADD_METHODS, add_methods
 from edgepack.bundle.syntax_check import check_syntax, write_declarations
 from edgepack.errors import OutputError
+from edgepack.runtime._tflm_ops import ADD_METHODS, add_methods
 from edgepack.runtime.artifact import IoTensor
 
 CC = shutil.which("cc")

@@ -3,10 +3,8 @@
 
 import pytest
 
-from edgepack.bundle.micro_ops import ADD_METHODS
 from edgepack.device.budget import Limit
 from edgepack.device.profile import load_device
-from edgepack.measure._tflm_ops import TFLM_OPS
 from edgepack.measure.preflight import least_weight_bytes, preflight
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.precision import Precision
@@ -96,10 +94,6 @@ def test_an_operator_that_tflm_lacks_stops_a_tflite_file(mcu, board):
 def test_a_layer_that_may_not_work_is_a_warning(mcu):
     found = preflight(_summary(op_counts=(("LSTM", 1),)), mcu, ())
     assert (found.verdict, _codes(found)) == ("possible", ["EP-134"])
-
-
-def test_the_same_operators_are_known_here_and_to_the_firmware():
-    assert {name for name in ADD_METHODS if not name.startswith("CUSTOM:")} == TFLM_OPS
 
 
 @pytest.mark.parametrize(
