@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A tiny real model, written field by field without a framework, and the contents of a bundle of it."""
+"""A tiny real model, and the contents of a bundle of it."""
 
 from dataclasses import replace
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import pytest
-import tflite
 
 from edgepack.bundle.contents import BundleContents, CandidateRow, DataUsed, Golden, HostMeasurement, Source
 from edgepack.compress.recipe import PrecisionPlan, Recipe
@@ -18,65 +16,10 @@ from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdi
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
 from edgepack.runtime.artifact import Artifact, IoTensor
+from tests.write_tflite import Op, Tensor, tflite_bytes
 
 IN, OUT = 8, 3
 INPUT_SCALE, WEIGHT_SCALE, LOGIT_SCALE, OUTPUT_SCALE = 0.0078125, 0.015625, 0.0625, 0.00390625
-
-
-def _quantization(builder, scale, zero_point):
-    scales = builder.CreateNumpyVector(np.asarray([scale], np.float32))
-    points = builder.CreateNumpyVector(np.asarray([zero_point], np.int64))
-    tflite.QuantizationParametersStart(builder)
-    tflite.QuantizationParametersAddScale(builder, scales)
-    tflite.QuantizationParametersAddZeroPoint(builder, points)
-    return tflite.QuantizationParametersEnd(builder)
-
-
-def _tensor(builder, name, shape, *, buffer, dtype, quantization):
-    quantized = _quantization(builder, *quantization) if quantization else None
-    label, dims = builder.CreateString(name), builder.CreateNumpyVector(np.asarray(shape, np.int32))
-    tflite.TensorStart(builder)
-    tflite.TensorAddShape(builder, dims)
-    tflite.TensorAddType(builder, dtype)
-    tflite.TensorAddBuffer(builder, buffer)
-    tflite.TensorAddName(builder, label)
-    if quantized is not None:
-        tflite.TensorAddQuantization(builder, quantized)
-    return tflite.TensorEnd(builder)
-
-
-def _buffer(builder, data):
-    stored = None if data is None else builder.CreateByteVector(data)
-    tflite.BufferStart(builder)
-    if stored is not None:
-        tflite.BufferAddData(builder, stored)
-    return tflite.BufferEnd(builder)
-
-
-def _operator(builder, code, *, inputs, outputs, kind, options):
-    sides = [builder.CreateNumpyVector(np.asarray(side, np.int32)) for side in (inputs, outputs)]
-    tflite.OperatorStart(builder)
-    tflite.OperatorAddOpcodeIndex(builder, code)
-    tflite.OperatorAddInputs(builder, sides[0])
-    tflite.OperatorAddOutputs(builder, sides[1])
-    tflite.OperatorAddBuiltinOptionsType(builder, kind)
-    tflite.OperatorAddBuiltinOptions(builder, options)
-    return tflite.OperatorEnd(builder)
-
-
-def _code(builder, number, version):
-    tflite.OperatorCodeStart(builder)
-    tflite.OperatorCodeAddBuiltinCode(builder, number)
-    tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, number)
-    tflite.OperatorCodeAddVersion(builder, version)
-    return tflite.OperatorCodeEnd(builder)
-
-
-def _vector(builder, start, offsets):
-    start(builder, len(offsets))
-    for offset in reversed(offsets):
-        builder.PrependUOffsetTRelative(offset)
-    return builder.EndVector()
 
 
 def _weights(*, integer):
@@ -89,52 +32,21 @@ def _weights(*, integer):
 
 def write_tiny(path: Path, *, integer: bool) -> Path:
     """Write FULLY_CONNECTED and SOFTMAX, 8 to 3, with int8 or float edges."""
-    builder = flatbuffers.Builder(4096)
-    units, bias = _weights(integer=integer)
-    buffers = [_buffer(builder, data) for data in (None, units.tobytes(), bias.tobytes())]
-    small, wide = (tflite.TensorType.INT8, tflite.TensorType.INT32) if integer else (tflite.TensorType.FLOAT32,) * 2
-    known = {
-        "serving_default_image:0": ((1, IN), 0, small, (INPUT_SCALE, -128)),
-        "weights": ((OUT, IN), 1, small, (WEIGHT_SCALE, 0)),
-        "bias": ((OUT,), 2, wide, (INPUT_SCALE * WEIGHT_SCALE, 0)),
-        "logits": ((1, OUT), 0, small, (LOGIT_SCALE, 0)),
-        "StatefulPartitionedCall:0": ((1, OUT), 0, small, (OUTPUT_SCALE, -128)),
-    }
-    tensors = [
-        _tensor(builder, name, shape, buffer=buffer, dtype=dtype, quantization=quantization if integer else None)
-        for name, (shape, buffer, dtype, quantization) in known.items()
+    units, bias = (part.tobytes() for part in _weights(integer=integer))
+    small, wide = ("int8", "int32") if integer else ("float32", "float32")
+    known = [
+        ("serving_default_image:0", (1, IN), small, None, (INPUT_SCALE, -128)),
+        ("weights", (OUT, IN), small, units, (WEIGHT_SCALE, 0)),
+        ("bias", (OUT,), wide, bias, (INPUT_SCALE * WEIGHT_SCALE, 0)),
+        ("logits", (1, OUT), small, None, (LOGIT_SCALE, 0)),
+        ("StatefulPartitionedCall:0", (1, OUT), small, None, (OUTPUT_SCALE, -128)),
     ]
-    tflite.FullyConnectedOptionsStart(builder)
-    dense = tflite.FullyConnectedOptionsEnd(builder)
-    tflite.SoftmaxOptionsStart(builder)
-    tflite.SoftmaxOptionsAddBeta(builder, 1.0)
-    softmax = tflite.SoftmaxOptionsEnd(builder)
-    kinds = tflite.BuiltinOptions
-    operators = [
-        _operator(builder, 0, inputs=[0, 1, 2], outputs=[3], kind=kinds.FullyConnectedOptions, options=dense),
-        _operator(builder, 1, inputs=[3], outputs=[4], kind=kinds.SoftmaxOptions, options=softmax),
+    tensors = [Tensor(*rest, quantization if integer else None) for *rest, quantization in known]
+    ops = [
+        Op("FULLY_CONNECTED", 4 if integer else 1, [0, 1, 2], [3], "FullyConnectedOptions"),
+        Op("SOFTMAX", 2 if integer else 1, [3], [4], "SoftmaxOptions", {"Beta": 1.0}),
     ]
-    edges = [builder.CreateNumpyVector(np.asarray(side, np.int32)) for side in ([0], [4])]
-    tensors_at = _vector(builder, tflite.SubGraphStartTensorsVector, tensors)
-    operators_at = _vector(builder, tflite.SubGraphStartOperatorsVector, operators)
-    tflite.SubGraphStart(builder)
-    tflite.SubGraphAddTensors(builder, tensors_at)
-    tflite.SubGraphAddInputs(builder, edges[0])
-    tflite.SubGraphAddOutputs(builder, edges[1])
-    tflite.SubGraphAddOperators(builder, operators_at)
-    graphs = _vector(builder, tflite.ModelStartSubgraphsVector, [tflite.SubGraphEnd(builder)])
-    version = 4 if integer else 1
-    numbers = tflite.BuiltinOperator
-    codes = [_code(builder, numbers.FULLY_CONNECTED, version), _code(builder, numbers.SOFTMAX, 2 if integer else 1)]
-    codes_at = _vector(builder, tflite.ModelStartOperatorCodesVector, codes)
-    buffers_at = _vector(builder, tflite.ModelStartBuffersVector, buffers)
-    tflite.ModelStart(builder)
-    tflite.ModelAddVersion(builder, 3)
-    tflite.ModelAddOperatorCodes(builder, codes_at)
-    tflite.ModelAddSubgraphs(builder, graphs)
-    tflite.ModelAddBuffers(builder, buffers_at)
-    builder.Finish(tflite.ModelEnd(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
+    path.write_bytes(tflite_bytes(tensors, ops, inputs=[0], outputs=[4]))
     return path
 
 
