@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures that every part of the suite uses."""
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -61,6 +65,43 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """One warm TensorFlow process for the whole run."""
     with Worker(tmp_path_factory.mktemp("worker-logs")) as process:
         yield process
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+    @property
+    def build(self):
+        (only,) = self.json["builds"]
+        return only
+
+
+@pytest.fixture(scope="session")
+def edgepack() -> Callable[..., Run]:
+    """Run ``edgepack`` as a user does, in a folder and with more environment, and return what came of it."""
+
+    def run(*arguments, cwd=None, env=(), timeout_s=600) -> Run:
+        done = subprocess.run(
+            [sys.executable, "-m", "edgepack", *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, **dict(env)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_s,
+        )
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    return run
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 """Verification names what was tampered with, and runs nothing before every file is right."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -97,22 +95,18 @@ def test_missing_and_extra_files_are_named(bundle, work):
     assert "not part of the bundle: firmware/backdoor.c" in caught.value.message
 
 
-def test_the_command_line_verifies_and_refuses(bundle, tmp_path):
+def test_the_command_line_verifies_and_refuses(edgepack, bundle, tmp_path):
     made = bundle("rpi4", verdict=Verdict(()), measurement=Measurement())
 
-    def verify(*options):
-        command = [sys.executable, "-m", "edgepack", "verify", str(made.path), *options]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-
-    done = verify("--json", "--work", "elsewhere")
-    assert done.returncode == 0, done.stderr
-    body = json.loads(done.stdout)
+    done = edgepack("verify", made.path, "--json", "--work", "elsewhere", cwd=tmp_path)
+    assert done.code == 0, done.err
+    body = done.json
     assert (body["ok"], body["digest"], body["golden"][0]["differing"]) == (True, made.digest, 0)
     assert not (tmp_path / ".edgepack").exists()
     (made.path / "infer.py").write_text("import os")
-    done = verify("--json")
-    assert done.returncode == 2
-    assert "changed: infer.py" in json.loads(done.stdout)["error"]["message"]
+    done = edgepack("verify", made.path, "--json", cwd=tmp_path)
+    assert done.code == 2
+    assert "changed: infer.py" in done.json["error"]["message"]
 
 
 def test_answers_that_are_no_numbers_never_agree(bundle, work):

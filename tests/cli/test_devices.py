@@ -13,8 +13,6 @@ from edgepack.cli.devices import command
 from edgepack.device.profile import device_names, device_path, load_device
 from edgepack.errors import HostError, OutputError, ProfileError
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "devices-show-nrf52840.json"
-
 
 def run(*args):
     return CliRunner().invoke(command, list(args), catch_exceptions=True)
@@ -46,12 +44,10 @@ def test_show_names_each_figure_with_its_source_and_mark():
     assert "to narrow it" in page
 
 
-def test_show_for_programs_is_the_documented_object():
+def test_show_for_programs_is_the_documented_object(golden_file):
     found = told("show", "nrf52840")
     found.pop("edgepack_version")
-    if os.environ.get("EDGEPACK_UPDATE_GOLDEN"):
-        GOLDEN.write_text(json.dumps(found, indent=2) + "\n")
-    assert found == json.loads(GOLDEN.read_text())
+    golden_file("devices-show-nrf52840.json", json.dumps(found, indent=2) + "\n")
 
 
 def test_show_of_an_unknown_device_is_refused():

@@ -1,103 +1,89 @@
 # SPDX-License-Identifier: Apache-2.0
 """The seam between library and command line: errors become words and exit codes in one place."""
 
-import json
-import os
-import subprocess
-import sys
-
 import pytest
 
 from edgepack.errors import HostError
 from edgepack.extras import require_build_extra
 
 
-def edgepack(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "edgepack", *arguments], capture_output=True, text=True, check=False, cwd=cwd
-    )
-
-
-def test_help_lists_every_command_with_its_sentence():
+def test_help_lists_every_command_with_its_sentence(edgepack):
     done = edgepack("--help")
-    assert done.returncode == 0
+    assert done.code == 0
     for name in ("build", "check", "data", "devices", "explain", "verify"):
-        (line,) = [line for line in done.stdout.splitlines() if line.strip().startswith(f"{name} ")]
+        (line,) = [line for line in done.out.splitlines() if line.strip().startswith(f"{name} ")]
         assert len(line.split()) > 3
 
 
-def test_an_unknown_command_offers_the_nearest():
+def test_an_unknown_command_offers_the_nearest(edgepack):
     done = edgepack("buidl")
-    assert done.returncode == 2
-    assert "did you mean 'build'" in done.stderr
+    assert done.code == 2
+    assert "did you mean 'build'" in done.err
 
 
-def test_an_error_says_what_next_and_where_to_read_more(tmp_path):
+def test_an_error_says_what_next_and_where_to_read_more(edgepack, tmp_path):
     done = edgepack("build", "model.keras", "--device", "rpi44", cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert "rpi4" in done.stderr
-    assert "Next: " in done.stderr
-    assert "edgepack explain EP-" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 2
+    assert done.out == ""
+    assert "rpi4" in done.err
+    assert "Next: " in done.err
+    assert "edgepack explain EP-" in done.err
+    assert "Traceback" not in done.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_debug_shows_the_traceback(tmp_path):
+def test_debug_shows_the_traceback(edgepack, tmp_path):
     done = edgepack("build", "model.keras", "--device", "rpi44", "--debug", cwd=tmp_path)
-    assert "Traceback" in done.stderr
+    assert "Traceback" in done.err
 
 
-def test_an_error_under_json_is_an_object_on_stdout(tmp_path):
+def test_an_error_under_json_is_an_object_on_stdout(edgepack, tmp_path):
     done = edgepack("build", "model.keras", "--device", "rpi44", "--json", cwd=tmp_path)
-    body = json.loads(done.stdout)
+    body = done.json
     assert body["schema_version"] == 1
     assert set(body["error"]) == {"code", "message", "hint"}
     assert body["error"]["code"].startswith("EP-3")
 
 
-def test_explain_prints_why_and_next():
+def test_explain_prints_why_and_next(edgepack):
     done = edgepack("explain", "ep-501")
-    assert done.returncode == 0
-    assert "Why:" in done.stdout
-    assert "Next:" in done.stdout
+    assert done.code == 0
+    assert "Why:" in done.out
+    assert "Next:" in done.out
 
 
-def test_explain_without_a_code_lists_all_and_an_unknown_one_is_refused():
-    assert "EP-501" in edgepack("explain").stdout
+def test_explain_without_a_code_lists_all_and_an_unknown_one_is_refused(edgepack):
+    assert "EP-501" in edgepack("explain").out
     done = edgepack("explain", "EP-999")
-    assert done.returncode == 2
-    assert "EP-999" in done.stderr
+    assert done.code == 2
+    assert "EP-999" in done.err
 
 
 @pytest.mark.parametrize("text", ["256m", "256", "-1KiB", "lots"])
-def test_a_limit_without_a_proper_unit_is_refused(text, tmp_path):
+def test_a_limit_without_a_proper_unit_is_refused(edgepack, text, tmp_path):
     done = edgepack("build", "model.keras", "--device", "rpi4", f"--max-ram={text}", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "--max-ram" in done.stderr
+    assert done.code == 2
+    assert "--max-ram" in done.err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wrong_usage_under_json_is_an_object_too():
+def test_wrong_usage_under_json_is_an_object_too(edgepack):
     done = edgepack("build", "--json")
-    assert done.returncode == 2
-    assert json.loads(done.stdout)["error"]["code"] == "EP-002"
+    assert done.code == 2
+    assert done.json["error"]["code"] == "EP-002"
 
 
-def test_a_bug_is_one_line_without_debug(tmp_path):
+def test_a_bug_is_one_line_without_debug(edgepack, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
         "import edgepack.cli.explain as module\n"
         "def broken(**options): raise KeyError('boom')\n"
         "module.command.callback = broken\n"
     )
-    command = [sys.executable, "-m", "edgepack", "explain"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(tmp_path)}
-    )
-    assert done.returncode == 1
-    assert "a bug in edgepack: KeyError" in done.stderr
-    assert "--debug" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = edgepack("explain", env={"PYTHONPATH": str(tmp_path)})
+    assert done.code == 1
+    assert "a bug in edgepack: KeyError" in done.err
+    assert "--debug" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_a_build_without_its_extra_says_what_to_install(monkeypatch):

@@ -2,8 +2,6 @@
 """What ``--json`` prints, held against the schemas that the package carries, command by command."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -137,8 +135,7 @@ def test_what_a_command_prints_suits_its_schema(name, workplace, request):
     ],
     ids=lambda arguments: arguments[0],
 )
-def test_an_error_suits_its_schema(arguments, tmp_path):
-    command = [sys.executable, "-m", "edgepack", *arguments, "--json"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 2, done.stderr
-    validator("error").validate(strict_json(done.stdout))
+def test_an_error_suits_its_schema(edgepack, arguments, tmp_path):
+    done = edgepack(*arguments, "--json", cwd=tmp_path)
+    assert done.code == 2, done.err
+    validator("error").validate(strict_json(done.out))

@@ -59,17 +59,12 @@ def test_json_is_one_object(called):
     assert body["figures"][0] == {"name": "size", "recorded": 1234, "unit": "B", "found": "1,234 B", "agrees": True}
 
 
-def edgepack(*arguments, cwd):
-    command = [sys.executable, "-m", "edgepack", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_what_is_no_bundle_exits_2_with_the_next_step(tmp_path):
+def test_what_is_no_bundle_exits_2_with_the_next_step(edgepack, tmp_path):
     done = edgepack("verify", tmp_path, "--json", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "Error EP-403" in done.stderr
-    assert "edgepack explain EP-403" in done.stderr
-    assert json.loads(done.stdout)["error"]["code"] == "EP-403"
+    assert done.code == 2
+    assert "Error EP-403" in done.err
+    assert "edgepack explain EP-403" in done.err
+    assert done.json["error"]["code"] == "EP-403"
     assert list(tmp_path.iterdir()) == []
 
 
