@@ -23,6 +23,15 @@ def require_build_extra() -> None:
         )
 
 
+def not_importable(purpose: str, package: str, error: ImportError) -> HostError:
+    """Return the error for a package of the build extra that is missing or broken where ``purpose`` needs it."""
+    return HostError(
+        "EP-504",
+        f"{purpose} needs {package}, which cannot be imported here: {error}",
+        hint="pip install 'edgepack[build]'",
+    )
+
+
 def _installed(package: str) -> bool:
     try:
         version(package)

@@ -6,7 +6,7 @@ from functools import partial
 
 from edgepack.bundle.describe import figure_of, is_host
 from edgepack.figure import Figure
-from edgepack.measure.measurement import LimitVerdict, Measurement, State
+from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 
 NOTICE = (
     "<!-- SPDX-License-Identifier: 0BSD. Written by edgepack; yours to use, change and share without conditions. -->"
@@ -30,8 +30,15 @@ def figure_in_full(figure: Figure | None) -> str:
     return figure.in_full(partial(amount, unit=figure.unit))
 
 
-def limit_row(limit: LimitVerdict, measurement: Measurement) -> str:
-    """Return one line of the limits table."""
+def limits_table(verdict: Verdict, measurement: Measurement) -> str:
+    """Return what became of each active limit, as a Markdown table."""
+    if not verdict.limits:
+        return "No limit was active."
+    rows = [_limit_row(limit, measurement) for limit in verdict.limits]
+    return table(("limit", "at most or least", "found", "state", "from", "note"), rows)
+
+
+def _limit_row(limit: LimitVerdict, measurement: Measurement) -> str:
     figure = figure_of(limit, measurement)
     state = limit.state.value
     if limit.state is not State.UNMEASURED and not limit.certain and not is_host(figure):

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from edgepack.bundle._words import NOTICE, limit_row, table, table_row
+from edgepack.bundle._words import NOTICE, limits_table, table, table_row
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.golden import dequantize, quantize
 from edgepack.device.wheels import RUNTIMES
@@ -32,7 +32,7 @@ def make_readme(contents: BundleContents) -> str:
         _edges(contents),
         _worked(contents),
         "## Limits",
-        _limits(contents),
+        limits_table(contents.verdict, contents.measurement),
         "## What was measured, and what was not",
         _honesty(contents),
         "## Files",
@@ -124,13 +124,6 @@ def _example(tensor: IoTensor) -> str:
         f"`{tensor.name}`: {_WORKED_REAL} -> round({_WORKED_REAL} / {scale:.8g}) + ({zero_point}) = {int(raw[0])}"
         f" -> ({int(raw[0])} - ({zero_point})) * {scale:.8g} = {back:.6g}"
     )
-
-
-def _limits(contents: BundleContents) -> str:
-    if not contents.verdict.limits:
-        return "No limit was active."
-    rows = [limit_row(limit, contents.measurement) for limit in contents.verdict.limits]
-    return table(("limit", "at most or least", "found", "state", "from", "note"), rows)
 
 
 def _honesty(contents: BundleContents) -> str:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``report.md``: the candidates, why this one, and each figure with its evidence."""
 
-from edgepack.bundle._words import NOTICE, figure_in_full, limit_row, table, table_row, without_folders
+from edgepack.bundle._words import NOTICE, figure_in_full, limits_table, table, table_row, without_folders
 from edgepack.bundle.contents import BundleContents, CandidateRow
 from edgepack.figure import Evidence
 
@@ -24,7 +24,7 @@ def make_report(contents: BundleContents) -> str:
         f"# {contents.source.name} on {contents.profile.title}: {verdict}",
         contents.reason,
         "## Limits",
-        _limits(contents),
+        limits_table(contents.verdict, contents.measurement),
         "## Figures",
         _figures(contents),
         *_memory(contents),
@@ -36,13 +36,6 @@ def make_report(contents: BundleContents) -> str:
         _provenance(contents),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _limits(contents: BundleContents) -> str:
-    if not contents.verdict.limits:
-        return "No limit was active."
-    rows = [limit_row(limit, contents.measurement) for limit in contents.verdict.limits]
-    return table(("limit", "at most or least", "found", "state", "from", "note"), rows)
 
 
 def _figures(contents: BundleContents) -> str:

@@ -38,12 +38,7 @@ class Agreement:
 
 
 def check_agreement(
-    artifact: Artifact,
-    golden: tuple[Path, ...],
-    *,
-    session: RuntimeSession,
-    reference: RuntimeSession,
-    work: Work,
+    artifact: Artifact, golden: tuple[Path, ...], *, session: RuntimeSession, reference: RuntimeSession, work: Work
 ) -> Agreement:
     """Run ``artifact`` on the golden inputs in the target's runtime and hold its outputs against the reference's.
 
@@ -72,11 +67,11 @@ def check_agreement(
     )
     worst, distance = max(distances, key=lambda item: item[1])
     if distance > MAX_RELATIVE_RMS:
+        known = f"{reference.served.runtime} {reference.served.version}"
         raise CandidateError(
             "EP-611",
-            f"{name} loads the model but computes garbage: output {worst!r} differs from "
-            f"{reference.served.runtime} {reference.served.version} by {distance:.2f} of its spread "
-            f"(RMS; tolerated: {MAX_RELATIVE_RMS}) on {samples} golden inputs",
+            f"{name} loads the model but computes garbage: output {worst!r} differs from {known} by {distance:.2f} of"
+            f" its spread (RMS; tolerated: {MAX_RELATIVE_RMS}) on {samples} golden inputs",
             hint="choose another precision for this device: the runtime is too old for this one",
         )
     return Agreement(distances, samples)

@@ -9,6 +9,7 @@ width of the band come from the profile; a fit for another runtime version is wi
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgepack.device.parts import LatencyEntry
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.errors import ProfileError
 from edgepack.figure import Evidence, Figure
@@ -59,12 +60,7 @@ def predict_latency(
             hint="name the runtime in the device profile",
         )
     entry = profile.latency_of(precision)
-    macs = sum(op.macs for op in ops)
-    latency_ms = macs / entry.macs_per_s(profile.cpu, threads=runtime.threads) * _MS_PER_S
-    if entry.bandwidth is not None:
-        latency_ms += sum(op.bytes_moved for op in ops) / entry.bandwidth.value * _MS_PER_S
-    if entry.overhead is not None:
-        latency_ms += len(ops) * entry.overhead.value
+    latency_ms = _latency_ms(ops, entry, macs_per_s=entry.macs_per_s(profile.cpu, threads=runtime.threads))
     spread = entry.spread.value
     return Figure(
         value=latency_ms,
@@ -74,6 +70,16 @@ def predict_latency(
         ci_high=latency_ms * spread,
         ci_level=entry.level.value if entry.level else None,
     )
+
+
+def _latency_ms(ops: Sequence[OpCost], entry: LatencyEntry, *, macs_per_s: float) -> float:
+    """Return the time to multiply, to move bytes and to start each operator."""
+    latency_ms = sum(op.macs for op in ops) / macs_per_s * _MS_PER_S
+    if entry.bandwidth is not None:
+        latency_ms += sum(op.bytes_moved for op in ops) / entry.bandwidth.value * _MS_PER_S
+    if entry.overhead is not None:
+        latency_ms += len(ops) * entry.overhead.value
+    return latency_ms
 
 
 def predict_energy(latency: Figure, profile: DeviceProfile) -> Figure | None:

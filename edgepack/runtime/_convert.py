@@ -4,7 +4,8 @@
 from typing import TYPE_CHECKING
 
 from edgepack.compress.recipe import PrecisionPlan
-from edgepack.errors import CandidateError, HostError
+from edgepack.errors import CandidateError
+from edgepack.extras import not_importable
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
 from edgepack.runtime._calibration import CalibrationSet
@@ -29,11 +30,7 @@ def convert(model: Model, plan: PrecisionPlan, samples: CalibrationSet | None) -
         import tensorflow as tf
         from tensorflow.lite.python.convert_phase import ConverterError
     except ImportError as error:
-        raise HostError(
-            "EP-504",
-            f"lowering needs TensorFlow, which is not installed here: {error}",
-            hint="pip install 'edgepack[build]'",
-        ) from error
+        raise not_importable("lowering", "TensorFlow", error) from error
     try:
         converter = tf.lite.TFLiteConverter.from_saved_model(str(model.path), signature_keys=[_SIGNATURE])
         _configure(converter, plan, samples)

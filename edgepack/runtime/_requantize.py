@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgepack.compress.recipe import PrecisionPlan
-from edgepack.errors import CandidateError, HostError
+from edgepack.errors import CandidateError
+from edgepack.extras import not_importable
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
@@ -26,11 +27,7 @@ def requantize(model: Model, plan: PrecisionPlan, samples: CalibrationSet | None
     try:
         from ai_edge_quantizer.quantizer import Quantizer
     except ImportError as error:
-        raise HostError(
-            "EP-504",
-            f"quantizing a .tflite file needs ai-edge-quantizer, which is not installed here: {error}",
-            hint="pip install 'edgepack[build]'",
-        ) from error
+        raise not_importable("quantizing a .tflite file", "ai-edge-quantizer", error) from error
     try:
         quantizer = Quantizer(str(model.path))
         _configure(quantizer, plan)
