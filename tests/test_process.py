@@ -2,12 +2,12 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
 from edgepack.errors import CandidateError, ModelError
 from edgepack.process import Worker, last_words
+from tests.processes import ends_soon
 
 
 def add(left, right):
@@ -88,17 +88,4 @@ def test_the_worker_dies_with_a_killed_parent(tmp_path):
     path = tmp_path / "parent.py"
     path.write_text(script)
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False, timeout=60)
-    child = int(done.stdout)
-    for _ in range(100):
-        if not _alive(child):
-            return
-        time.sleep(0.05)
-    pytest.fail("the worker outlived its parent")
-
-
-def _alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as stream:  # noqa: PTH123 - a kernel file
-            return stream.read().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
+    assert ends_soon(int(done.stdout)), "the process outlives its parent"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgepack.bundle.contents import Array
+from edgepack.arrays import Array
 
 NOTICE = "SPDX-License-Identifier: 0BSD. Written by edgepack; yours to use, change and share without conditions."
 C_TYPES = {

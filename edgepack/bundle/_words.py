@@ -4,13 +4,12 @@
 import re
 from functools import partial
 
+from edgepack.bundle._c_text import NOTICE
 from edgepack.bundle.describe import figure_of, is_host
 from edgepack.figure import Figure
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 
-NOTICE = (
-    "<!-- SPDX-License-Identifier: 0BSD. Written by edgepack; yours to use, change and share without conditions. -->"
-)
+MARKDOWN_NOTICE = f"<!-- {NOTICE} -->"
 _UNIT_NAMES = {"1": "", "B": " B"}
 
 

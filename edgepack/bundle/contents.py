@@ -5,17 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import JsonValue
 
+from edgepack.arrays import Array
 from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.figure import Figure
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.runtime.artifact import Artifact
-
-Array = npt.NDArray[np.generic]
 
 
 @dataclass(frozen=True, slots=True)

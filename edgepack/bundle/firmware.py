@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from edgepack.arrays import Array
 from edgepack.bundle._c_text import (
     C_TYPES,
     array_rows,
@@ -19,7 +20,7 @@ from edgepack.bundle._c_text import (
     string_literal,
 )
 from edgepack.bundle._firmware_text import CMAKE, README, main_source, ops_header
-from edgepack.bundle.contents import Array, BundleContents
+from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.golden import GoldenFile, Tolerance
 from edgepack.errors import OutputError
 from edgepack.runtime._tflm_ops import add_methods

@@ -14,7 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from edgepack.bundle.contents import Array, Golden
+from edgepack.arrays import Array
+from edgepack.bundle.contents import Golden
 from edgepack.errors import OutputError
 from edgepack.model.precision import Precision
 from edgepack.runtime import _serve

@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from edgepack.bundle._words import NOTICE, limits_table, table, table_row
+from edgepack.bundle._words import MARKDOWN_NOTICE, limits_table, table, table_row
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.golden import dequantize, quantize
 from edgepack.device.wheels import RUNTIMES
@@ -23,7 +23,7 @@ def make_readme(contents: BundleContents) -> str:
     verdict = "fits" if contents.verdict.fits else "does not fit: see the limits below"
     mcu = contents.profile.device_class == "mcu"
     parts = [
-        NOTICE,
+        MARKDOWN_NOTICE,
         f"# {contents.source.name} for {contents.profile.title}",
         f"Precision {contents.artifact.precision.value}, {contents.artifact.size_bytes:,} bytes. It {verdict}.",
         "## On the device",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``report.md``: the candidates, why this one, and each figure with its evidence."""
 
-from edgepack.bundle._words import NOTICE, figure_in_full, limits_table, table, table_row, without_folders
+from edgepack.bundle._words import MARKDOWN_NOTICE, figure_in_full, limits_table, table, table_row, without_folders
 from edgepack.bundle.contents import BundleContents, CandidateRow
 from edgepack.figure import Evidence
 
@@ -20,7 +20,7 @@ def make_report(contents: BundleContents) -> str:
     """Return the report in Markdown; it holds nothing that changes from run to run."""
     verdict = "fits" if contents.verdict.fits else "does not fit"
     parts = [
-        NOTICE,
+        MARKDOWN_NOTICE,
         f"# {contents.source.name} on {contents.profile.title}: {verdict}",
         contents.reason,
         "## Limits",

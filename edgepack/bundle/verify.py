@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 from pydantic import ValidationError
 
+from edgepack.arrays import Array
 from edgepack.bundle.bundle import files_in, is_cache
-from edgepack.bundle.contents import Array
 from edgepack.bundle.golden import read_npz
 from edgepack.bundle.manifest import KIND, MANIFEST, OUTSIDE_DIGEST, SCHEMA_VERSION, Manifest, TensorPart
 from edgepack.device.profile import RuntimeSpec

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepack.data._types import Array
+from edgepack.arrays import Array
 from edgepack.data.source import Parts, Read, Source, class_numbers, unreadable
 from edgepack.digest import digest_file, digest_json
 from edgepack.errors import DataError

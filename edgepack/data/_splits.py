@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepack.data._types import Array
+from edgepack.arrays import Array
 from edgepack.data.metric import class_labels
 
 Indices = NDArray[np.int64]

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from edgepack.data._types import Array
+from edgepack.arrays import Array
 
 
 class GrowingArray:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepack.arrays import Array
 from edgepack.data._arrays import ArrayFile, npy_file
 from edgepack.data._spool import GrowingArray
-from edgepack.data._types import Array
 from edgepack.data.settings import CsvSettings
 from edgepack.data.source import Kind, Opening, Parts, Read, Source, refuse_pointer
 from edgepack.digest import digest_file, digest_json

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepack.data._types import Array
+from edgepack.arrays import Array
 from edgepack.data.metric import Metric
 from edgepack.data.preprocess import Preprocess
 from edgepack.data.settings import Augmentation

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepack.data._types import Array
+from edgepack.arrays import Array
 from edgepack.data.data import Data, Split
 from edgepack.data.match import Loader, bind, check_labels
 from edgepack.data.metric import class_labels

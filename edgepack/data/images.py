@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgepack.arrays import Array
 from edgepack.data._folders import FileSource, file_parts, list_files
-from edgepack.data._types import Array
 from edgepack.data.preprocess import pillow_missing
 from edgepack.data.source import Kind, Opening, Parts, unreadable
 

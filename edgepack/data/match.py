@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgepack.data._types import Array
+from edgepack.arrays import Array
 from edgepack.data.metric import CLASSIFIERS, class_labels
 from edgepack.data.preprocess import Preprocess, apply_preprocess
 from edgepack.data.source import Read, Source

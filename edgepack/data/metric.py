@@ -12,10 +12,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepack.data._types import Array
+from edgepack.arrays import Array, Floats
 from edgepack.errors import DataError
-
-Floats = NDArray[np.float64]
 
 BUILT_IN = {"accuracy": True, "macro-f1": True, "auc": True, "mae": False, "mse": False, "map": True}
 """Name to whether higher is better."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgepack.arrays import Array
 from edgepack.data._splits import strata
-from edgepack.data._types import Array
 from edgepack.data.data import SPLIT_NAMES, Data, Split
 from edgepack.data.draw import draw
 from edgepack.data.metric import BUILT_IN, Metric, class_labels

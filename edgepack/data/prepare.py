@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepack.data._types import Array
+from edgepack.arrays import Array
 from edgepack.data.data import Data, Split, SplitName
 from edgepack.data.match import Loader, bind
 from edgepack.data.source import Read

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepack.data._types import Array
+from edgepack.arrays import Array
 from edgepack.data.settings import Settings
 from edgepack.errors import DataError
 from edgepack.registry import discover

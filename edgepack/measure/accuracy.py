@@ -5,17 +5,14 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepack.arrays import Array, Floats
 from edgepack.data.metric import CLASSIFIERS, Metric, answers, wilson
 from edgepack.errors import DataError
 from edgepack.figure import Evidence, Figure
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
 
 LEVEL = 0.95
 RESAMPLES = 1000

@@ -109,9 +109,14 @@ class TfliteGraph:
     @property
     def weight_indexes(self) -> tuple[int, ...]:
         """Tensors that are constant weights (not biases) of operators that multiply and accumulate."""
+        return tuple(sorted({tensor.index for _, tensor in self.weights}))
+
+    @property
+    def weights(self) -> tuple[tuple[TfliteOp, TfliteTensor], ...]:
+        """Each operator that multiplies and accumulates with each constant that it multiplies by."""
         makers = {out: op for op in self.ops for out in op.outputs}
-        stored = {self._stored(index, makers) for op in self.ops for index in _weights_of(op)}
-        return tuple(index for index in sorted(stored) if self.tensors[index].is_constant)
+        pairs = ((op, self.tensors[self._stored(index, makers)]) for op in self.ops for index in _weights_of(op))
+        return tuple((op, tensor) for op, tensor in pairs if tensor.is_constant)
 
     def _stored(self, index: int, makers: dict[int, TfliteOp]) -> int:
         """Return the constant behind ``index``, through the operators that only change its form."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each precision promises of a written file, and the check that it is kept: no silent no-op."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 from edgepack.compress.recipe import PrecisionPlan, Recipe
@@ -33,10 +33,9 @@ def check_promise(graph: TfliteGraph, model: Model, recipe: Recipe) -> None:
     if recipe.as_is:
         return
     precision = recipe.precision.default
-    weights = list(_weights(graph))
-    _check_weights(weights, precision)
+    _check_weights(graph.weights, precision)
     if precision.needs_calibration:
-        _check_scales(weights, precision)
+        _check_scales(graph.weights, precision)
         _check_activations(graph, precision)
 
 
@@ -65,19 +64,7 @@ def _check_edge(tensor: TfliteTensor, spec: TensorSpec, plan: PrecisionPlan | No
         )
 
 
-def _weights(graph: TfliteGraph) -> Iterator[tuple[TfliteOp, TfliteTensor]]:
-    """Yield each constant weight with the operator that multiplies by it, through a DEQUANTIZE of float16."""
-    makers = {index: op for op in graph.ops for index in op.outputs}
-    for op in graph.ops:
-        for place in WEIGHT_INPUTS.get(op.name, ()):
-            index = op.inputs[place] if place < len(op.inputs) else -1
-            if index in makers and makers[index].name == "DEQUANTIZE":
-                index = makers[index].inputs[0]
-            if index >= 0 and graph.tensors[index].is_constant:
-                yield op, graph.tensors[index]
-
-
-def _check_weights(weights: list[tuple[TfliteOp, TfliteTensor]], precision: Precision) -> None:
+def _check_weights(weights: Sequence[tuple[TfliteOp, TfliteTensor]], precision: Precision) -> None:
     expected = {Precision.F32: "float32", Precision.W16: "float16"}.get(precision, "int8")
     wrong = [(op, tensor) for op, tensor in weights if tensor.dtype != expected]
     if precision is Precision.W8:
@@ -100,7 +87,7 @@ def _check_weights(weights: list[tuple[TfliteOp, TfliteTensor]], precision: Prec
         )
 
 
-def _check_scales(weights: list[tuple[TfliteOp, TfliteTensor]], precision: Precision) -> None:
+def _check_scales(weights: Sequence[tuple[TfliteOp, TfliteTensor]], precision: Precision) -> None:
     for op, tensor in weights:
         channels = tensor.shape[tensor.quantized_dimension] if tensor.shape else 1
         expected = channels if op.name in _PER_CHANNEL_OPS else len(tensor.scales)

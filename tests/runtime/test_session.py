@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from edgepack.errors import CandidateError, HostError
 from edgepack.model.precision import Precision
 from edgepack.runtime._session import RuntimeSession
+from tests.processes import ends_soon
 
 pytestmark = pytest.mark.tf
 
@@ -97,20 +97,7 @@ def test_processes_die_with_their_parent(artifact, tmp_path):
         "s.served; print(s._pool[0].process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
-    child = int(done.stdout)
-    for _ in range(100):
-        if not _alive(child):
-            return
-        time.sleep(0.05)
-    pytest.fail(f"process {child} outlives its parent")
-
-
-def _alive(pid):
-    status = Path(f"/proc/{pid}/status")
-    try:
-        return "State:\tZ" not in status.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    assert ends_soon(int(done.stdout)), "the process outlives its parent"
 
 
 def test_a_missing_runtime_says_what_to_install(tmp_path):

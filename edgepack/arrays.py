@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The array type of this stage."""
+"""The array types of all stages."""
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
 """Numbers of any type: what a source holds is not known before it is read."""
+Floats = NDArray[np.float64]
