@@ -14,11 +14,11 @@ from typing import Literal
 
 import numpy as np
 
+from edgepack import quantization
 from edgepack.arrays import Array
 from edgepack.bundle.contents import Golden
 from edgepack.errors import OutputError
 from edgepack.model.precision import Precision
-from edgepack.runtime import _serve
 from edgepack.runtime.artifact import Artifact, IoTensor
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
@@ -60,17 +60,14 @@ class GoldenFile:
 
 
 def quantize(real: Array, tensor: IoTensor) -> Array:
-    """Return ``real`` in ``tensor``'s type, with the very arithmetic that fed the runtime."""
-    if tensor.scale is None or real.dtype == np.dtype(tensor.dtype):
-        return real.astype(tensor.dtype)
-    return _serve.quantize(real, np.dtype(tensor.dtype), tensor.scale, tensor.zero_point or 0)
+    """Return ``real`` in ``tensor``'s type, as the runtime was fed."""
+    scale, zero_point = tensor.scale or 0.0, tensor.zero_point or 0
+    return quantization.quantize(real, np.dtype(tensor.dtype), scale=scale, zero_point=zero_point)
 
 
 def dequantize(raw: Array, tensor: IoTensor) -> Array:
     """Return ``raw`` as float32 where ``tensor`` is quantized, else as it is."""
-    if tensor.scale is None:
-        return raw
-    return _serve.dequantize(raw, tensor.scale, tensor.zero_point or 0)
+    return quantization.dequantize(raw, scale=tensor.scale or 0.0, zero_point=tensor.zero_point or 0)
 
 
 def write_golden(golden: Golden, artifact: Artifact, target: Path) -> GoldenFile:

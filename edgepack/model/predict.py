@@ -4,19 +4,16 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgepack.arrays import Array
 from edgepack.errors import ModelError
 from edgepack.model.model import Model
+from edgepack.quantization import dequantize, quantize
 from edgepack.work import disk_errors
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[np.generic]
-    Step = Callable[[Sequence[Array]], Sequence[Array]]
+Step = Callable[[Sequence[Array]], Sequence[Array]]
 
 
 def predict(model: Model, inputs: Mapping[str, Path], *, outputs_folder: Path, batch: int = 64) -> tuple[Path, ...]:
@@ -57,7 +54,7 @@ def predict(model: Model, inputs: Mapping[str, Path], *, outputs_folder: Path, b
     return paths
 
 
-def _mapped(model: Model, index: int, inputs: Mapping[str, Path]) -> "Array":
+def _mapped(model: Model, index: int, inputs: Mapping[str, Path]) -> Array:
     """Open one input's file and check it against the model."""
     spec = model.inputs[index]
     if spec.name not in inputs:
@@ -77,17 +74,17 @@ def _mapped(model: Model, index: int, inputs: Mapping[str, Path]) -> "Array":
     return array
 
 
-def _created(path: Path, part: "Array", count: int) -> "np.memmap[tuple[int, ...], np.dtype[np.generic]]":
+def _created(path: Path, part: Array, count: int) -> "np.memmap[tuple[int, ...], np.dtype[np.generic]]":
     return np.lib.format.open_memmap(path, mode="w+", dtype=part.dtype, shape=(count, *part.shape[1:]))
 
 
-def _outputs(arrays: "Sequence[Array]", step: "Step", step_samples: int) -> "Iterator[tuple[int, Sequence[Array]]]":
+def _outputs(arrays: Sequence[Array], step: Step, step_samples: int) -> Iterator[tuple[int, Sequence[Array]]]:
     count = len(arrays[0])
     for start in range(0, count, step_samples):
         yield start, step([np.asarray(array[start : start + step_samples]) for array in arrays])
 
 
-def _stepper(model: Model, batch: int) -> "tuple[Step, int]":
+def _stepper(model: Model, batch: int) -> tuple[Step, int]:
     """Return a function from one array an input to one array an output, and how many samples it takes."""
     if model.kind == "tflite":
         return _tflite_step(model), 1
@@ -101,7 +98,7 @@ def _loaded(path: Path) -> object:
     return tf.saved_model.load(str(path))
 
 
-def _savedmodel_step(model: Model, batch: int) -> "tuple[Step, int]":
+def _savedmodel_step(model: Model, batch: int) -> tuple[Step, int]:
     import tensorflow as tf
 
     from edgepack.model._export import BATCHED, SERVING
@@ -113,7 +110,7 @@ def _savedmodel_step(model: Model, batch: int) -> "tuple[Step, int]":
     arguments = {spec.name: key for key, spec in function.structured_input_signature[1].items()}
     dtypes = [tf.as_dtype(spec.dtype) for spec in model.inputs]
 
-    def step(parts: "Sequence[Array]") -> "Sequence[Array]":
+    def step(parts: Sequence[Array]) -> Sequence[Array]:
         fed = {
             arguments[spec.name]: tf.constant(part.astype(dtype.as_numpy_dtype, copy=False))
             for spec, part, dtype in zip(model.inputs, parts, dtypes, strict=True)
@@ -124,7 +121,7 @@ def _savedmodel_step(model: Model, batch: int) -> "tuple[Step, int]":
     return step, batch if batched else 1
 
 
-def _tflite_step(model: Model) -> "Step":
+def _tflite_step(model: Model) -> Step:
     """Run a ``.tflite`` one sample at a time; integer inputs are quantized, integer outputs come back as floats."""
     from ai_edge_litert.interpreter import Interpreter
 
@@ -132,31 +129,13 @@ def _tflite_step(model: Model) -> "Step":
     interpreter.allocate_tensors()
     ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
 
-    def step(parts: "Sequence[Array]") -> "Sequence[Array]":
+    def step(parts: Sequence[Array]) -> Sequence[Array]:
         for detail, part in zip(ins, parts, strict=True):
-            interpreter.set_tensor(detail["index"], quantized(part, detail["quantization"], np.dtype(detail["dtype"])))
+            scale, zero_point = detail["quantization"]
+            raw = quantize(part, np.dtype(detail["dtype"]), scale=scale, zero_point=zero_point)
+            interpreter.set_tensor(detail["index"], raw)
         interpreter.invoke()
-        return [dequantized(interpreter.get_tensor(detail["index"]), detail["quantization"]) for detail in outs]
+        found = [(interpreter.get_tensor(detail["index"]), *detail["quantization"]) for detail in outs]
+        return [dequantize(raw, scale=scale, zero_point=zero_point) for raw, scale, zero_point in found]
 
     return step
-
-
-def quantized(values: "Array", quantization: tuple[float, int], dtype: "np.dtype[np.generic]") -> "Array":
-    """Return ``values`` as a tensor of ``dtype`` takes them: ``round(x / scale) + zero_point``, clipped.
-
-    A scale of 0 means that the tensor is not quantized.
-    """
-    scale, zero_point = quantization
-    if scale == 0 or dtype.kind == "f" or values.dtype == dtype:
-        return values.astype(dtype, copy=False)
-    limits = np.iinfo(dtype.name)
-    scaled: Array = np.round(values.astype(np.float32) / np.float32(scale)) + zero_point
-    return scaled.clip(limits.min, limits.max).astype(dtype)
-
-
-def dequantized(values: "Array", quantization: tuple[float, int]) -> "Array":
-    """Return ``(q - zero_point) * scale`` as float32; a tensor that is not quantized comes back as it is."""
-    scale, zero_point = quantization
-    if scale == 0 or values.dtype.kind == "f":
-        return values
-    return (values.astype(np.float32) - np.float32(zero_point)) * np.float32(scale)

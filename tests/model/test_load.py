@@ -11,7 +11,7 @@ import pytest
 
 from edgepack.errors import ModelError
 from edgepack.model.load import load_model
-from edgepack.model.predict import dequantized, predict, quantized
+from edgepack.model.predict import predict
 from edgepack.model.tflite_file import read_tflite
 
 pytestmark = pytest.mark.tf
@@ -288,14 +288,6 @@ def test_predictions_are_the_same_twice(load, worker, files, tmp_path):
     first = _predicted(worker, model, files, tmp_path / "a")
     second = _predicted(worker, model, files, tmp_path / "b")
     assert all(one.tobytes() == two.tobytes() for one, two in zip(first, second, strict=True))
-
-
-def test_quantizing_rounds_and_clips():
-    values = np.array([-100.0, -0.26, 0.0, 0.26, 100.0], np.float32)
-    found = quantized(values, (0.5, 3), np.dtype("int8"))
-    assert found.tolist() == [-128, 2, 3, 4, 127]
-    assert dequantized(found, (0.5, 3)).tolist() == [-65.5, -0.5, 0.0, 0.5, 62.0]
-    assert quantized(values, (0.0, 0), np.dtype("float32")) is values
 
 
 @pytest.mark.field
