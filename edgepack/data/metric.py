@@ -19,6 +19,7 @@ BUILT_IN = {"accuracy": True, "macro-f1": True, "auc": True, "mae": False, "mse"
 """Name to whether higher is better."""
 
 CLASSIFIERS = frozenset({"accuracy", "macro-f1", "auc"})
+_SHARES = frozenset({"accuracy", "macro-f1", "auc", "map"})
 _PER_SAMPLE = frozenset({"accuracy", "mae", "mse"})
 _MATRIX = 2
 
@@ -35,6 +36,11 @@ class Metric:
 
     name: str
     higher_is_better: bool
+
+    @property
+    def unit(self) -> str:
+        """``1`` for a share between 0 and 1, of which 1% means the same everywhere; else the metric's own name."""
+        return "1" if self.name in _SHARES else self.name.rpartition(":")[2]
 
     def score(self, outputs: Sequence[Array], labels: Array) -> float:
         """Return the score of ``outputs`` (batch first, the model's order) against ``labels``, in the metric's unit.
