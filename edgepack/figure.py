@@ -23,7 +23,7 @@ class Figure:
 
     Attributes:
         value: The point estimate, in ``unit``.
-        unit: ``B``, ``ms``, ``mJ``, or ``1`` for a metric.
+        unit: ``B``, ``ms``, ``mJ``, ``1`` for a share, or the name of a metric in units of its own.
         evidence: How it was obtained.
         ci_low: Lower end of the interval, or None where the value is exact.
         ci_high: Upper end; a cost limit gates on it.

@@ -109,7 +109,7 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
     summary = inspect(request.model, shapes=request.shapes)
     refuse_unsuitable(summary, trust_code=request.trust_code)
     data = open_data(request.data, work=request.work) if request.data else None
-    limits = active_limits(profile, request.budget, labelled=data is not None and data.labelled)
+    limits = active_limits(profile, request.budget, metric=data.metric if data and data.labelled else None)
     bounds = preflight(summary, profile, limits)
     _announce(report, data, limits, bounds)
     with Worker(request.work.folder("logs")) as worker:

@@ -105,4 +105,6 @@ def _report_bug(kind: type[BaseException], error: BaseException, trace: Tracebac
     """Say in one line what nobody foresaw; Python ends with code 1 after this."""
     del trace
     click.echo(f"Internal error, a bug in edgepack: {kind.__name__}: {error}", err=True)
-    click.echo("  Next: run the same command with --debug and report what it prints", err=True)
+    hint = "run the same command with --debug and report what it prints"
+    click.echo(f"  Next: {hint}", err=True)
+    _print_error_object("EP-003", f"internal error, a bug in edgepack: {kind.__name__}: {error}", hint)

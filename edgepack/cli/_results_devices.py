@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from edgepack.cli._result_parts import ActiveLimitResult, ErrorResult, Output, Result, active_limit
+from edgepack.data.metric import Metric
 from edgepack.device.budget import Budget, active_limits
 from edgepack.device.facts import Mark
 from edgepack.device.profile import DeviceProfile, NamedFact
@@ -120,7 +121,7 @@ def devices_list_output(profiles: Iterable[DeviceProfile]) -> DevicesListOutput:
 
 def devices_show_output(profile: DeviceProfile) -> DevicesShowOutput:
     """Return the JSON form of one profile, with the limits that are active on it by default."""
-    limits = active_limits(profile, Budget(), labelled=True)
+    limits = active_limits(profile, Budget(), metric=Metric("accuracy", higher_is_better=True))
     detail = DeviceDetail(
         **dict(device_summary(profile)),
         runtimes=tuple(RuntimeResult.model_validate(runtime) for runtime in profile.runtimes),

@@ -16,8 +16,10 @@ def quantity(value: float, unit: str, *, points: bool = False) -> str:
             return format_duration(value)
         case "mJ":
             return format_energy(value)
-        case _:
+        case "1":
             return f"{value:.2%}" if points else f"{value:.4g}"
+        case _:
+            return f"{value:.4g} {unit}"
 
 
 def figure_words(figure: Figure | None, *, points: bool = False) -> str:

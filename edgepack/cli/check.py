@@ -55,6 +55,8 @@ def command(console: Console, model: Path, device: str | None, shapes: tuple[str
 
 def _target(device: str | None, options: Mapping[str, object]) -> "tuple[DeviceProfile | None, tuple[Limit, ...]]":
     """Return the device and the active limits; without a device only the user's own limits on the file count."""
+    from dataclasses import replace
+
     from edgepack.device.budget import Limit, active_limits
     from edgepack.device.profile import load_device
 
@@ -67,7 +69,8 @@ def _target(device: str | None, options: Mapping[str, object]) -> "tuple[DeviceP
         reserve_ram_bytes=reserve_bytes(options, "reserve_ram"),
         reserve_flash_bytes=reserve_bytes(options, "reserve_flash"),
     )
-    return profile, active_limits(profile, budget, labelled=False)
+    # Nothing is scored here: limits on the metric are the build's.
+    return profile, active_limits(profile, replace(budget, drop=None, min_metric=None), metric=None)
 
 
 def _lines(

@@ -5,6 +5,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from edgepack.data.metric import Metric
 from edgepack.device.units import format_size
 from edgepack.errors import ProfileError
 
@@ -76,7 +77,7 @@ class Limit:
     Attributes:
         name: ``size``, ``flash``, ``ram``, ``latency``, ``energy``, ``download``, ``drop`` or ``min-metric``.
         value: The bound, in ``unit``.
-        unit: ``B``, ``ms``, ``mJ`` or ``1``.
+        unit: ``B``, ``ms``, ``mJ``, ``1`` for a share, or the name of a metric in units of its own.
         origin: Where it comes from, as a person reads it: ``--max-ram``, ``profile rpi4``.
     """
 
@@ -89,29 +90,50 @@ class Limit:
 Limits = tuple[Limit, ...]
 
 
-def active_limits(profile: "DeviceProfile", user: Budget, *, labelled: bool) -> Limits:
+def active_limits(profile: "DeviceProfile", user: Budget, *, metric: Metric | None) -> Limits:
     """Return the profile's default limits under the user's: a user's limit replaces the profile's of its name.
 
     Args:
         profile: The device; on microcontrollers its free flash and RAM are the default size and RAM limits.
         user: What the options ask.
-        labelled: The data has labels. Without, no limit on the metric is active.
+        metric: What labelled data is scored with; None without labels, and then no limit on it is active. The
+            profile's default drop is a share, so it is left out for a metric in units of its own.
 
     Raises:
-        ProfileError: EP-332 the user allows more memory than the device has at all.
+        ProfileError: EP-332 the user allows more memory than the device has at all; EP-333 the user limits a metric
+            that cannot be measured; EP-334 a floor under a metric that is better when it is lower.
     """
     _check_memory(profile, user)
+    _check_metric(user, metric)
     defaults = profile.budget
     limits = []
-    for field, (name, unit) in _LIMITS.items():
-        if name in _NEED_LABELS and not labelled:
+    for field, (name, own_unit) in _LIMITS.items():
+        if name in _NEED_LABELS and metric is None:
             continue
-        wanted, default = getattr(user, field), getattr(defaults, field)
+        unit = metric.unit if metric is not None and name in _NEED_LABELS else own_unit
+        wanted = getattr(user, field)
+        default = getattr(defaults, field) if unit == own_unit else None
         if wanted is not None:
             limits.append(Limit(name, float(wanted), unit, _OPTIONS.get(name, f"--max-{name}")))
         elif default is not None:
             limits.append(Limit(name, float(default), unit, f"profile {profile.name}"))
     return tuple(limits)
+
+
+def _check_metric(user: Budget, metric: Metric | None) -> None:
+    for wanted, option in ((user.drop, "--max-drop"), (user.min_metric, "--min-metric")):
+        if wanted is not None and metric is None:
+            raise ProfileError(
+                "EP-333",
+                f"{option} is given, but there are no labelled samples to measure the metric on",
+                hint="give --data with labels (edgepack data check SOURCE shows what is found), or leave it out",
+            )
+    if user.min_metric is not None and metric is not None and not metric.higher_is_better:
+        raise ProfileError(
+            "EP-334",
+            f"--min-metric is a floor, but {metric.name} is better when it is lower",
+            hint="limit how much worse it may get: --max-drop, in the metric's own unit",
+        )
 
 
 def _check_memory(profile: "DeviceProfile", user: Budget) -> None:

@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -67,7 +67,7 @@ def compare(
     flips = None
     if metric.name in CLASSIFIERS:
         flips = int((answers(original[0]) != answers(candidate[0])).sum())
-    return Accuracy(score, drop, flips)
+    return Accuracy(replace(score, unit=metric.unit), replace(drop, unit=metric.unit), flips)
 
 
 def samples_to_decide(drop: Figure, limit: float) -> int | None:

@@ -12,7 +12,12 @@ from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.runtime.artifact import Artifact
 
-_WRITERS: dict[str, Callable[[float], str]] = {"B": format_size, "ms": format_duration, "mJ": format_energy}
+_WRITERS: dict[str, Callable[[float], str]] = {
+    "B": format_size,
+    "ms": format_duration,
+    "mJ": format_energy,
+    "1": "{:.2%}".format,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +64,5 @@ class Candidate:
 
 
 def _amounts(limit: LimitVerdict) -> str:
-    written = _WRITERS.get(limit.unit, "{:.2%}".format)
+    written = _WRITERS.get(limit.unit, f"{{:.4g}} {limit.unit}".format)
     return f"{written(limit.gated_on or 0.0)} where {written(limit.limit)} is allowed"

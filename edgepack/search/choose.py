@@ -8,20 +8,24 @@ from typing import Literal
 from edgepack.device.profile import DeviceProfile
 from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import State
+from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
 
 Objective = Literal["latency", "size", "ram", "accuracy", "energy"]
 
-# Each objective's figures, first to last; every one is better when lower but the metric, which enters negated.
+# Each objective's figures, first to last. Every one is better when lower: the drop is so for any metric.
 _ORDER: dict[Objective, tuple[str, ...]] = {
     "latency": ("latency", "size"),
     "size": ("size", "latency"),
     "ram": ("ram", "latency", "size"),
-    "accuracy": ("metric", "latency", "size"),
+    "accuracy": ("metric_drop", "latency", "size"),
     "energy": ("energy", "latency", "size"),
 }
 # Two predictions from one model that differ by less than this are the same prediction.
 _LATENCY_TIE = 0.02
+# Bands differ in width: what is known less well must not win by its point estimate.
+_BY_UPPER_END = frozenset({"latency", "energy"})
+_SUPERLATIVES = {"metric_drop": "smallest drop", "size": "smallest file", "ram": "least RAM"}
 _DOT_PRODUCT = frozenset({"dotprod", "i8mm", "vnni", "avx-vnni", "mve"})
 
 
@@ -47,7 +51,8 @@ def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: De
     fitting = [candidate for candidate in candidates if candidate.state == "fits"]
     if fitting:
         best = min(fitting, key=lambda candidate: _rank(candidate, fitting, objective))
-        return Choice(best, _why(best, fitting, objective, profile))
+        sentences = (_why(best, fitting, objective), _about_integers(best, profile), _about_losses(candidates))
+        return Choice(best, " ".join(filter(None, sentences)))
     judged = [candidate for candidate in candidates if candidate.verdict is not None and candidate.failure is None]
     if not judged:
         return None
@@ -61,8 +66,6 @@ def _rank(candidate: Candidate, rivals: Sequence[Candidate], objective: Objectiv
 
 def _key(candidate: Candidate, rivals: Sequence[Candidate], name: str) -> float:
     value = _value(candidate, name)
-    if name == "metric":
-        return -value if value != float("inf") else value
     if name == "latency":
         fastest = min(_value(rival, name) for rival in rivals)
         return fastest if value <= fastest * (1 + _LATENCY_TIE) else value
@@ -71,7 +74,9 @@ def _key(candidate: Candidate, rivals: Sequence[Candidate], name: str) -> float:
 
 def _value(candidate: Candidate, name: str) -> float:
     figure: Figure | None = candidate.measurement.figures()[name]
-    return float("inf") if figure is None else figure.value
+    if figure is None:
+        return float("inf")
+    return figure.upper if name in _BY_UPPER_END else figure.value
 
 
 def _shortfall(candidate: Candidate) -> tuple[float, float, float]:
@@ -83,18 +88,19 @@ def _shortfall(candidate: Candidate) -> tuple[float, float, float]:
     return (float(len(missed)), excess, float(unmeasured))
 
 
-def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective, profile: DeviceProfile) -> str:
+def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective) -> str:
     rivals = [candidate for candidate in fitting if candidate is not best]
     if not rivals:
         return f"{best.recipe.name} is the only candidate that fits."
     leading = _ORDER[objective][0]
-    word = {"metric": "best metric", "size": "smallest file", "ram": "least RAM"}.get(leading, f"lowest {leading}")
+    word = {"metric_drop": "smallest drop", "size": "smallest file", "ram": "least RAM"}.get(
+        leading, f"lowest {leading}"
+    )
     told = ", ".join(
         f"{candidate.recipe.name} {_told(candidate, leading)}"
         for candidate in sorted(rivals, key=lambda item: _rank(item, fitting, objective))
     )
-    sentence = f"{best.recipe.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit; then {told}."
-    return f"{sentence} {_about_integers(best, profile)}".strip()
+    return f"{best.recipe.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit; then {told}."
 
 
 def _told(candidate: Candidate, name: str) -> str:
@@ -103,9 +109,8 @@ def _told(candidate: Candidate, name: str) -> str:
         return "not measured"
     if figure.evidence is Evidence.HOST:
         return "on this machine"  # its value is not the same twice, and this sentence goes into the manifest
-    if figure.unit == "B":
-        return f"{figure.value:,.0f} B"
-    return f"{figure.value:.4g}" + ("" if figure.unit == "1" else f" {figure.unit}")
+    told = f"{figure.value:,.0f} B" if figure.unit == "B" else f"{figure.value:.4g} {figure.unit}".removesuffix(" 1")
+    return told if figure.ci_high is None or name not in _BY_UPPER_END else f"{told}, at most {figure.ci_high:.4g}"
 
 
 def _about_integers(best: Candidate, profile: DeviceProfile) -> str:
@@ -116,3 +121,16 @@ def _about_integers(best: Candidate, profile: DeviceProfile) -> str:
     if best.recipe.precision.default.needs_calibration:
         return f"{core}, so int8's lead over float differs between runtimes there: time both on the board."
     return f"{core}, so int8 saves bytes there rather than time."
+
+
+def _about_losses(candidates: Sequence[Candidate]) -> str:
+    """Name what lost too much accuracy, and where the loss comes from when the candidates tell it."""
+    lost = [item for item in candidates if item.scored and item.verdict is not None and not item.verdict.fits]
+    if not lost:
+        return ""
+    told = f"Out for their accuracy: {'; '.join(f'{item.recipe.name} ({item.reason})' for item in lost)}."
+    states = {item.recipe.precision.default: item.state for item in candidates}
+    if states.get(Precision.W8A8) == "misses" and states.get(Precision.W8) == "fits":
+        told += " With int8 weights alone it holds, so the activations' ranges are the cause: outliers, or calibration"
+        told += " samples that do not show what the model meets."
+    return told

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgepack.data.metric import Metric
 from edgepack.device import profile as module
 from edgepack.device._yaml import read_document
 from edgepack.device.budget import Budget, active_limits
@@ -13,12 +14,15 @@ from edgepack.device.facts import Fact, Mark
 from edgepack.device.profile import DeviceProfile, device_names, device_path, load_device
 from edgepack.device.wheels import RUNTIMES
 from edgepack.measure.latency import OpCost, predict_energy, predict_latency
+from edgepack.model.precision import Precision
 
 NAMED_IN_THE_DOCUMENTS = {
     "rpi-zero-2w", "rpi3b-plus", "rpi4", "rpi5", "jetson-nano", "imx8mp", "stm32mp157", "stm32f746", "stm32h747",
     "stm32l4r5", "stm32u585", "nrf52840", "rp2040", "esp32-s3", "x86-64",
 }  # fmt: skip
 every_device = pytest.mark.parametrize("name", device_names())
+
+ACCURACY = Metric("accuracy", higher_is_better=True)
 
 
 def test_the_devices_that_the_documents_name_are_shipped():
@@ -73,7 +77,7 @@ def test_every_source_is_used_and_every_default_is_marked_as_a_choice(name):
 @every_device
 def test_the_default_limits_are_positive_and_within_the_device(name):
     profile = load_device(name)
-    limits = {limit.name: limit.value for limit in active_limits(profile, Budget(), labelled=True)}
+    limits = {limit.name: limit.value for limit in active_limits(profile, Budget(), metric=ACCURACY)}
     assert {"ram", "latency", "drop"} <= set(limits)
     assert all(value > 0 for value in limits.values())
     assert limits["ram"] <= profile.ram_available_bytes
@@ -132,3 +136,18 @@ def test_a_built_wheel_holds_every_profile(tmp_path):
         Path(name).stem for name in zipfile.ZipFile(wheel).namelist() if name.startswith("edgepack/device_profiles/")
     }
     assert held == set(device_names())
+
+
+@every_device
+@pytest.mark.parametrize("macs", [0, 1_000, 300_000, 12_500_000, 1_000_000_000])
+def test_reference_kernels_are_never_predicted_faster_than_fast_ones(name, macs):
+    """Integer activations of 16 bits run on slower kernels than those of 8 everywhere, on Linux than float too."""
+    profile = load_device(name)
+    ops = [OpCost("CONV_2D", macs // 10, 4_000)] * 10
+
+    def latency(precision):
+        return predict_latency(ops, profile, runtime=profile.runtime, precision=precision).upper
+
+    assert latency(Precision.W8A16) >= latency(Precision.W8A8)
+    if profile.device_class == "linux":
+        assert latency(Precision.W8A16) >= latency(Precision.F32)

@@ -3,9 +3,12 @@
 
 import pytest
 
+from edgepack.data.metric import Metric
 from edgepack.device.budget import Budget, active_limits
 from edgepack.device.profile import load_device
 from edgepack.errors import ProfileError
+
+ACCURACY = Metric("accuracy", higher_is_better=True)
 
 
 def told(limits):
@@ -13,7 +16,7 @@ def told(limits):
 
 
 def test_the_profile_s_defaults_are_active_where_the_user_gives_none():
-    found = told(active_limits(load_device("rpi4"), Budget(), labelled=True))
+    found = told(active_limits(load_device("rpi4"), Budget(), metric=ACCURACY))
     assert found == {
         "ram": (256 * 2**20, "B", "profile rpi4"),
         "latency": (100.0, "ms", "profile rpi4"),
@@ -23,7 +26,7 @@ def test_the_profile_s_defaults_are_active_where_the_user_gives_none():
 
 def test_on_a_microcontroller_free_flash_and_ram_are_the_defaults():
     profile = load_device("nrf52840")
-    found = told(active_limits(profile, Budget(), labelled=True))
+    found = told(active_limits(profile, Budget(), metric=ACCURACY))
     assert found["size"] == (profile.flash_available_bytes, "B", "profile nrf52840")
     assert found["ram"] == (profile.ram_available_bytes, "B", "profile nrf52840")
     assert profile.ram_available_bytes == profile.memory.ram.total_bytes - profile.memory.ram.reserved_bytes
@@ -31,13 +34,13 @@ def test_on_a_microcontroller_free_flash_and_ram_are_the_defaults():
 
 
 def test_a_reserve_lowers_the_defaults():
-    found = told(active_limits(load_device("nrf52840", reserve_flash_bytes=152 * 1024), Budget(), labelled=True))
+    found = told(active_limits(load_device("nrf52840", reserve_flash_bytes=152 * 1024), Budget(), metric=ACCURACY))
     assert found["size"][0] == (1024 - 128 - 152) * 1024
 
 
 def test_a_user_s_limit_replaces_the_profile_s_of_its_name_only():
     user = Budget(ram_bytes=2**20, energy_mj=3.0, min_metric=0.9)
-    found = told(active_limits(load_device("rpi4"), user, labelled=True))
+    found = told(active_limits(load_device("rpi4"), user, metric=ACCURACY))
     assert found["ram"] == (2**20, "B", "--max-ram")
     assert found["energy"] == (3.0, "mJ", "--max-energy")
     assert found["min-metric"] == (0.9, "1", "--min-metric")
@@ -46,8 +49,34 @@ def test_a_user_s_limit_replaces_the_profile_s_of_its_name_only():
 
 
 def test_without_labels_no_limit_on_the_metric_is_active():
-    user = Budget(drop=0.02, min_metric=0.9)
-    assert {"drop", "min-metric"}.isdisjoint(told(active_limits(load_device("rpi4"), user, labelled=False)))
+    assert {"drop", "min-metric"}.isdisjoint(told(active_limits(load_device("rpi4"), Budget(), metric=None)))
+
+
+@pytest.mark.parametrize(
+    ("user", "option"), [(Budget(drop=0.02), "--max-drop"), (Budget(min_metric=0.9), "--min-metric")]
+)
+def test_a_limit_that_the_user_sets_on_a_metric_never_lapses(user, option):
+    with pytest.raises(ProfileError) as caught:
+        active_limits(load_device("rpi4"), user, metric=None)
+    assert caught.value.code == "EP-333"
+    assert option in caught.value.message
+    assert "--data" in caught.value.hint
+
+
+def test_the_default_drop_is_a_share_and_says_nothing_of_an_error_in_other_units():
+    error = Metric("mae", higher_is_better=False)
+    assert "drop" not in told(active_limits(load_device("rpi4"), Budget(), metric=error))
+    (drop,) = [
+        limit for limit in active_limits(load_device("rpi4"), Budget(drop=0.5), metric=error) if limit.name == "drop"
+    ]
+    assert (drop.value, drop.unit, drop.origin) == (0.5, "mae", "--max-drop")
+
+
+def test_a_floor_under_an_error_is_refused():
+    with pytest.raises(ProfileError) as caught:
+        active_limits(load_device("rpi4"), Budget(min_metric=0.5), metric=Metric("mae", higher_is_better=False))
+    assert caught.value.code == "EP-334"
+    assert "--max-drop" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -75,6 +104,6 @@ def test_a_drop_of_nothing_is_a_limit_and_a_negative_one_is_not():
 )
 def test_a_limit_beyond_the_chip_is_refused(user, words):
     with pytest.raises(ProfileError) as caught:
-        active_limits(load_device("nrf52840"), user, labelled=True)
+        active_limits(load_device("nrf52840"), user, metric=ACCURACY)
     assert caught.value.code == "EP-332"
     assert words in caught.value.message

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,13 @@ def limit(state, headroom=1.0, name="ram"):
     return LimitVerdict(name, 100.0, "B", 90.0, 90.0, state, True, headroom, "--max-ram")
 
 
-def candidate(precision, *, size=100.0, latency=1.0, metric=0.9, ram=50.0, limits=None, failure=None):
+def candidate(precision, *, size=100.0, latency=1.0, metric=0.9, ram=50.0, spread=2, limits=None, failure=None):
     figures = Measurement(
         size=Figure(size, "B", Evidence.COMPUTED),
         ram=Figure(ram, "B", Evidence.COMPUTED),
-        latency=Figure(latency, "ms", Evidence.PREDICTED, latency / 2, latency * 2),
+        latency=Figure(latency, "ms", Evidence.PREDICTED, latency / spread, latency * spread),
         metric=Figure(metric, "1", Evidence.COMPUTED),
+        metric_drop=Figure(0.95 - metric, "1", Evidence.COMPUTED),
     )
     verdict = Verdict(tuple(limits or (limit(State.MET),)))
     if failure:
@@ -125,3 +127,28 @@ def test_integer_inputs_go_with_integer_activations_only():
 def test_the_profile_decides_what_is_tried():
     found = propose(model(), precisions=(Precision.W8A8,), calibrated=True, io="float")
     assert [recipe.precision.default for recipe in found] == [Precision.W8A8]
+
+
+def test_what_is_known_less_well_does_not_win_by_its_point_estimate():
+    fitted = candidate(Precision.F32, latency=1.0, spread=2)
+    guessed = candidate(Precision.W8A16, latency=0.8, spread=4)
+    assert chosen(fitted, guessed) == Precision.F32
+
+
+def test_the_reason_names_what_lost_too_much_and_where_the_loss_comes_from():
+    drop = LimitVerdict("drop", 0.01, "1", 0.84, 0.84, State.MISSED, True, -0.83, "--max-drop")
+    weights_only = replace(candidate(Precision.W8), scored=True)
+    collapsed = replace(candidate(Precision.W8A8, limits=[drop]), scored=True)
+    choice = choose([weights_only, collapsed], objective="latency", profile=RPI5)
+    assert choice is not None
+    assert choice.candidate is weights_only
+    assert "w8a8 (drop missed: 84.00% where 1.00% is allowed)" in choice.reason
+    assert "activations' ranges are the cause" in choice.reason
+
+
+def test_what_this_machine_measured_stays_out_of_the_reason():
+    resident = Figure(5 << 20, "B", Evidence.HOST, 5 << 20, 6 << 20)
+    pool = [replace(item, measurement=replace(item.measurement, ram=resident)) for item in (F32, INT8)]
+    choice = choose(pool, objective="ram", profile=RPI5)
+    assert choice is not None
+    assert "5" not in choice.reason
