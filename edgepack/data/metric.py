@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """How good answers are: the built-in scores, a function of the user's, and what chance alone would score."""
 
-import importlib
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepack.arrays import Array, Floats
+from edgepack.data._user_metric import call_user_metric
 from edgepack.errors import DataError
 
 BUILT_IN = {"accuracy": True, "macro-f1": True, "auc": True, "mae": False, "mse": False, "map": True}
@@ -30,7 +28,8 @@ class Metric:
 
     Attributes:
         name: A key of ``BUILT_IN``, or ``module:function`` of the user's, imported from the current folder and
-            called with the list of output arrays (batch first, the model's order) and the labels.
+            called with the list of output arrays (batch first, the model's order) and the labels, in a process of its
+            own.
         higher_is_better: Which way is worse.
     """
 
@@ -49,7 +48,7 @@ class Metric:
             DataError: Outputs and labels do not suit the metric (EP-214), or the user's function fails (EP-216).
         """
         if ":" in self.name:
-            return _call_user(self.name, list(outputs), labels)
+            return call_user_metric(self.name, outputs, labels)
         values = self.per_sample(outputs, labels)
         if values is not None:
             return float(values.mean())
@@ -203,26 +202,6 @@ _OVER_ALL: dict[str, Callable[[Array, Array], float]] = {
 }
 
 
-def _call_user(name: str, outputs: list[Array], labels: Array) -> float:
-    """Import the user's function from the current folder and call it."""
-    module, _, function = name.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        value = getattr(importlib.import_module(module), function)(outputs, labels)
-        number = float(value)
-    except (ImportError, AttributeError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise DataError(
-            "EP-216",
-            f"the metric {name} failed: {type(error).__name__}: {error}",
-            hint="it is imported from the current folder and called with (list of output arrays, labels)",
-        ) from error
-    if not math.isfinite(number):
-        raise DataError("EP-216", f"the metric {name} returned {number}", hint="return a finite number")
-    return number
-
-
 def chance_level(metric: Metric, labels: Array) -> float | None:
     """Return what an answer that never looks at the input scores, or None where that is not known.
 
@@ -263,10 +242,19 @@ def check_baseline(metric: Metric, score: float, labels: Array) -> None:
     bound = wilson(score, len(labels), level=0.9)[0] if metric.name == "accuracy" else score
     if bound > chance if metric.higher_is_better else bound < chance:
         return
+    words = f"the original model scores {metric.name} {score:.3f} on {len(labels)} samples, "
+    if score > chance and metric.higher_is_better:
+        raise DataError(
+            "EP-215",
+            f"{words}which is not significantly above chance ({chance:.3f} without looking at the input): the lower "
+            f"95% bound, {bound:.3f}, is compared",
+            hint="give more samples; if that does not help, the data or the preprocessing is wrong: "
+            "edgepack data check SOURCE --model MODEL",
+        )
     raise DataError(
         "EP-215",
-        f"the original model scores {metric.name} {score:.3f} on {len(labels)} samples, no better than chance "
-        f"({chance:.3f} without looking at the input): the data or the preprocessing is wrong",
+        f"{words}no better than chance ({chance:.3f} without looking at the input): the data or the preprocessing "
+        "is wrong",
         hint="check label order, scale and layout with edgepack data check SOURCE --model MODEL; "
         "for rare classes set metric: macro-f1 in data.yaml",
     )

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scores against scikit-learn and by hand, and the stop where a model does no better than chance."""
 
+import os
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
@@ -99,6 +101,11 @@ def test_a_function_of_the_users(tmp_path, monkeypatch):
         ("score_divides", "def f(o, l):\n    return 1 / 0\n", "ZeroDivisionError"),
         ("score_nan", "def f(o, l):\n    return float('nan')\n", "returned nan"),
         ("score_narrow", "def f(o):\n    return 1\n", "TypeError"),
+        ("score_asserts", "def f(o, l):\n    assert not len(l), 'no labels'\n", "AssertionError: no labels"),
+        ("score_own", "class Odd(Exception): pass\ndef f(o, l):\n    raise Odd('mine')\n", "Odd: mine"),
+        ("score_exits", "import sys\ndef f(o, l):\n    sys.exit(0)\n", "SystemExit: 0"),
+        ("score_dies", "import os\ndef f(o, l):\n    os._exit(7)\n", "ended with code 7"),
+        ("score_words", "def f(o, l):\n    return 'high'\n", "ValueError"),
     ],
 )
 def test_a_function_that_fails_is_named(tmp_path, monkeypatch, module, body, word):
@@ -107,6 +114,35 @@ def test_a_function_that_fails_is_named(tmp_path, monkeypatch, module, body, wor
     with pytest.raises(DataError, match=word) as caught:
         Metric(f"{module}:f", higher_is_better=True).score([np.zeros((2, 1))], np.zeros(2))
     assert caught.value.code == "EP-216"
+
+
+def test_a_function_that_prints_keeps_to_standard_error_and_stays_warm(tmp_path, monkeypatch, capfd):
+    body = (
+        "import os\n"
+        "def f(outputs, labels):\n    print('{}'); os.system('echo deep')\n    return os.getpid()\n"
+        "def g(outputs, labels):\n    import numpy as np\n    return np.array([outputs[1][labels == 2].sum()])\n"
+    )
+    (tmp_path / "score_prints.py").write_text(body)
+    monkeypatch.chdir(tmp_path)
+    own = Metric("score_prints:f", higher_is_better=True)
+    first = own.score([np.zeros((2, 1))], np.zeros(2))
+    assert own.score([np.zeros((2, 1))], np.zeros(2)) == first != os.getpid()
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "{}" in said.err
+    assert "deep" in said.err
+    outputs = [np.zeros((3, 1)), np.asfortranarray(np.arange(6.0).reshape(3, 2))]
+    assert Metric("score_prints:g", higher_is_better=True).score(outputs, np.array([0, 2, 2])) == 14
+
+
+def test_a_function_that_died_is_started_again(tmp_path, monkeypatch):
+    body = "import os\ndef f(o, l):\n    if l[0]: os._exit(3)\n    return 5\n"
+    (tmp_path / "score_phoenix.py").write_text(body)
+    monkeypatch.chdir(tmp_path)
+    own = Metric("score_phoenix:f", higher_is_better=True)
+    with pytest.raises(DataError, match="code 3"):
+        own.score([np.zeros((200_000, 9))], np.ones(200_000))
+    assert own.score([np.zeros((2, 1))], np.zeros(2)) == 5
 
 
 @pytest.mark.parametrize(
@@ -154,9 +190,17 @@ def test_a_baseline_no_better_than_chance_stops(name, score, stops):
     if not stops:
         check_baseline(metric(name), score, labels)
         return
-    with pytest.raises(DataError, match="the data or the preprocessing is wrong") as caught:
+    with pytest.raises(DataError, match=r"no better than chance|not significantly above chance") as caught:
         check_baseline(metric(name), score, labels)
     assert caught.value.code == "EP-215"
+
+
+def test_few_samples_are_told_apart_from_wrong_ones():
+    labels = np.array([0] * 5 + [1 + number % 8 for number in range(22)])
+    with pytest.raises(DataError, match=r"0\.296 on 27 samples, which is not significantly above chance") as caught:
+        check_baseline(metric("accuracy"), 8 / 27, labels)
+    assert "lower 95% bound, 0." in caught.value.message
+    assert "give more samples" in caught.value.hint
 
 
 def test_labels_of_one_class_say_nothing():
