@@ -112,7 +112,7 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
     limits = active_limits(profile, request.budget, metric=data.metric if data and data.labelled else None)
     bounds = preflight(summary, profile, limits)
     _announce(report, data, limits, bounds)
-    with Worker(request.work.folder("logs")) as worker:
+    with request.work.locked(), Worker(request.work.folder("logs")) as worker:
         model = _load(request, worker, report)
         with open_bench(
             model,

@@ -2,6 +2,7 @@
 """The work folder: artifacts, prepared data, logs and runtime environments, and how a file gets there whole."""
 
 import errno
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -40,6 +41,29 @@ class Work:
         with disk_errors(path):
             path.mkdir(parents=True, exist_ok=True)
         return path
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second run out of this folder while the block runs; the lock goes when its process does.
+
+        Raises:
+            OutputError: Another run holds it (EP-406), or the folder cannot be written (EP-402).
+        """
+        path = self.folder("") / "lock"
+        with disk_errors(path), path.open("a+", encoding="ascii") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                stream.seek(0)
+                raise OutputError(
+                    "EP-406",
+                    f"another edgepack (process {stream.read().strip() or 'unknown'}) is at work in {self.root}",
+                    hint="wait for it, or give this run a folder of its own with --work",
+                ) from error
+            stream.truncate(0)
+            stream.write(str(os.getpid()))
+            stream.flush()
+            yield
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
+import os
 
 import pytest
 
@@ -50,3 +51,15 @@ def test_a_work_folder_that_is_a_file_is_refused(tmp_path):
     with pytest.raises(OutputError) as caught:
         Work(tmp_path / "work").folder("logs")
     assert caught.value.code == "EP-402"
+
+
+def test_a_second_run_is_kept_out_and_names_the_first(tmp_path):
+    work = Work(tmp_path / "work")
+    with work.locked():
+        with pytest.raises(OutputError) as caught, Work(tmp_path / "work").locked():
+            pass
+        assert caught.value.code == "EP-406"
+        assert str(os.getpid()) in caught.value.message
+        assert "--work" in caught.value.hint
+    with work.locked():
+        pass
