@@ -5,6 +5,7 @@ import json
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -222,16 +223,17 @@ def _run_golden(
 ) -> tuple[GoldenCheck, ...]:
     """Run the golden inputs, from float, and compare the raw outputs."""
     arrays = _golden_arrays(path / manifest.golden.file)
-    folder = work.folder("verify")
-    inputs = []
-    for index in range(len(artifact.inputs)):
-        inputs.append(folder / f"input_{index}.npy")
-        np.save(inputs[-1], arrays[f"input_{index}"])
-    outputs = session.run(artifact, tuple(inputs), folder=folder, raw=True)
+    with TemporaryDirectory(dir=work.folder("verify")) as folder:
+        inputs = []
+        for index in range(len(artifact.inputs)):
+            inputs.append(Path(folder) / f"input_{index}.npy")
+            np.save(inputs[-1], arrays[f"input_{index}"])
+        outputs = session.run(artifact, tuple(inputs), folder=Path(folder), raw=True)
+        found = [np.load(output) for output in outputs]
     checks = []
     for index, (tensor, allowed) in enumerate(zip(artifact.outputs, manifest.golden.tolerance, strict=True)):
         expected = arrays[f"raw_output_{index}"]
-        apart = np.abs(np.load(outputs[index]).astype(np.float64) - expected.astype(np.float64))
+        apart = np.abs(found[index].astype(np.float64) - expected.astype(np.float64))
         largest = float(apart.max())
         beyond = ~(apart <= allowed.maximum)  # a NaN is beyond any tolerance
         checks.append(
