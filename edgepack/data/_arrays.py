@@ -1,25 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arrays on disk as samples: memory-mapped where the file allows it, whether a ``.npy`` or a stored zip member."""
 
-import struct
+import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepack.arrays import Array
-from edgepack.data.source import Parts, Read, Source, class_numbers, unreadable
+from edgepack.data.source import BROKEN, Parts, Read, Source, class_numbers, unreadable
 from edgepack.digest import digest_json
 from edgepack.errors import DataError
 from edgepack.registry import nearest
 
-_LOCAL_HEADER_BYTES = 30
-_MAX_COMPRESSED_BYTES = 4 << 30
 _SUFFIXES = {"_train": "train", "_val": "select", "_test": "test"}
 _CLASS_ARRAYS = ("classes", "class_names")
 
@@ -53,7 +51,7 @@ class ArrayFile:
                 return np.asarray(np.load(self.path, allow_pickle=False))
             with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
                 return np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        except (*BROKEN, OSError) as error:
             raise unreadable(f"{self.member or self.path.name} of {self.path}", str(error)) from error
 
 
@@ -65,48 +63,19 @@ def npy_file(path: Path) -> ArrayFile:
     """
     try:
         with path.open("rb") as stream:
-            found = _header(stream, path, "")
-    except (ValueError, EOFError) as error:
+            found = read_header(stream, path, "")
+    except BROKEN as error:
         raise unreadable(str(path), str(error)) from error
-    return _whole(found, path.stat().st_size)
+    return whole(found, path.stat().st_size)
 
 
-def zip_members(path: Path) -> dict[str, ArrayFile]:
-    """Read the headers of the arrays of a ``.npz``, by array name; no values.
+def read_header(stream: IO[bytes], path: Path, member: str) -> ArrayFile:
+    """Read the header of a ``.npy`` at the place where ``stream`` stands.
 
     Raises:
-        DataError: It is no whole ``.npz``, holds Python objects (EP-203), or is compressed and too large (EP-203).
+        DataError: It holds Python objects (EP-203).
+        ValueError: It is none.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
-            return {
-                info.filename.removesuffix(".npy"): _member(archive, raw, info, path)
-                for info in archive.infolist()
-                if info.filename.endswith(".npy")
-            }
-    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
-        raise unreadable(str(path), str(error)) from error
-
-
-def _member(archive: zipfile.ZipFile, raw: BinaryIO, info: zipfile.ZipInfo, path: Path) -> ArrayFile:
-    if info.compress_type == zipfile.ZIP_STORED:
-        raw.seek(info.header_offset)
-        name_bytes, extra_bytes = struct.unpack("<HH", raw.read(_LOCAL_HEADER_BYTES)[26:30])
-        start = info.header_offset + _LOCAL_HEADER_BYTES + name_bytes + extra_bytes
-        raw.seek(start)
-        return _whole(_header(raw, path, info.filename), start + info.file_size)
-    if info.file_size > _MAX_COMPRESSED_BYTES:
-        raise DataError(
-            "EP-203",
-            f"{info.filename} in {path} is {info.file_size} bytes compressed, too large to read at once",
-            hint="write it with np.savez (uncompressed) or as a folder of .npy: both are streamed",
-        )
-    with archive.open(info) as stream:
-        found = _header(stream, path, info.filename)  # type: ignore[arg-type] # a zip member reads like a file
-    return ArrayFile(path, found.member, None, found.shape, found.dtype, found.fortran)
-
-
-def _header(stream: BinaryIO, path: Path, member: str) -> ArrayFile:
     version = np.lib.format.read_magic(stream)
     if version == (1, 0):
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
@@ -123,13 +92,18 @@ def _header(stream: BinaryIO, path: Path, member: str) -> ArrayFile:
     return ArrayFile(path, member, stream.tell(), shape, dtype.str, fortran)
 
 
-def _whole(found: ArrayFile, end: int) -> ArrayFile:
-    needed = int(np.prod(found.shape, dtype=np.int64)) * np.dtype(found.dtype).itemsize
+def whole(found: ArrayFile, end: int) -> ArrayFile:
+    """Return ``found`` if the values that its header claims end before byte ``end``.
+
+    Raises:
+        DataError: They do not, or it claims a size that no array has (EP-203).
+    """
+    where = f"{found.member or found.path.name} of {found.path}"
+    if any(size < 0 for size in found.shape):
+        raise unreadable(where, f"it claims the shape {found.shape}")
+    needed = math.prod(found.shape) * np.dtype(found.dtype).itemsize
     if (found.offset or 0) + needed > end:
-        raise unreadable(
-            f"{found.member or found.path.name} of {found.path}",
-            f"it ends after {end - (found.offset or 0)} of {needed} bytes",
-        )
+        raise unreadable(where, f"it ends after {end - (found.offset or 0)} of {needed} bytes")
     return found
 
 

@@ -12,7 +12,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from edgepack.data.npy_folder import NpyFolder
+from edgepack.data._run_function import RETURNED
+from edgepack.data.npy_folder import npy_parts
 from edgepack.data.source import Kind, Opening, Parts
 from edgepack.digest import digest_file, digest_json
 from edgepack.errors import DataError
@@ -55,11 +56,8 @@ class Function(Kind):
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         note = f"{spec} is your own code: it ran in a process of its own, and what it returned is in {folder}"
-        parts = NpyFolder.open(str(folder), opening)
-        return {
-            part: replace(source, origin=spec if part == "all" else f"{spec} ({part})", notes=(*source.notes, note))
-            for part, source in parts.items()
-        }
+        parts = npy_parts(folder, origin=spec, label=opening.settings.label)
+        return {part: replace(source, notes=(*source.notes, note)) for part, source in parts.items()}
 
 
 def _run(spec: str, folder: Path, log: Path) -> None:
@@ -71,9 +69,12 @@ def _run(spec: str, folder: Path, log: Path) -> None:
             stdin=subprocess.DEVNULL,
             check=False,
         )
-    if done.returncode:
+    returned = folder / RETURNED
+    if done.returncode or not returned.exists():
+        ended = f"it ended with code {done.returncode} before it returned"
         raise DataError(
             "EP-216",
-            f"the data function {spec} failed: {last_words(log) or f'it ended with code {done.returncode}'}",
+            f"the data function {spec} failed: {(done.returncode and last_words(log)) or ended}",
             hint=f"it is imported from the current folder and called without arguments; its output is in {log}",
         )
+    returned.unlink()

@@ -21,9 +21,18 @@ class NpyFolder(Kind):
     @classmethod
     def open(cls, spec: str, opening: Opening) -> Parts:
         """Read the headers of all arrays."""
-        files = sorted(Path(spec).absolute().glob("*.npy"))
-        for path in files:
-            refuse_pointer(path)
-        arrays = {path.stem: npy_file(path) for path in files}
-        digest = digest_json([[path.name, digest_file(path)] for path in files])
-        return split_arrays(arrays, origin=spec, digest=digest, label=opening.settings.label)
+        return npy_parts(Path(spec).absolute(), origin=spec, label=opening.settings.label)
+
+
+def npy_parts(folder: Path, *, origin: str, label: str) -> Parts:
+    """Read the headers of the ``.npy`` files in ``folder``; messages call them ``origin``.
+
+    Raises:
+        DataError: They cannot be read (EP-203), or contradict each other (EP-204).
+    """
+    files = sorted(folder.glob("*.npy"))
+    for path in files:
+        refuse_pointer(path)
+    arrays = {path.stem: npy_file(path) for path in files}
+    digest = digest_json([[path.name, digest_file(path)] for path in files])
+    return split_arrays(arrays, origin=origin, digest=digest, label=label)

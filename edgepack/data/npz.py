@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``.npz``: arrays by name; written by ``np.savez`` they are mapped, by ``np.savez_compressed`` read at once."""
+"""``.npz``: arrays by name; those of ``np.savez`` are mapped, large ones of ``np.savez_compressed`` unpacked once."""
 
 from pathlib import Path
 
-from edgepack.data._arrays import split_arrays, zip_members
+from edgepack.data._arrays import split_arrays
+from edgepack.data._zip_arrays import zip_members
 from edgepack.data.source import Kind, Opening, Parts, refuse_pointer
 from edgepack.digest import digest_file
 
@@ -23,5 +24,5 @@ class Npz(Kind):
         """Read the headers of all arrays."""
         path = Path(spec).absolute()
         refuse_pointer(path)
-        members = zip_members(path)
+        members = zip_members(path, opening.work)
         return split_arrays(members, origin=spec, digest=digest_file(path), label=opening.settings.label)

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a data source is, and which kind reads one: each kind is one file of this folder."""
 
+import lzma
+import struct
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import ClassVar
 
 import numpy as np
@@ -153,6 +157,13 @@ def refuse_pointer(path: Path) -> None:
     with path.open("rb") as stream:
         if stream.read(len(_POINTER)) == _POINTER:
             raise DataError("EP-203", f"{path} is a Git LFS pointer, not the data", hint="run git lfs pull")
+
+
+BROKEN = (
+    ValueError, EOFError, SyntaxError, RuntimeError, TokenError, struct.error,
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+)  # fmt: skip
+"""What NumPy and ``zipfile`` raise for damaged content, encryption and unknown compression among it."""
 
 
 def unreadable(origin: str, problem: str) -> DataError:

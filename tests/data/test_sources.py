@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every kind of source: what is read, what is named, what is refused."""
 
+import io
 import os
 import shutil
 import zipfile
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgepack.data.source import Kind
-from edgepack.errors import DataError
+from edgepack.errors import DataError, HostError
 from edgepack.registry import discover
 
 
@@ -101,6 +102,66 @@ def test_truncated_npz(make_npz, opened):
     path = make_npz()
     path.write_bytes(path.read_bytes()[:-100])
     fails(opened, path, "EP-203", "set.npz")
+
+
+def _npz_of(path, content, method=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("x.npy", content)
+    return path
+
+
+def _npy(shape, values=b""):
+    held = io.BytesIO()
+    np.lib.format.write_array_header_1_0(held, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return held.getvalue() + values
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((10**12, 8), "it ends after 0 of 32000000000000 bytes"), ((-5, 8), "claims the shape (-5, 8)")],
+)
+def test_a_header_that_lies(tmp_path, opened, method, shape, words):
+    path = _npz_of(tmp_path / "lie.npz", _npy(shape), method)
+    fails(opened, path, "EP-203", "x.npy of", "lie.npz", words, "write it again")
+
+
+def test_a_rotten_member_of_an_npz_is_named(make_npz, opened):
+    path = make_npz(save=np.savez_compressed)
+    rotten = bytearray(path.read_bytes())
+    rotten[60:70] = b"\xff" * 10
+    path.write_bytes(rotten)
+    with pytest.raises(DataError, match=r"x\.npy of .*set\.npz") as caught:
+        read(opened(path)["all"], 0)
+    assert caught.value.code == "EP-203"
+
+
+def test_a_large_compressed_array_is_unpacked_once_and_mapped(make_npz, opened, work):
+    x = np.zeros((9, 1 << 20), np.float32)
+    x[7] = 3
+    path = make_npz(x=x, y=np.arange(9), save=np.savez_compressed)
+    source = opened(path)["all"]
+    (spooled,) = work.folder("data").glob("npz-*/*.npy")
+    before = spooled.stat().st_mtime_ns
+    assert isinstance(source.arrays["x"].open(), np.memmap)
+    assert read(source, 7)[0].min() == 3
+    assert opened(path)["all"].digest == source.digest
+    assert spooled.stat().st_mtime_ns == before
+
+
+def test_a_large_array_that_is_cut_or_does_not_fit_leaves_nothing(make_npz, opened, work, monkeypatch):
+    path = make_npz(x=np.random.default_rng(0).random((9, 1 << 19)), y=np.arange(9), save=np.savez_compressed)
+    whole = path.read_bytes()
+    rotten = bytearray(whole)
+    rotten[5 << 20 : (5 << 20) + 99] = b"\xff" * 99
+    path.write_bytes(rotten)
+    fails(opened, path, "EP-203", "x.npy of")
+    path.write_bytes(whole)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(9, 9, 0))
+    with pytest.raises(HostError, match="and 0 are free") as caught:
+        opened(path)
+    assert caught.value.code == "EP-501"
+    assert list(work.folder("data").iterdir()) == []
 
 
 def test_truncated_npy_says_how_much_is_there(tmp_path, opened):
@@ -348,6 +409,11 @@ def test_a_function_with_named_inputs(module, opened):
         ("def f():\n    raise KeyError('no such thing')\n", "no such thing"),
         ("def f():\n    import os; os.abort()\n", "mine:f"),
         ("def f():\n    return 3\n", "returned int"),
+        ("def f():\n    x = np.ones((9, 2)); return (x, x), (x, x)\n", "((x, y), (x, y)); expected {'x_train'"),
+        ("def f():\n    return [np.ones((9, 2)), np.arange(9)]\n", "expected the tuple (x, y)"),
+        ("def f():\n    import sys; sys.exit(0)\n", "ended with code 0 before it returned"),
+        ("def f():\n    return {'../../evil': np.ones((9, 2))}\n", "'../../evil'; expected a plain name"),
+        ("def f():\n    yield {'a/b': np.ones(2)}, 1\n", "'a/b'; expected a plain name"),
         ("def g():\n    pass\n", "no attribute 'f'"),
         ("def f():\n    yield np.ones(2)\n    yield np.ones(3)\n", "row 1 has shape"),
     ],
@@ -356,6 +422,12 @@ def test_a_function_that_fails_leaves_nothing(module, opened, work, body, word):
     module(body)
     fails(opened, "mine:f", "EP-216", word)
     assert list(work.folder("data").iterdir()) == []
+
+
+def test_a_function_is_named_by_its_spec_in_errors(module, opened):
+    module("def f():\n    return np.ones((9, 2)), np.arange(3)\ndef g():\n    return iter(())\n")
+    assert "mine:f: x has 9 samples and y has 3 labels" in fails(opened, "mine:f", "EP-204").message
+    assert "mine:g has no input samples" in fails(opened, "mine:g", "EP-204").message
 
 
 def test_sources_survive_a_trip_to_another_process(make_npz, make_images, opened):
