@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepack.arrays import Array
-from edgepack.data.source import Parts, Read, Source, class_numbers, unreadable
+from edgepack.data.source import BROKEN, Parts, Read, Source, class_numbers, unreadable
 from edgepack.digest import digest_file, digest_json
 from edgepack.errors import DataError
 from edgepack.registry import nearest
@@ -90,28 +90,53 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
         raise unreadable(f"{name} in {archive.filename}", f"it claims {info.file_size} bytes for one sample")
     try:
         return archive.read(info)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+    except BROKEN as error:
         raise unreadable(f"{name} in {archive.filename}", str(error)) from error
 
 
 def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the sorted paths below the folder or zip ``root`` that end with ``suffixes``; hidden ones are skipped."""
+    """Return the sorted paths below the folder or zip ``root`` that end with ``suffixes``; hidden ones are skipped.
+
+    Raises:
+        DataError: A member of a zip has a name that leads out of it (EP-203).
+    """
+    return tuple(name for name in _listing(root) if name.lower().endswith(suffixes))
+
+
+def _listing(root: Path) -> list[str]:
+    """Return the sorted paths of all files below ``root``, and of all folders with a ``/`` at their end."""
     if root.is_dir():
-        every = [
-            (Path(folder) / name).relative_to(root).as_posix()
-            for folder, _, names in os.walk(root)
-            for name in names
-            if name.lower().endswith(suffixes)
-        ]
+        every = list(_walk(root, "", frozenset()))
     elif zipfile.is_zipfile(root):
         try:
             with zipfile.ZipFile(root) as archive:
-                every = [name for name in archive.namelist() if name.lower().endswith(suffixes)]
-        except zipfile.BadZipFile as error:
+                every = archive.namelist()
+        except BROKEN as error:
             raise unreadable(str(root), str(error)) from error
+        outside = next((name for name in every if name.startswith("/") or ".." in PurePosixPath(name).parts), None)
+        if outside is not None:
+            raise DataError(
+                "EP-203",
+                f"{root} has a member {outside!r}, whose name leads out of the zip",
+                hint="such a zip is made to write where it should not; pack the folder again yourself",
+            )
     else:
-        return ()
-    return tuple(sorted(name for name in every if not _hidden(name)))
+        return []
+    return sorted(name for name in every if not _hidden(name))
+
+
+def _walk(folder: Path, below: str, above: frozenset[Path]) -> Iterator[str]:
+    """Walk ``folder`` through symbolic links, but never into a folder that is above itself."""
+    real = folder.resolve()
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir():
+                yield f"{below}{entry.name}/"
+                yield from _walk(folder / entry.name, f"{below}{entry.name}/", above | {real})
+            elif entry.is_file():
+                yield f"{below}{entry.name}"
 
 
 def _hidden(name: str) -> bool:
@@ -134,8 +159,9 @@ def file_parts(kind: type[FileSource], root: Path, names: tuple[str, ...], **opt
     depth = len(prefix.parts) + int(split)
     classes = {part: [_class_of(name, depth) for name in files] for part, files in parts.items()}
     given = _labels_file(root, prefix)
-    every = sorted({item for found in classes.values() for item in found if item})
-    _check_classes(root, classes=classes, every=every, given=given)
+    used = {item for found in classes.values() for item in found if item}
+    every = tuple(sorted(used | _class_folders(root, prefix, split=split))) if used else ()
+    _check_classes(root, classes=classes, every=tuple(sorted(used)), given=given)
     digests = _digests(root, names)
     return {
         part: kind(
@@ -143,14 +169,41 @@ def file_parts(kind: type[FileSource], root: Path, names: tuple[str, ...], **opt
             digest=digest_json([digests, files, given or every, sorted((k, str(v)) for k, v in options.items())]),
             count=len(files),
             inputs=("file",),
-            labels=class_numbers([str(item) for item in classes[part]], given or tuple(every))[0] if every else None,
-            class_names=given or tuple(every),
+            labels=class_numbers([str(item) for item in classes[part]], given or every)[0] if every else None,
+            class_names=given or every,
+            notes=() if given else _empty_classes(root, [name for name in every if name not in used]),
             root=root,
             names=tuple(files),
-            **options,  # type: ignore[arg-type] # fields of ``kind``
+            **options,
         )
         for part, files in parts.items()
     }
+
+
+def _class_folders(root: Path, prefix: PurePosixPath, *, split: bool) -> set[str]:
+    """Return the folders where class folders are, also those without a sample: they number the others."""
+    depth = len(prefix.parts)
+    found = set()
+    for name in _listing(root):
+        steps = PurePosixPath(name).parts[depth:]
+        if not name.endswith("/") or PurePosixPath(name).parts[:depth] != prefix.parts:
+            continue
+        if split and steps and steps[0].lower() in _PARTS:
+            found |= set(steps[1:2])
+        elif not split:
+            found |= set(steps[:1])
+    return found
+
+
+def _empty_classes(root: Path, names: list[str]) -> tuple[str, ...]:
+    if not names:
+        return ()
+    listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")  # noqa: PLR2004 - enough to find them
+    note = (
+        f"{root}: no sample in the class folder {listed}; it counts as a class, as Keras' "
+        "image_dataset_from_directory counts it: remove the folder if it is none"
+    )
+    return (note,)
 
 
 def _shared_folder(names: tuple[str, ...]) -> PurePosixPath:
@@ -176,7 +229,7 @@ def _class_of(name: str, depth: int) -> str | None:
 
 
 def _check_classes(
-    root: Path, *, classes: dict[str, list[str | None]], every: list[str], given: tuple[str, ...]
+    root: Path, *, classes: dict[str, list[str | None]], every: tuple[str, ...], given: tuple[str, ...]
 ) -> None:
     loose = sum(item is None for found in classes.values() for item in found)
     if every and loose:
@@ -198,12 +251,20 @@ def _labels_file(root: Path, prefix: PurePosixPath) -> tuple[str, ...]:
     """Return the class names of ``labels.txt``, in its order, or nothing."""
     if root.is_dir():
         path = root / prefix / "labels.txt"
-        content = path.read_bytes() if path.is_file() else b""
+        content = _content(path) if path.is_file() else b""
     else:
         name = (prefix / "labels.txt").as_posix()
         with zipfile.ZipFile(root) as archive:
-            content = archive.read(name) if name in archive.namelist() else b""
-    return tuple(line.strip() for line in content.decode(errors="replace").splitlines() if line.strip())
+            content = _member(archive, name) if name in archive.namelist() else b""
+    names = tuple(line.strip() for line in content.decode(errors="replace").splitlines() if line.strip())
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(
+            "EP-204",
+            f"labels.txt of {root} has the line {twice!r} twice: each line is a class, and shifts those below it",
+            hint="list each class once, in the order of the model's outputs",
+        )
+    return names
 
 
 def _digests(root: Path, names: tuple[str, ...]) -> str:

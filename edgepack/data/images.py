@@ -26,7 +26,7 @@ class ImageSource(FileSource):
     def decode(self, content: bytes, name: str) -> Array:
         """Decode with Pillow, as the bundle's ``infer.py`` does."""
         try:
-            from PIL import Image
+            from PIL import Image, UnidentifiedImageError
         except ImportError as error:
             raise pillow_missing("reading images") from error
         try:
@@ -34,6 +34,9 @@ class ImageSource(FileSource):
                 if image.mode.startswith("I"):
                     return np.asarray(image).astype(np.uint16)[..., np.newaxis]
                 pixels = np.asarray(image.convert("L" if image.mode in _GRAY else "RGB"))
+        except UnidentifiedImageError as error:
+            problem = f"its {len(content)} bytes are no PNG or JPEG" if content else "the file is empty"
+            raise unreadable(f"{name} of {self.origin}", problem) from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise unreadable(f"{name} of {self.origin}", f"it is no whole PNG or JPEG ({error})") from error
         return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels  # noqa: PLR2004 - height and width
@@ -48,7 +51,7 @@ class Images(Kind):
     def usable(cls, spec: str) -> int:
         """Return the number of images."""
         path = Path(spec)
-        return len(list_files(path, _SUFFIXES)) if path.is_dir() or path.suffix == ".zip" else 0
+        return len(list_files(path, _SUFFIXES)) if path.is_dir() or path.suffix.lower() == ".zip" else 0
 
     @classmethod
     def open(cls, spec: str, opening: Opening) -> Parts:

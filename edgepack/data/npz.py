@@ -17,7 +17,7 @@ class Npz(Kind):
     @classmethod
     def usable(cls, spec: str) -> int:
         """Return 1 for a file of that suffix."""
-        return int(Path(spec).suffix == ".npz" and Path(spec).is_file())
+        return int(Path(spec).suffix.lower() == ".npz" and Path(spec).is_file())
 
     @classmethod
     def open(cls, spec: str, opening: Opening) -> Parts:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from tokenize import TokenError
 from typing import ClassVar
@@ -123,26 +124,53 @@ def open_source(spec: str, opening: Opening) -> Parts:
             "EP-201", f"cannot read {error.filename or spec}: {error.strerror}", hint="check its permissions"
         ) from error
     path = Path(spec)
-    expected = "; ".join(kind.expects for kind in kinds.values())
     if not path.exists():
-        raise DataError("EP-201", f"no data at {spec}", hint=f"check the path; a source is one of: {expected}")
+        raise _missing(path)
     if path.is_file():
         refuse_pointer(path)
-    if path.suffix == ".zip" and not zipfile.is_zipfile(path):
+    if path.suffix.lower() in {".zip", ".npz"} and not zipfile.is_zipfile(path):
         raise unreadable(spec, f"its {path.stat().st_size} bytes are no whole zip")
-    raise DataError("EP-202", f"{spec} holds no usable data: {_found(path)}", hint=f"expected one of: {expected}")
+    expected = "expected one of: " + "; ".join(kind.expects for kind in kinds.values())
+    found = _found(path)
+    if ".zip" in found:
+        raise DataError("EP-202", f"{spec} holds no usable data: {_words(found)}", hint="unpack the .zip inside first")
+    raise DataError("EP-202", f"{spec} holds no usable data: {_words(found)}", hint=expected)
 
 
-def _found(path: Path) -> str:
-    if path.is_file():
-        return f"a file of {path.stat().st_size} bytes of an unknown kind"
+def _missing(path: Path) -> DataError:
+    """Return the error for a path that leads nowhere: the place where it stops, and the nearest name there."""
+    stop = path
+    while not stop.parent.exists():
+        stop = stop.parent
+    beside = [item.name for item in stop.parent.iterdir()] if stop.parent.is_dir() else []
+    close = get_close_matches(stop.name, beside, n=1, cutoff=0.6)
+    here = f"in {stop.parent.absolute()}" if stop == path else f"because there is no {stop}"
+    return DataError(
+        "EP-201",
+        f"no data at {path}: no such file or folder {here}",
+        hint=f"did you mean {stop.parent / close[0]}?"
+        if close
+        else "check the path; a function of your own is given as module:function",
+    )
+
+
+def _found(path: Path) -> dict[str, int]:
+    """Count the files below a folder or in a zip by suffix."""
     suffixes: dict[str, int] = {}
-    for item in path.rglob("*"):
-        if item.is_file():
-            suffixes[item.suffix or item.name] = suffixes.get(item.suffix or item.name, 0) + 1
-    if not suffixes:
-        return "the folder is empty"
-    return "found " + ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items())[:5])
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            files = [Path(name) for name in archive.namelist() if not name.endswith("/")]
+    else:
+        files = [item for item in path.rglob("*") if item.is_file()] if path.is_dir() else [path]
+    for item in files:
+        suffix = item.suffix.lower() or item.name
+        suffixes[suffix] = suffixes.get(suffix, 0) + 1
+    return suffixes
+
+
+def _words(suffixes: dict[str, int]) -> str:
+    listed = sorted(suffixes.items())[:5]
+    return "found " + ", ".join(f"{count} {suffix}" for suffix, count in listed) if listed else "it is empty"
 
 
 _POINTER = b"version https://git-lfs"

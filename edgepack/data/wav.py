@@ -53,7 +53,7 @@ class Wav(Kind):
     def usable(cls, spec: str) -> int:
         """Return the number of clips."""
         path = Path(spec)
-        return len(list_files(path, (".wav",))) if path.is_dir() or path.suffix == ".zip" else 0
+        return len(list_files(path, (".wav",))) if path.is_dir() or path.suffix.lower() == ".zip" else 0
 
     @classmethod
     def open(cls, spec: str, opening: Opening) -> Parts:

@@ -182,13 +182,17 @@ def test_a_zip_that_is_none(tmp_path, opened):
     fails(opened, tmp_path / "a.zip", "EP-203", "no whole zip")
 
 
-def test_nothing_there(tmp_path, opened):
-    fails(opened, tmp_path / "gone.npz", "EP-201", "gone.npz")
+def test_nothing_there(make_npz, tmp_path, opened):
+    error = fails(opened, tmp_path / "gone.npz", "EP-201", "gone.npz", "check the path")
+    assert "expected one of" not in error.hint
+    make_npz("digits.npz")
+    fails(opened, tmp_path / "digit.npz", "EP-201", f"did you mean {tmp_path / 'digits.npz'}?")
+    fails(opened, tmp_path / "no" / "such" / "x.npz", "EP-201", f"there is no {tmp_path / 'no'}")
 
 
 def test_empty_folder_says_found_and_expected(tmp_path, opened):
     (tmp_path / "empty").mkdir()
-    fails(opened, tmp_path / "empty", "EP-202", "the folder is empty", "x.npy")
+    fails(opened, tmp_path / "empty", "EP-202", "it is empty", "x.npy")
 
 
 def test_folder_of_something_else_says_what(tmp_path, opened):
@@ -280,6 +284,82 @@ def test_flat_images_are_unlabelled_and_a_mixture_is_refused(make_images, opened
 
 def test_class_folders_named_like_parts_are_classes(make_images, opened):
     assert opened(make_images({"bus": 1, "train": 1}))["all"].class_names == ("bus", "train")
+
+
+def _pack(root, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for item in sorted(root.rglob("*")):
+            archive.write(item, item.relative_to(root).as_posix())
+    return path
+
+
+@pytest.mark.parametrize("layout", [{"a": 2, "c": 2}, {"train/a": 2, "train/c": 2, "test/c": 2}])
+def test_an_empty_class_folder_is_a_class_and_told(make_images, opened, tmp_path, layout):
+    root = make_images(layout)
+    (root / ("b" if "a" in layout else "train/b")).mkdir()
+    (root / ".hidden").mkdir()
+    for path in (root, _pack(root, tmp_path / "i.ZIP")):
+        for source in opened(path).values():
+            assert source.class_names == ("a", "b", "c")
+            assert source.labels.max() == 2
+            assert "no sample in the class folder b;" in source.notes[0]
+
+
+def test_labels_txt_decides_what_an_empty_folder_is(make_images, opened):
+    root = make_images({"a": 2, "c": 2})
+    (root / "b").mkdir()
+    (root / "labels.txt").write_text("a\nc\n")
+    source = opened(root)["all"]
+    assert (source.class_names, source.notes) == (("a", "c"), ())
+    (root / "labels.txt").write_text("a\na\nc\n")
+    fails(opened, root, "EP-204", "the line 'a' twice")
+
+
+def test_linked_class_folders_are_read_and_loops_are_not(make_images, opened, tmp_path):
+    real = make_images({"a": 2, "c": 2}, "real")
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "a").symlink_to(real / "a")
+    (linked / "c").symlink_to(real / "c")
+    (real / "a" / "back").symlink_to(linked)
+    (real / "c" / "gone").symlink_to(real / "nowhere")
+    assert opened(linked)["all"].names[:2] == ("a/000.png", "a/001.png")
+    assert opened(linked)["all"].class_names == ("a", "c")
+
+
+@pytest.mark.parametrize("name", ["/etc/x.png", "../../x.png", "a/../../x.png"])
+def test_a_member_that_leads_out_of_the_zip(tmp_path, opened, name):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a/0.png", b"")
+        archive.writestr(name, b"")
+    fails(opened, tmp_path / "a.zip", "EP-203", repr(name), "leads out of the zip")
+
+
+def test_a_zip_in_a_zip_is_pointed_out(make_images, opened, tmp_path):
+    inner = _pack(make_images({"a": 2}), tmp_path / "inner.zip")
+    with zipfile.ZipFile(tmp_path / "outer.zip", "w") as archive:
+        archive.write(inner, "inner.zip")
+    fails(opened, tmp_path / "outer.zip", "EP-202", "found 1 .zip", "unpack the .zip inside")
+
+
+def test_a_rotten_member_of_a_zip_is_named(tmp_path, opened):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/0.png", bytes(range(256)) * 9)
+    rotten = bytearray(path.read_bytes())
+    rotten[40:60] = b"\xff" * 20
+    path.write_bytes(rotten)
+    with pytest.raises(DataError, match=r"a/0\.png in .*a\.zip") as caught:
+        read(opened(path)["all"], 0)
+    assert caught.value.code == "EP-203"
+
+
+@pytest.mark.parametrize(("content", "word"), [(b"", "the file is empty"), (b"GIF89a", "its 6 bytes are no PNG")])
+def test_a_file_that_is_no_image(tmp_path, opened, content, word):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "0.png").write_bytes(content)
+    with pytest.raises(DataError, match=word):
+        read(opened(tmp_path)["all"], 0)
 
 
 def test_broken_image_is_named(make_images, opened):
