@@ -50,7 +50,7 @@ def check(
         from edgepack.model.shapes import parse_shapes
 
         summary = inspect(model, shapes=parse_shapes(shapes))
-        seen = examine(data, summary.inputs, summary.outputs)
+        seen = examine(data, summary.inputs, summary.outputs, layers=dict(summary.op_counts))
     console.result(data_check_output(data, seen).as_json(), _page(data, seen, source=source, model=model))
     if seen.problems:
         raise SystemExit(_WRONG)
@@ -89,7 +89,7 @@ def _page(data: "Data", seen: "Examination", *, source: str | None, model: Path 
     for problem in seen.problems:
         lines += [f"wrong, {problem.code}: {problem.message}"] + ([f"  Next: {problem.hint}"] if problem.hint else [])
     if seen.problems:
-        lines.append(f"{len(seen.problems)} found wrong; a build would stop")
+        lines.append(f"{len(seen.problems)} found wrong; a build would stop, or measure something else than you think")
     elif model is None:
         lines.append(f"nothing wrong\nNext: edgepack data check {source or '...'} --model MODEL")
     else:
@@ -98,7 +98,7 @@ def _page(data: "Data", seen: "Examination", *, source: str | None, model: Path 
 
 
 def _paragraph(split: "SplitReport") -> list[str]:
-    lines = [f"{split.name:<12} {split.count} samples of {split.origin}"]
+    lines = [f"{split.name:<12} {_counted(split.count, 'sample', 'samples')} of {split.origin}"]
     for seen in split.inputs:
         stored = f"{_shape(seen.raw_shape)} {seen.raw_dtype}"
         ready = f"{_shape(seen.shape)} {seen.dtype} in {seen.low:.4g}..{seen.high:.4g}"
@@ -107,9 +107,13 @@ def _paragraph(split: "SplitReport") -> list[str]:
         counts = [count for _, count in split.classes]
         listed = ", ".join(f"{name} {count}" for name, count in split.classes[:_MOST_LISTED])
         more = ", ..." if len(split.classes) > _MOST_LISTED else ""
-        spread = f"{len(counts)} classes, {min(counts)} to {max(counts)} samples each"
+        spread = f"{_counted(len(counts), 'class', 'classes')}, {min(counts)} to {max(counts)} samples each"
         lines.append(f"{'':<12} {spread}: {listed}{more}")
     return lines
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

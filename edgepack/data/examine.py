@@ -2,7 +2,7 @@
 """Look at every sample of every split before a build does: shapes, types, ranges, balance, doubles, faults."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.data.data import Data, Split
-from edgepack.data.match import Loader, bind, check_labels
+from edgepack.data.match import Loader, bind, check_classes, check_inputs, check_labels, check_metric, pixels_note
 from edgepack.data.metric import class_labels
 from edgepack.data.prepare import Prepared, check_range, constant_data
 from edgepack.data.preprocess import apply_preprocess
@@ -87,13 +87,20 @@ class Examination:
     notes: tuple[str, ...]
 
 
-def examine(data: Data, inputs: tuple[TensorSpec, ...] = (), outputs: tuple[TensorSpec, ...] = ()) -> Examination:
+def examine(
+    data: Data,
+    inputs: tuple[TensorSpec, ...] = (),
+    outputs: tuple[TensorSpec, ...] = (),
+    *,
+    layers: Collection[str] = (),
+) -> Examination:
     """Read every sample once, in this process and without a framework; one sample in memory at a time.
 
     Args:
         data: The opened data.
         inputs: The model's inputs; without them samples are held against the first one.
         outputs: The model's outputs; without them labels are not held against a number of classes.
+        layers: Names of the model's layers or operators; one that rescales the input is no surprise.
 
     Raises:
         HostError: Images need Pillow, which is not installed (EP-221).
@@ -101,6 +108,7 @@ def examine(data: Data, inputs: tuple[TensorSpec, ...] = (), outputs: tuple[Tens
     reports: list[SplitReport] = []
     problems: list[Problem] = []
     marks: dict[str, list[str]] = {}
+    problems += _input_problems(data, inputs)
     for name, split in data.splits().items():
         looked = _Look(name, split, data, inputs)
         reports.append(looked.report())
@@ -110,7 +118,7 @@ def examine(data: Data, inputs: tuple[TensorSpec, ...] = (), outputs: tuple[Tens
     range_notes, range_problems = _ranges(reports)
     unique = {(problem.code, problem.message): problem for problem in [*problems, *range_problems]}
     doubles = _duplicates(marks)
-    notes = [*data.notes, *range_notes, *_double_notes(doubles)]
+    notes = [*data.notes, *_pixel_notes(reports, data, inputs, layers), *range_notes, *_double_notes(doubles)]
     return Examination(tuple(reports), doubles, tuple(unique.values()), tuple(notes))
 
 
@@ -217,18 +225,47 @@ def _balance(split: Split) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _label_problems(split: Split, data: Data, outputs: tuple[TensorSpec, ...]) -> Iterator[Problem]:
+def _input_problems(data: Data, inputs: tuple[TensorSpec, ...]) -> Iterator[Problem]:
     try:
-        check_labels(split.source, data.metric.name, outputs)
+        if inputs:
+            check_inputs(data.preprocess, inputs)
     except DataError as error:
         yield _problem(error)
+
+
+def _pixel_notes(
+    reports: list[SplitReport], data: Data, inputs: tuple[TensorSpec, ...], layers: Collection[str]
+) -> list[str]:
+    """Return what is said of each input once, from the first split that was read."""
+    seen = next((report.inputs for report in reports if report.inputs), ())
+    if len(seen) != len(inputs):
+        return []
+    told = (
+        pixels_note(spec, data.preprocess, stored=one.raw_dtype, span=(one.low, one.high), layers=layers)
+        for spec, one in zip(inputs, seen, strict=True)
+    )
+    return [note for note in told if note]
+
+
+def _label_problems(split: Split, data: Data, outputs: tuple[TensorSpec, ...]) -> Iterator[Problem]:
     labels = split.labels()
-    if labels is not None and split.count > 1 and (labels == labels[0]).all():
+    try:
+        check_labels(split.source, data.metric.name, outputs)
+        check_classes(split.source, data.metric.name, outputs)
+        if labels is not None and split in (data.selection, data.test) and not _alike(labels):
+            check_metric(data.metric, labels, outputs)
+    except DataError as error:
+        yield _problem(error)
+    if labels is not None and _alike(labels):
         yield Problem(
             "EP-215",
             f"all {split.count} labels of {split.source.origin} are the same: no metric can tell anything there",
             "give data of every class",
         )
+
+
+def _alike(labels: Array) -> bool:
+    return len(labels) > 1 and bool((labels == labels[0]).all())
 
 
 def _ranges(reports: list[SplitReport]) -> tuple[list[str], list[Problem]]:

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where data meets model: names, shapes, types and label ranges, checked sample by sample."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgepack.arrays import Array
-from edgepack.data.metric import CLASSIFIERS, class_labels
+from edgepack.data.metric import CLASSIFIERS, Metric, class_labels
 from edgepack.data.preprocess import Preprocess, apply_preprocess
 from edgepack.data.source import Read, Source
 from edgepack.errors import DataError
@@ -17,6 +18,12 @@ from edgepack.registry import nearest
 _QUANTIZED = frozenset({"int8", "uint8", "int16"})
 _IMAGE_AXES = 3
 _COLORS = {1, 3}
+_RESCALING = frozenset({"Rescaling", "Normalization"})
+_FULL_SCALE = {"uint8": 255, "uint16": 65535, "int16": 32768}
+_HALF_BYTE, _BYTE = 127, 255
+_MOST_VALUES = 1 << 24
+LABEL_NAMES = frozenset({"y", "label", "labels", "target", "targets", "class", "classes"})
+"""What people call the array of labels; compared in lower case."""
 
 
 def bind(source: Source, inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
@@ -33,10 +40,59 @@ def bind(source: Source, inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
         return tuple(plain)
     if len(inputs) == 1 and "x" in source.inputs:
         return ("x",)
+    like_labels = next((name for name in source.inputs if source.labels is None and name.lower() in LABEL_NAMES), None)
+    if like_labels is not None and len(source.inputs) == len(inputs) + 1:
+        hint = f"{like_labels} looks like the labels: put label: {like_labels} into data.yaml"
+    else:
+        hint = f"name the arrays as the model's inputs ({', '.join(plain)}): {nearest(missing, list(source.inputs))}"
     raise DataError(
         "EP-219",
         f"{source.origin} has no array for the model input {missing!r}; it holds {', '.join(source.inputs)}",
-        hint=f"name the arrays as the model's inputs ({', '.join(plain)}): {nearest(missing, list(source.inputs))}",
+        hint=hint,
+    )
+
+
+def check_inputs(preprocess: Preprocess, inputs: tuple[TensorSpec, ...]) -> None:
+    """Check that ``preprocess: inputs`` names inputs that the model has; steps for another would never run.
+
+    Raises:
+        DataError: It names another (EP-213).
+    """
+    known = [_plain(spec.name) for spec in inputs]
+    wrong = next((name for name in preprocess.inputs or () if name not in known), None)
+    if wrong is not None:
+        raise DataError(
+            "EP-213",
+            f"data.yaml: preprocess: inputs names {wrong!r}, which is no input of the model",
+            hint=nearest(wrong, known),
+        )
+
+
+def pixels_note(
+    spec: TensorSpec, preprocess: Preprocess, *, stored: str, span: tuple[float, float], layers: Collection[str] = ()
+) -> str:
+    """Return a note where whole numbers of a sensor's range reach a float input as they are, else an empty text.
+
+    Args:
+        spec: The model's input.
+        preprocess: The steps of ``data.yaml``.
+        stored: Type of the samples as stored.
+        span: Least and greatest value that reaches the model.
+        layers: The model's layers or operators, where known: one that rescales answers the question.
+    """
+    steps = preprocess.for_input(_plain(spec.name))
+    changed = (steps.scale, steps.mean, steps.std) != (None, None, None)
+    if changed or not spec.dtype.startswith("float") or span[1] <= 1 or not _RESCALING.isdisjoint(layers):
+        return ""
+    scale = _FULL_SCALE.get(stored)
+    if scale is None and np.dtype(stored).kind in "iu" and span[0] >= 0 and _HALF_BYTE < span[1] <= _BYTE:
+        scale = _FULL_SCALE["uint8"]
+    if scale is None:
+        return ""
+    what, target = ("samples", "-1..1") if stored == "int16" else ("pixels", "0..1")
+    return (
+        f"input {spec.name!r}: {what} reach the model as {span[0]:.4g}..{span[1]:.4g}; if it was trained on {target}, "
+        f"set preprocess: {{scale: 1/{scale}}} in data.yaml"
     )
 
 
@@ -176,6 +232,49 @@ def _shape_hint(got: tuple[int, ...], expected: tuple[int | None, ...]) -> str:
     return "give data of the model's input shape, or set preprocess: in data.yaml (edgepack data init)"
 
 
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")  # noqa: PLR2004 - enough to recognise them
+
+
+def check_classes(source: Source, metric_name: str, outputs: tuple[TensorSpec, ...]) -> None:
+    """Check that no class is missing: names are numbered in their order, so one that is absent renumbers the others.
+
+    Raises:
+        DataError: The source names fewer classes than the model answers (EP-205).
+    """
+    classes = _answered(metric_name, outputs)
+    if source.labels is None or classes is None or not 0 < len(source.class_names) < classes:
+        return
+    raise DataError(
+        "EP-205",
+        f"{source.origin} has {len(source.class_names)} classes ({_few(source.class_names)}), and the model answers "
+        f"{classes}: a class that is missing shifts the numbers of those behind it",
+        hint="list all classes in the order of the model's outputs in labels.txt, or store class numbers",
+    )
+
+
+def check_metric(metric: Metric, labels: Array, outputs: tuple[TensorSpec, ...]) -> None:
+    """Check that a built-in metric can score outputs of the model's shapes against ``labels``, before it has any.
+
+    Raises:
+        DataError: It cannot (EP-214).
+    """
+    if ":" in metric.name or not len(labels) or any(not spec.shape or None in spec.sample_shape for spec in outputs):
+        return
+    shapes = [tuple(size for size in spec.sample_shape if size is not None) for spec in outputs]
+    if not shapes or len(labels) * sum(map(math.prod, shapes)) > _MOST_VALUES:
+        return
+    metric.score([np.broadcast_to(np.float32(0), (len(labels), *shape)) for shape in shapes], labels)
+
+
+def _answered(metric_name: str, outputs: tuple[TensorSpec, ...]) -> int | None:
+    """Return how many classes the model answers, or None where it is no classifier of one output of known width."""
+    if metric_name not in CLASSIFIERS or len(outputs) != 1:
+        return None
+    shape = outputs[0].shape
+    return None if len(shape) != 2 or shape[-1] is None else max(shape[-1], 2)  # noqa: PLR2004 - batch and classes
+
+
 def check_labels(source: Source, metric_name: str, outputs: tuple[TensorSpec, ...]) -> None:
     """Check that class numbers lie within the classes that the model answers.
 
@@ -184,12 +283,12 @@ def check_labels(source: Source, metric_name: str, outputs: tuple[TensorSpec, ..
     Raises:
         DataError: A label outside the model's classes, or one-hot labels of another width (EP-205).
     """
-    if source.labels is None or metric_name not in CLASSIFIERS or len(outputs) != 1:
+    labels, classes = source.labels, _answered(metric_name, outputs)
+    if labels is None or classes is None:
         return
-    if len(outputs[0].shape) != 2 or outputs[0].shape[-1] is None:  # noqa: PLR2004 - batch and classes
-        return
-    labels, classes = source.labels, max(outputs[0].shape[-1], 2)
-    if labels.ndim > 1 and labels.shape[-1] not in {1, classes}:
+    if len(source.class_names) > classes:
+        problem = f"has {len(source.class_names)} classes ({_few(source.class_names)})"
+    elif labels.ndim > 1 and labels.shape[-1] not in {1, classes}:
         problem = f"has labels of {labels.shape[-1]} columns"
     else:
         numbers = class_labels(labels)

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.arrays import Array
+from edgepack.data._arrays import ArraySource
 from edgepack.data._splits import strata
 from edgepack.data.data import SPLIT_NAMES, Data, Split
 from edgepack.data.draw import draw
+from edgepack.data.match import LABEL_NAMES
 from edgepack.data.metric import BUILT_IN, Metric, class_labels
 from edgepack.data.settings import Settings, find_settings, read_settings
 from edgepack.data.source import Opening, Parts, Source, open_source
 from edgepack.digest import digest_json
 from edgepack.errors import DataError
+from edgepack.registry import nearest
 from edgepack.work import Work
 
 _SOURCES = ("data", "train", "calib", "select", "test")
@@ -78,6 +81,7 @@ def open_data(options: DataOptions, *, work: Work | None = None) -> Data:
     rng = np.random.default_rng(options.seed)
     splits, optimistic = draw(found, options.group_by, rng)
     notes += [note for source in found.values() for note in source.notes]
+    notes += _label_notes(found, settings)
     notes += _remarks(splits, optimistic=optimistic, grouped=options.group_by is not None)
     return _assemble(splits, found=found, settings=settings, notes=notes, optimistic=optimistic, seed=options.seed)
 
@@ -168,6 +172,31 @@ def _lonely_classes(source: Source) -> list[str]:
     ]
 
 
+def _label_notes(found: dict[str, Source], settings: Settings) -> list[str]:
+    """Say which array may hold the labels where none does.
+
+    Raises:
+        DataError: ``data.yaml`` names one that no source has (EP-204).
+    """
+    arrays = {source.origin: source for source in found.values() if isinstance(source, ArraySource)}
+    if "label" in settings.model_fields_set and arrays and all(source.labels is None for source in found.values()):
+        known = sorted({name for source in arrays.values() for name in source.arrays})
+        raise DataError(
+            "EP-204",
+            f"data.yaml: label names the array {settings.label!r}, and {' and '.join(arrays)} "
+            f"{'has' if len(arrays) == 1 else 'have'} none of that name",
+            hint=nearest(settings.label, known),
+        )
+    return [
+        f"{origin} has no array {settings.label}, but {name} of shape {array.shape}: "
+        f"if it holds the labels, put label: {name} into data.yaml"
+        for origin, source in arrays.items()
+        if source.labels is None
+        for name, array in source.arrays.items()
+        if name.lower() in LABEL_NAMES and len(array.shape) in {1, 2}
+    ]
+
+
 def _assemble(
     splits: dict[str, Split],
     *,
@@ -180,6 +209,8 @@ def _assemble(
     scored = [splits[name] for name in ("selection", "test") if name in splits]
     labels = next((split.source.labels for split in scored if split.source.labels is not None), None)
     metric = settings.chosen_metric() or _default_metric(labels)
+    if settings.metric is None and metric.name == "mae":
+        notes.append("labels are neither classes nor one-hot, so the metric is mae; set metric: in data.yaml")
     return Data(
         calibration=splits.get("calibration"),
         train=splits.get("train"),

@@ -16,19 +16,20 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.data.data import Data, Split, SplitName
-from edgepack.data.match import Loader, bind
+from edgepack.data.match import Loader, bind, check_inputs, pixels_note
 from edgepack.data.source import Read
 from edgepack.digest import digest_bytes, digest_json
-from edgepack.errors import DataError
+from edgepack.errors import DataError, EdgepackError
 from edgepack.model.model import TensorSpec
 from edgepack.work import whole_folder
 
-_FORMAT = 1
+_FORMAT = 2
 _CHUNK_BYTES = 4 << 20
 _MAX_CHUNK = 256
 _SUMMARY = "prepared.json"
 _FAR = 10.0  # 0..1 against 0..255, or a forgotten scale: more than this is a mistake, not a distribution
 _SLACK = 0.05
+_WIDE = 2.0  # one bit of an integer precision is lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Prepared:
         count: n.
         ranges: Least and greatest value of each input.
         digest: Identity of the content: split, preprocessing and inputs.
+        notes: What the user should know about the values, in sentences.
     """
 
     inputs: tuple[tuple[str, Path], ...]
@@ -49,6 +51,7 @@ class Prepared:
     count: int
     ranges: tuple[tuple[float, float], ...]
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 def prepare(data: Data, split: SplitName, inputs: tuple[TensorSpec, ...], *, folder: Path) -> Prepared:
@@ -62,12 +65,14 @@ def prepare(data: Data, split: SplitName, inputs: tuple[TensorSpec, ...], *, fol
 
     Raises:
         DataError: The split is missing or has no samples (EP-202); a sample is not finite (EP-206), of another shape
-            (EP-207) or type (EP-208); all samples are equal (EP-209); an input has no array of its name (EP-219).
+            (EP-207) or type (EP-208); all samples are equal (EP-209); an input has no array of its name (EP-219), or
+            ``preprocess`` names an input that the model does not have (EP-213).
         HostError: The disk is full (EP-501).
     """
     chosen = data.split(split)
     if chosen is None or not chosen.count:
         raise DataError("EP-202", f"there is no {split} data", hint=_MISSING[split])
+    check_inputs(data.preprocess, inputs)
     identity = digest_json(
         [
             _FORMAT,
@@ -80,11 +85,12 @@ def prepare(data: Data, split: SplitName, inputs: tuple[TensorSpec, ...], *, fol
     if not (target / _SUMMARY).exists():
         loader = Loader(chosen.source, data.preprocess, inputs)
         with whole_folder(target) as scratch:
-            ranges = _write(chosen, loader, scratch)
+            ranges, notes = _write(chosen, loader, scratch)
             labels = chosen.labels()
             if labels is not None:
                 np.save(scratch / "labels.npy", labels)
-            (scratch / _SUMMARY).write_text(json.dumps({"count": chosen.count, "ranges": ranges}), encoding="utf-8")
+            summary = {"count": chosen.count, "ranges": ranges, "notes": notes}
+            (scratch / _SUMMARY).write_text(json.dumps(summary), encoding="utf-8")
     return _read(target, inputs, identity)
 
 
@@ -105,14 +111,16 @@ def _read(target: Path, inputs: tuple[TensorSpec, ...], identity: str) -> Prepar
         count=summary["count"],
         ranges=tuple((low, high) for low, high in summary["ranges"]),
         digest=identity,
+        notes=tuple(summary["notes"]),
     )
 
 
-def _write(split: Split, loader: Loader, folder: Path) -> list[tuple[float, float]]:
-    """Write ``input_0.npy`` and so on; return the range of each."""
+def _write(split: Split, loader: Loader, folder: Path) -> tuple[list[tuple[float, float]], list[str]]:
+    """Write ``input_0.npy`` and so on; return the range of each, and notes."""
     names = bind(split.source, loader.inputs)
     with split.source.reader(names) as read:
-        first = loader.load(read, int(split.indices[0]))
+        raw = read(int(split.indices[0]))
+        first = loader.load(lambda _: raw, int(split.indices[0]))
         arrays = [
             _allocate(folder / f"input_{index}.npy", (split.count, *value.shape), value.dtype)
             for index, value in enumerate(first)
@@ -128,7 +136,11 @@ def _write(split: Split, loader: Loader, folder: Path) -> list[tuple[float, floa
         for array in arrays:
             array.flush()
     tally.check(split)
-    return tally.ranges
+    told = (
+        pixels_note(spec, loader.preprocess, stored=one.dtype.name, span=span)
+        for spec, one, span in zip(loader.inputs, raw, tally.ranges, strict=True)
+    )
+    return tally.ranges, [note for note in told if note]
 
 
 def _allocate(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.memmap[Any, np.dtype[Any]]:
@@ -176,14 +188,14 @@ def _stream(split: Split, loader: Loader, read: Read, first: tuple[Array, ...]) 
     import tensorflow as tf
 
     size = max(1, min(_MAX_CHUNK, _CHUNK_BYTES // max(1, sum(value.nbytes for value in first))))
-    failed: dict[int, DataError] = {}
+    failed: dict[int, EdgepackError] = {}
 
     def load(start: Array) -> list[Array]:
         samples = []
         for position in range(int(start), min(int(start) + size, split.count)):
             try:
                 samples.append(_alike(loader.load(read, int(split.indices[position])), first, split, position))
-            except DataError as error:  # TensorFlow would turn it into text
+            except EdgepackError as error:  # TensorFlow would turn it into text
                 failed[position] = error
                 raise
         return [np.stack(values) for values in zip(*samples, strict=True)]
@@ -203,7 +215,8 @@ def _stream(split: Split, loader: Loader, read: Read, first: tuple[Array, ...]) 
     except tf.errors.OpError as error:
         if failed:
             raise failed[min(failed)] from None
-        raise DataError("EP-203", f"reading {split.source.origin} failed: {error.message}") from error
+        said = str(error.message).partition("\n")[0]  # below it is a traceback through TensorFlow
+        raise DataError("EP-203", f"reading {split.source.origin} failed: {said}") from error
 
 
 def _alike(value: tuple[Array, ...], first: tuple[Array, ...], split: Split, position: int) -> tuple[Array, ...]:
@@ -223,7 +236,8 @@ def check_range(calibration: Prepared, other: Prepared) -> tuple[str, ...]:
     """Compare the range that reaches the model with the one that calibration saw.
 
     Returns:
-        A note for each input that lies a little outside.
+        A note for each input that lies a little outside, or whose calibration is at least twice as wide; and the notes
+        of ``other``.
 
     Raises:
         DataError: The greatest magnitude differs by a factor of 10 or more, as 0..1 and 0..255 do (EP-210).
@@ -241,7 +255,10 @@ def check_range(calibration: Prepared, other: Prepared) -> tuple[str, ...]:
         slack = _SLACK * (seen[1] - seen[0])
         if got[0] < seen[0] - slack or got[1] > seen[1] + slack:
             notes.append(f"{words}: values outside are clipped by integer precisions")
-    return tuple(notes)
+        wider = (seen[1] - seen[0]) / (got[1] - got[0]) if got[1] > got[0] else 1.0
+        if wider >= _WIDE:
+            notes.append(f"{words}: {wider:.3g} times wider, so integer precisions get coarser steps than they need")
+    return (*notes, *other.notes)
 
 
 def _ratio(one: float, other: float) -> float:

@@ -65,7 +65,8 @@ def test_check_of_nothing(npz):
 
 
 def test_check_takes_sources_apart_and_groups(npz):
-    held = np.load(npz)
+    with np.load(npz) as archive:
+        held = dict(archive)
     who = np.array(["a", "b", "c", "d"])[np.arange(100) % 4]
     np.savez("test.npz", x=held["x"], y=held["y"], who=who)
     np.savez("calib.npz", x=held["x"][:20], y=held["y"][:20], who=np.full(20, "z"))

@@ -73,3 +73,26 @@ def test_duplicates_between_splits_are_counted(make_npz, data_of):
 def test_labels_of_one_class(make_npz, data_of):
     seen = examine(data_of(data=make_npz(x=np.random.default_rng(0).random((30, 2)), y=np.zeros(30, int))))
     assert codes(seen) == {"EP-215"}
+
+
+def test_what_a_build_would_refuse_is_told(make_npz, data_of, tmp_path):
+    x = np.random.default_rng(0).random((40, 6, 5, 1))
+    (tmp_path / "data.yaml").write_text("metric: accuracy\npreprocess: {inputs: [image]}\n")
+    smoothed = np.eye(4)[np.arange(40) % 4] * 0.9 + 0.025
+    seen = examine(data_of(data=make_npz(x=x, y=smoothed)), INPUT, CLASSES)
+    assert codes(seen) == {"EP-213", "EP-214"}
+
+
+def test_a_class_that_is_missing_is_told(make_images, data_of):
+    data = data_of(data=make_images({"a": 10, "b": 10}))
+    (problem,) = examine(data, (TensorSpec("in", (1, 6, 5, 3), "float32"),), CLASSES).problems
+    assert problem.code == "EP-205"
+    assert "has 2 classes (a, b), and the model answers 4" in problem.message
+
+
+def test_pixels_are_noted_unless_the_model_rescales(make_images, data_of):
+    data = data_of(data=make_images({"a": 10, "b": 10}))
+    inputs, outputs = (TensorSpec("in", (1, 6, 5, 3), "float32"),), (TensorSpec("out", (1, 2), "float32"),)
+    assert sum("pixels reach the model as" in note for note in examine(data, inputs, outputs).notes) == 1
+    told = examine(data, inputs, outputs, layers={"Rescaling": 1, "Conv2D": 2}).notes
+    assert not any("pixels reach" in note for note in told)

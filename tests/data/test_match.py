@@ -4,7 +4,9 @@
 import numpy as np
 import pytest
 
-from edgepack.data.match import bind, check_labels, conform
+from edgepack.data.match import bind, check_classes, check_inputs, check_labels, check_metric, conform, pixels_note
+from edgepack.data.metric import BUILT_IN, Metric
+from edgepack.data.preprocess import Preprocess
 from edgepack.errors import DataError
 from edgepack.model.model import TensorSpec
 
@@ -119,3 +121,79 @@ def test_labels_that_are_fine_or_cannot_be_judged(make_npz, opened):
         check_labels(source, "accuracy", outputs)
     wide = opened(make_npz(x=np.zeros((4, 2)), y=np.array([0, 9, 1, 0])))["all"]
     check_labels(wide, "mae", (spec(3),))
+
+
+def test_more_named_classes_than_the_model_answers_are_refused_and_fewer_are_told(make_npz, opened):
+    names = np.array(["a", "b", "c", "a"])
+    source = opened(make_npz(x=np.zeros((4, 2)), y=names))["all"]
+    with pytest.raises(DataError, match=r"has 3 classes \(a, b, c\), and the model answers 2") as caught:
+        check_labels(source, "accuracy", (spec(2),))
+    assert caught.value.code == "EP-205"
+    check_labels(source, "accuracy", (spec(4),))
+    with pytest.raises(DataError, match=r"has 3 classes \(a, b, c\), and the model answers 4: a class that is missing"):
+        check_classes(source, "accuracy", (spec(4),))
+    check_classes(source, "accuracy", (spec(3),))
+    check_classes(opened(make_npz(x=np.zeros((4, 2)), y=np.arange(4)))["all"], "accuracy", (spec(9),))
+
+
+def test_preprocess_for_an_input_that_is_not_there():
+    inputs = (spec(2, name="serving_default_img:0"),)
+    check_inputs(Preprocess(inputs=("img",)), inputs)
+    check_inputs(Preprocess(), inputs)
+    with pytest.raises(DataError, match="names 'imge', which is no input of the model") as caught:
+        check_inputs(Preprocess(inputs=("imge",)), inputs)
+    assert caught.value.code == "EP-213"
+    assert "did you mean 'img'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "suits"),
+    [
+        ("accuracy", np.arange(4) % 3, True),
+        ("accuracy", np.eye(3)[[0, 1, 2, 0]] * 0.9 + 0.03, False),
+        ("mae", np.zeros((4, 3)), True),
+        ("mae", np.zeros((4, 2)), False),
+        ("map", np.full((4, 3), 0.5), False),
+        ("auc", np.arange(4) % 2, True),
+    ],
+)
+def test_a_metric_is_tried_on_the_models_shapes(name, labels, suits):
+    metric = Metric(name, higher_is_better=BUILT_IN[name])
+    check_metric(metric, labels, (TensorSpec("o", (1, None), "float32"),))
+    if suits:
+        check_metric(metric, labels, (spec(3),))
+        return
+    with pytest.raises(DataError) as caught:
+        check_metric(metric, labels, (spec(3),))
+    assert caught.value.code == "EP-214"
+
+
+@pytest.mark.parametrize(
+    ("stored", "span", "words"),
+    [
+        (
+            "uint8",
+            (0, 255),
+            "pixels reach the model as 0..255; if it was trained on 0..1, set preprocess: {scale: 1/255}",
+        ),
+        ("int64", (0, 250), "scale: 1/255"),
+        ("int16", (-900, 3000), "trained on -1..1, set preprocess: {scale: 1/32768}"),
+        ("uint8", (0, 1), ""),
+        ("int64", (0, 9), ""),
+        ("float32", (0, 255), ""),
+    ],
+)
+def test_pixels_that_reach_a_float_input_as_they_are(stored, span, words):
+    note = pixels_note(spec(4), Preprocess(), stored=stored, span=span)
+    assert words in note
+    assert bool(note) == bool(words)
+    assert not pixels_note(spec(4), Preprocess(scale=0.1), stored=stored, span=span)
+    assert not pixels_note(spec(4, dtype="uint8"), Preprocess(), stored=stored, span=span)
+    assert not pixels_note(spec(4), Preprocess(), stored=stored, span=span, layers=("Conv2D", "Rescaling"))
+
+
+def test_an_array_that_looks_like_labels_is_offered(make_npz, opened):
+    source = opened(make_npz(images=np.zeros((4, 2)), labels=np.arange(4)))["all"]
+    with pytest.raises(DataError) as caught:
+        bind(source, (spec(2),))
+    assert "put label: labels into data.yaml" in caught.value.hint

@@ -80,6 +80,28 @@ def test_numbers_as_labels_are_scored_by_mae(make_npz, data_of):
     assert (data.metric.name, data.metric.higher_is_better) == ("mae", False)
 
 
+def test_labels_that_are_no_classes_are_said_to_set_the_metric(make_npz, data_of, tmp_path):
+    smoothed = np.eye(4)[np.arange(20) % 4] * 0.9 + 0.025
+    path = make_npz(x=np.zeros((20, 2)), y=smoothed)
+    words = "labels are neither classes nor one-hot, so the metric is mae; set metric: in data.yaml"
+    assert words in data_of(data=path).notes
+    (tmp_path / "data.yaml").write_text("metric: mae\n")
+    assert words not in data_of(data=path).notes
+
+
+def test_labels_of_another_name_are_offered_and_a_wrong_name_is_refused(make_npz, data_of, refused, tmp_path):
+    path = make_npz(x=np.zeros((20, 2)), labels=np.arange(20) % 2)
+    assert any("no array y, but labels of shape (20,)" in note for note in data_of(data=path).notes)
+    (tmp_path / "data.yaml").write_text("label: lable\n")
+    error = refused(data=path)
+    assert error.code == "EP-204"
+    assert "'lable'" in error.message
+    assert "did you mean 'labels'" in error.hint
+    (tmp_path / "data.yaml").write_text("label: labels\n")
+    assert data_of(data=path).labelled
+    assert data_of(calib=make_npz("bare.npz", x=np.zeros((9, 2))), test=path).labelled
+
+
 def test_same_seed_same_splits_and_content_moves_the_digest(make_npz, data_of):
     path = make_npz()
     one, again, other = data_of(data=path), data_of(data=path), data_of(data=path, seed=1)

@@ -4,11 +4,13 @@
 import errno
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edgepack.data.data import Split
 from edgepack.data.prepare import Prepared, check_overlap, check_range, prepare
 from edgepack.errors import DataError, HostError
 from edgepack.model.model import TensorSpec
@@ -202,6 +204,37 @@ def test_a_little_outside_is_noted_and_inside_is_not():
     assert "clipped" in note
 
 
+def test_a_calibration_twice_as_wide_is_noted():
+    (note,) = check_range(_span((-4.0, 4.0)), _span((0.0, 1.0)))
+    assert "8 times wider" in note
+    assert "coarser steps" in note
+    assert check_range(_span((0.0, 1.9)), _span((0.0, 1.0))) == ()
+
+
+def test_pixels_are_noted_and_the_note_survives_the_cache(make_npz, data_of, prepared):
+    x = np.random.default_rng(0).integers(0, 256, (40, 3), np.uint8)
+    data = data_of(data=make_npz(x=x, y=np.arange(40) % 2))
+    for _ in range(2):
+        got = prepared(data, "test", spec(3))
+        assert "pixels reach the model as" in got.notes[0]
+        assert got.notes[0] in check_range(got, got)
+
+
+def test_an_error_in_the_source_carries_no_traceback(tmp_path, data_of, stopped, monkeypatch):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    np.save(folder / "x.npy", np.arange(80.0).reshape(40, 2))
+    np.save(folder / "y.npy", np.arange(40) % 2)
+    data = data_of(data=folder)
+    gone = data.test.source.arrays["x"]
+    broken = replace(data.test.source, arrays={"x": replace(gone, shape=(12, 2))})
+    error = stopped(replace(data, test=Split(broken, data.test.indices)), "test", spec(2))
+    assert error.code == "EP-203"
+    assert "IndexError" in error.message
+    assert "Traceback" not in error.message
+    assert "\n" not in error.message
+
+
 def test_calibration_samples_among_the_scored_are_counted(make_npz, data_of, prepared):
     x = np.arange(60.0).reshape(30, 2)
     data = data_of(calib=make_npz("c.npz", x=x[:5], y=np.arange(5)), test=make_npz("t.npz", x=x, y=np.arange(30) % 2),
@@ -218,4 +251,5 @@ def test_cifar_zip_reaches_the_model_as_it_is(field, data_of, prepared):
     got = prepared(data, "test", spec(32, 32, 3))
     assert got.count == 1000
     assert got.ranges == ((0.0, 255.0),)
-    assert check_range(prepared(data, "calibration", spec(32, 32, 3)), got) == ()
+    (note,) = check_range(prepared(data, "calibration", spec(32, 32, 3)), got)
+    assert "pixels reach the model as 0..255" in note
