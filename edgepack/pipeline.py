@@ -24,7 +24,7 @@ from edgepack.model.inspect import inspect
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
 from edgepack.model.summary import refuse_unsuitable
-from edgepack.process import Worker
+from edgepack.process import Worker, uninterrupted
 from edgepack.search.bench import Bench, Scored, open_bench, scored_split
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective, choose
@@ -167,32 +167,57 @@ def _search(request: Request, bench: Bench, data: Data | None, report: Reporter)
         interrupted = True
         final = unscored(bench, choice.candidate) if choice else None
         report(Note("interrupted: the best is kept, its metric not measured on the test split"))
-    bundle = None
-    if choice is not None and final is not None:
-        report(StageStarted(f"writing {request.target}"))
-        contents = gather(
-            bench,
-            chosen=final,
-            reason=choice.reason,
-            candidates=candidates,
-            data=data,
-            objective=request.objective,
-            interrupted=interrupted,
-        )
-        bundle = write_bundle(contents, request.target, force=request.force)
-    return Outcome(
-        word="fits" if final is not None and final.state == "fits" else "does-not-fit",
+    notes = (*bench.model.notes, *(data.notes if data else ()), *(test.notes if test else ()))
+    outcome = Outcome(
+        # Both splits have a say: what was chosen as the closest miss does not fit by luck on the other samples.
+        word="fits" if choice and final and choice.candidate.state == final.state == "fits" else "does-not-fit",
         profile=bench.profile,
         limits=bench.limits,
         candidates=candidates,
-        choice=choice,
+        choice=replace(choice, reason=_final_reason(choice, final)) if choice and final else choice,
         measurement=final.measurement if final else Measurement(),
         verdict=(final.verdict if final else None) or Verdict(()),
         original_metric=test.original_metric if test else None,
-        bundle=bundle,
-        notes=(*bench.model.notes, *(data.notes if data else ())),
+        bundle=None,
+        notes=notes,
         interrupted=interrupted,
     )
+    if final is None:
+        return outcome
+    return _written(outcome, request=request, bench=bench, data=data, final=final, report=report)
+
+
+def _final_reason(choice: Choice, final: Candidate) -> str:
+    """Add to the reason of the choice what the test split said, where it said something else."""
+    if choice.candidate.state == "fits" and final.state != "fits":
+        return f"{choice.reason} But on the test split: {final.reason}."
+    if choice.candidate.state != "fits" and final.state == "fits":
+        return f"{choice.reason}; that the test split alone meets the limits does not make it fit."
+    return choice.reason
+
+
+def _written(
+    outcome: Outcome, *, request: Request, bench: Bench, data: Data | None, final: Candidate, report: Reporter
+) -> Outcome:
+    """Return ``outcome`` with its bundle on disk; a Ctrl-C meanwhile waits until it is whole."""
+    report(StageStarted(f"writing {request.target}"))
+    try:
+        with uninterrupted():
+            contents = gather(
+                bench,
+                chosen=final,
+                reason=outcome.choice.reason if outcome.choice else "",
+                candidates=outcome.candidates,
+                data=data,
+                notes=outcome.notes,
+                objective=request.objective,
+                fits=outcome.word == "fits",
+                interrupted=outcome.interrupted,
+            )
+            outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force))
+    except KeyboardInterrupt:
+        return replace(outcome, interrupted=True)
+    return outcome
 
 
 def _try_all(

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from edgepack.errors import CandidateError, ModelError
-from edgepack.process import Worker, last_words
+from edgepack.process import Worker, last_words, uninterrupted
 from tests.processes import ends_soon
 
 
@@ -89,3 +90,14 @@ def test_the_worker_dies_with_a_killed_parent(tmp_path):
     path.write_text(script)
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False, timeout=60)
     assert ends_soon(int(done.stdout)), "the process outlives its parent"
+
+
+def test_ctrl_c_waits_until_a_write_is_done():
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("whole")
+    assert done == ["whole"]
+    with uninterrupted():
+        done.append("quiet")
+    assert done == ["whole", "quiet"]

@@ -110,6 +110,7 @@ class BundleContents:
         preprocess: The user's block of ``data.yaml`` as plain JSON, or None.
         metric: Name of the metric, or None without labels.
         reason: Why this candidate, in sentences.
+        fits: Whether it was found to fit, on the selection split and on the test split.
         versions: Of every package that shaped the file: ``edgepack``, ``tensorflow``, ``ai-edge-litert``...
         reproducible: False where a time limit steered the build.
         optimize: What was optimized among the candidates that fit.
@@ -126,6 +127,7 @@ class BundleContents:
     versions: Mapping[str, str]
     seed: int
     reason: str
+    fits: bool
     data: DataUsed | None = None
     preprocess: Mapping[str, JsonValue] | None = None
     metric: str | None = None

@@ -38,7 +38,7 @@ def make_manifest(contents: BundleContents, golden: GoldenFile, digests: Mapping
     profile, runtime, measured, source = contents.profile, contents.runtime, contents.measurement, contents.source
     return Manifest(
         edgepack_version=__version__,
-        verdict="fits" if contents.verdict.fits else "does-not-fit",
+        verdict="fits" if contents.fits else "does-not-fit",
         reason=contents.reason,
         model=_model(contents),
         golden=GoldenPart(

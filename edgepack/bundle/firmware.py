@@ -256,7 +256,7 @@ _SETTINGS = """
 
 _SCRATCH = {
     "cmsis-nn": "It holds the largest scratch buffer that a CMSIS-NN kernel may ask for.",
-    "esp-nn": "The scratch buffers of ESP-NN's kernels are not in it: raise it if AllocateTensors fails.",
+    "esp-nn": "It holds the largest scratch buffer that an ESP-NN kernel may ask for.",
     "reference": "The reference kernels ask for no more.",
     "xnnpack": "",
 }

@@ -29,7 +29,9 @@ def gather(
     reason: str,
     candidates: Sequence[Candidate],
     data: Data | None,
+    notes: tuple[str, ...],
     objective: str,
+    fits: bool,
     interrupted: bool,
 ) -> BundleContents:
     """Return everything that the bundle of ``chosen`` holds; runs the golden inputs and times a few inferences.
@@ -56,12 +58,13 @@ def gather(
         versions=_versions(bench),
         seed=bench.seed,
         reason=reason,
-        data=_data_used(data),
+        data=_data_used(data, tuple(note for note in notes if note not in bench.model.notes)),
         preprocess=data.preprocess.model_dump(mode="json") if data else None,
         metric=data.metric.name if data and data.labelled else None,
         candidates=tuple(_row(candidate, chosen) for candidate in candidates),
         host=_host(bench, chosen),
         optimize=objective,
+        fits=fits,
         reproducible=not interrupted,
     )
 
@@ -87,7 +90,7 @@ def _versions(bench: Bench) -> dict[str, str]:
     return found
 
 
-def _data_used(data: Data | None) -> DataUsed | None:
+def _data_used(data: Data | None, notes: tuple[str, ...]) -> DataUsed | None:
     if data is None:
         return None
     splits = data.splits()
@@ -96,7 +99,7 @@ def _data_used(data: Data | None) -> DataUsed | None:
         name=", ".join(origins),
         digest=data.digest,
         counts={name: split.count for name, split in splits.items()},
-        notes=tuple(data.notes),
+        notes=notes,
     )
 
 

@@ -14,13 +14,13 @@ _NUMPY_1 = "1.26.4"
 _WORKED_REAL = 0.5
 _SCRATCH = {
     "cmsis-nn": "The upper bound adds the largest scratch buffer that a CMSIS-NN kernel may ask for. ",
-    "esp-nn": "The scratch buffers of ESP-NN's kernels are not known here and come on top. ",
+    "esp-nn": "The upper bound adds the largest scratch buffer that an ESP-NN kernel may ask for. ",
 }
 
 
 def make_readme(contents: BundleContents) -> str:
     """Return the README in Markdown; it holds nothing that changes from run to run."""
-    verdict = "fits" if contents.verdict.fits else "does not fit: see the limits below"
+    verdict = "fits" if contents.fits else "does not fit: see the limits below"
     mcu = contents.profile.device_class == "mcu"
     parts = [
         MARKDOWN_NOTICE,

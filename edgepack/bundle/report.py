@@ -18,7 +18,7 @@ _EVIDENCE = {
 
 def make_report(contents: BundleContents) -> str:
     """Return the report in Markdown; it holds nothing that changes from run to run."""
-    verdict = "fits" if contents.verdict.fits else "does not fit"
+    verdict = "fits" if contents.fits else "does not fit"
     parts = [
         MARKDOWN_NOTICE,
         f"# {contents.source.name} on {contents.profile.title}: {verdict}",

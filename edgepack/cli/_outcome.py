@@ -88,6 +88,7 @@ def _verdict(outcome: Outcome) -> list[str]:
     if candidate.artifact is not None:
         lines += [f"  input    {item.name}: {item.formula}" for item in candidate.artifact.inputs]
         lines += [f"  output   {item.name}: {item.formula}" for item in candidate.artifact.outputs]
+    lines += [f"  note     {note}" for note in outcome.notes]
     return [*lines, *(_shortfall(limit) for limit in outcome.verdict.open), *_next(outcome)]
 
 
@@ -104,4 +105,7 @@ def _next(outcome: Outcome) -> list[str]:
     path = outcome.bundle.path
     mcu = outcome.profile.device_class == "mcu"
     board = "firmware: firmware/README.md" if mcu else f"on the board: python3 {path.name}/benchmark.py"
-    return [f"→ {path}", f"  verify it: edgepack verify {os.path.relpath(path)}   {board}"]
+    return [
+        f"→ {path}  digest {outcome.bundle.digest}",
+        f"  verify it: edgepack verify {os.path.relpath(path)}   {board}",
+    ]

@@ -101,9 +101,11 @@ def active_limits(profile: "DeviceProfile", user: Budget, *, metric: Metric | No
 
     Raises:
         ProfileError: EP-332 the user allows more memory than the device has at all; EP-333 the user limits a metric
-            that cannot be measured; EP-334 a floor under a metric that is better when it is lower.
+            that cannot be measured; EP-334 a floor under a metric that is better when it is lower; EP-335 a limit on
+            what the profile gives no figure for.
     """
     _check_memory(profile, user)
+    _check_figures(profile, user)
     _check_metric(user, metric)
     defaults = profile.budget
     limits = []
@@ -118,6 +120,22 @@ def active_limits(profile: "DeviceProfile", user: Budget, *, metric: Metric | No
         elif default is not None:
             limits.append(Limit(name, float(default), unit, f"profile {profile.name}"))
     return tuple(limits)
+
+
+def _check_figures(profile: "DeviceProfile", user: Budget) -> None:
+    """Refuse before any work what could only end as not measured, and so as not met."""
+    if user.flash_bytes is not None:
+        raise ProfileError(
+            "EP-335",
+            f"--max-flash limits everything on the chip, and the runtime's code size on {profile.name} is not known",
+            hint="limit the model file with --max-size, and hold the code's share back with --reserve-flash",
+        )
+    if user.energy_mj is not None and profile.power is None:
+        raise ProfileError(
+            "EP-335",
+            f"--max-energy is given, but the profile {profile.name} has no power to predict an energy from",
+            hint="add power: active to a profile of your own (edgepack devices new), or leave --max-energy out",
+        )
 
 
 def _check_metric(user: Budget, metric: Metric | None) -> None:

@@ -63,16 +63,6 @@ def scratch_bytes(graph: TfliteGraph, op: TfliteOp, core: Core) -> int:
     return size_bytes
 
 
-def largest_scratch(graph: TfliteGraph, core: Core) -> tuple[str, int]:
-    """Return the operator with the largest scratch as ``CONV_2D (operator 3)``, and its bytes.
-
-    Scratch lives only while its operator runs, so the largest bounds what all of them add to an arena.
-    """
-    sizes = [(scratch_bytes(graph, op, core), -index) for index, op in enumerate(graph.ops)]
-    size, place = max(sizes, default=(0, 0))
-    return (f"{graph.ops[-place].name} (operator {-place})", size) if size else ("none", 0)
-
-
 def _convolution(channels: int, kernel: tuple[int, int], core: Core, *, wide: bool) -> int:
     columns = channels * kernel[0] * kernel[1]
     if wide:

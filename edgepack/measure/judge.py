@@ -87,6 +87,7 @@ def _open_question(limit: Limit, figure: Figure) -> str:
         return "the interval straddles the limit" + (f"; about {more} more samples would decide" if more else "")
     if limit.name == "min-metric":
         return "the interval straddles the limit; more test samples would decide"
-    if limit.name == "latency":
-        return "only the band's upper end misses; run the bundle's benchmark.py on the board to narrow it"
-    return "only the interval's upper end misses"
+    which = "only the band's upper end misses" if figure.value <= limit.value else "the band reaches below the limit"
+    if limit.name in {"latency", "energy"}:
+        return f"{which}; run the bundle's benchmark.py on the board to narrow it"
+    return which

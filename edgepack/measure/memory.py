@@ -2,13 +2,16 @@
 """RAM of one inference: the arena as TFLM allocates it, or the resident growth of a process on Linux."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence, Figure
-from edgepack.measure._cmsis_nn import Core, largest_scratch
-from edgepack.model.tflite_file import read_tflite
+from edgepack.measure._cmsis_nn import Core
+from edgepack.measure._cmsis_nn import scratch_bytes as cmsis_nn_scratch_bytes
+from edgepack.measure._esp_nn import scratch_bytes as esp_nn_scratch_bytes
+from edgepack.model.tflite_file import TfliteGraph, read_tflite
 from edgepack.runtime._session import RuntimeSession
 from edgepack.runtime.artifact import Artifact
 
@@ -48,7 +51,7 @@ def arena(
     """Return the smallest tensor arena that allocates, in bytes, and where it goes.
 
     Computed by TFLM itself on this 64-bit host with reference kernels: pointers in the tail are wider than on the
-    device. ``ci_high`` adds the largest scratch that a CMSIS-NN kernel may ask for, where the profile uses them.
+    device. ``ci_high`` adds the largest scratch that the profile's optimized kernels may ask for.
 
     Raises:
         CandidateError: TFLM refuses the model (EP-602), its process died (EP-603), or it says nothing about the
@@ -65,12 +68,27 @@ def arena(
         ("tail: what stays for the model's lifetime", parts["tail"]),
         *((f"tail: {name}", int(size)) for name, size in _ITEM.findall(text)),
     ]
-    upper = smallest
-    if runtime.kernels == "cmsis-nn":
-        name, extra = largest_scratch(read_tflite(artifact.path), Core.of(profile.cpu.isa))
-        items.append((f"CMSIS-NN scratch at most, {name}", extra))
-        upper += extra
-    return Figure(float(smallest), "B", Evidence.COMPUTED, ci_low=float(smallest), ci_high=float(upper)), tuple(items)
+    library, extra = kernel_scratch(read_tflite(artifact.path), kernels=runtime.kernels, isa=profile.cpu.isa)
+    if library:
+        items.append((f"{library} scratch at most", extra))
+    upper = float(smallest + extra)
+    return Figure(float(smallest), "B", Evidence.COMPUTED, ci_low=float(smallest), ci_high=upper), tuple(items)
+
+
+def kernel_scratch(graph: TfliteGraph, *, kernels: str, isa: Iterable[str]) -> tuple[str, int]:
+    """Return the library of optimized kernels, in words, and the most scratch, in bytes, that one operator asks of it.
+
+    Scratch lives only while its operator runs, so the largest bounds what all of them add to an arena. Reference
+    kernels ask for none beyond what was measured: an empty name and 0.
+    """
+    match kernels:
+        case "cmsis-nn":
+            core = Core.of(isa)
+            return "CMSIS-NN", max((cmsis_nn_scratch_bytes(graph, op, core) for op in graph.ops), default=0)
+        case "esp-nn":
+            return "ESP-NN", max((esp_nn_scratch_bytes(graph, op) for op in graph.ops), default=0)
+        case _:
+            return "", 0
 
 
 def resident(artifact: Artifact, *, session: RuntimeSession, inputs: tuple[Path, ...]) -> tuple[Figure, RamItems]:

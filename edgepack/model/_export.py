@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What both SavedModel writers share: signatures, names, specs. Imports TensorFlow: worker process only."""
 
+import keyword
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,7 +41,7 @@ def legal_name(name: str, taken: set[str]) -> str:
     found = _ILLEGAL.sub("_", name)
     found = found if re.match(r"[A-Za-z0-9.]", found) else f"t{found}"
     argument_names = {"self", *(_NOT_PYTHON.sub("_", item) for item in taken)}
-    while _NOT_PYTHON.sub("_", found) in argument_names:
+    while (argument := _NOT_PYTHON.sub("_", found)) in argument_names or keyword.iskeyword(argument):
         found += "_"
     return found
 

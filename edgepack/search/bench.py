@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from edgepack.arrays import Array
 from edgepack.data.data import Data, SplitName
 from edgepack.data.match import check_labels
 from edgepack.data.metric import Metric, check_baseline
@@ -29,8 +29,6 @@ from edgepack.work import Work, whole_folder
 
 _GOLDEN_SAMPLES = 16
 
-Array = npt.NDArray[np.generic]
-
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -43,6 +41,7 @@ class Scored:
         original_metric: The original's metric, with its interval.
         metric: What is compared.
         seed: Seeds the bootstrap of metrics that have no per-sample value.
+        notes: What makes the score weaker evidence than it looks, in sentences.
     """
 
     inputs: tuple[Path, ...]
@@ -51,6 +50,7 @@ class Scored:
     original_metric: Figure
     metric: Metric
     seed: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +141,9 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
     accuracy = compare(metric=data.metric, labels=labels, original=original, candidate=original, seed=bench.seed)
     check_baseline(data.metric, accuracy.metric.value, labels)
     calibration = _prepared(bench.worker, bench.work, bench.model, data, "calibration")
-    if calibration is not None:
-        for note in (*check_range(calibration, prepared), *check_overlap(calibration, prepared)):
-            report(Note(note))
+    notes = () if calibration is None else (*check_range(calibration, prepared), *check_overlap(calibration, prepared))
+    for note in notes:
+        report(Note(f"{name} split: {note}"))
     return Scored(
         inputs=_paths(prepared),
         labels=labels,
@@ -151,6 +151,7 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
         original_metric=accuracy.metric,
         metric=data.metric,
         seed=bench.seed,
+        notes=tuple(f"{name} split: {note}" for note in notes),
     )
 
 

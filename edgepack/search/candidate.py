@@ -65,4 +65,5 @@ class Candidate:
 
 def _amounts(limit: LimitVerdict) -> str:
     written = _WRITERS.get(limit.unit, f"{{:.4g}} {limit.unit}".format)
-    return f"{written(limit.gated_on or 0.0)} where {written(limit.limit)} is allowed"
+    wanted = "asked for" if limit.name == "min-metric" else "allowed"
+    return f"{written(limit.gated_on or 0.0)} where {written(limit.limit)} is {wanted}"

@@ -79,13 +79,15 @@ def _value(candidate: Candidate, name: str) -> float:
     return figure.upper if name in _BY_UPPER_END else figure.value
 
 
-def _shortfall(candidate: Candidate) -> tuple[float, float, float]:
-    """Return how far a candidate is from fitting: unmeasured limits, missed limits, summed relative excess."""
+def _shortfall(candidate: Candidate) -> tuple[int, float]:
+    """Return how far a candidate is from fitting: limits not met, then the summed relative excess.
+
+    A limit that was not measured counts as much as one that was missed: what misses a cost is not scored, and must not
+    look closer for it.
+    """
     limits = candidate.verdict.open if candidate.verdict else ()
-    missed = [limit for limit in limits if limit.state is State.MISSED]
-    excess = sum(-(limit.headroom or 0.0) / max(abs(limit.limit), 1e-9) for limit in missed)
-    unmeasured = len(limits) - len(missed)
-    return (float(len(missed)), excess, float(unmeasured))
+    missed = (limit for limit in limits if limit.state is State.MISSED)
+    return len(limits), sum(-(limit.headroom or 0.0) / max(abs(limit.limit), 1e-9) for limit in missed)
 
 
 def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective) -> str:
@@ -100,7 +102,15 @@ def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective) ->
         f"{candidate.recipe.name} {_told(candidate, leading)}"
         for candidate in sorted(rivals, key=lambda item: _rank(item, fitting, objective))
     )
-    return f"{best.recipe.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit; then {told}."
+    lead = f"{best.recipe.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit"
+    return f"{lead}{_tie(best, fitting, leading)}; then {told}."
+
+
+def _tie(best: Candidate, fitting: Sequence[Candidate], leading: str) -> str:
+    """Name the rivals that the leading figure does not tell apart from the best: the next figure decided."""
+    key = _key(best, fitting, leading)
+    level = [item.recipe.name for item in fitting if item is not best and _key(item, fitting, leading) == key]
+    return f", level with {' and '.join(level)} and decided by the rest" if level else ""
 
 
 def _told(candidate: Candidate, name: str) -> str:

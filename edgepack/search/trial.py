@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgepack.arrays import Array
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.measure.accuracy import compare
@@ -22,7 +23,7 @@ from edgepack.measure.size import download_size, file_size
 from edgepack.model.tflite_file import read_tflite
 from edgepack.runtime._lower import lower
 from edgepack.runtime.artifact import Artifact
-from edgepack.search.bench import Array, Bench, Scored
+from edgepack.search.bench import Bench, Scored
 from edgepack.search.candidate import Candidate
 
 

@@ -131,6 +131,7 @@ def contents(tiny):
             versions={"tensorflow": "2.21.0", "tflite-micro": "0.1"},
             seed=0,
             reason="It is the only one.",
+            fits=Verdict(limits).fits,
             data=DataUsed("data.npz", "b" * 64, {"calibration": 10, "selection": 30, "test": 60}),
             metric="accuracy",
             candidates=(

@@ -107,3 +107,17 @@ def test_a_limit_beyond_the_chip_is_refused(user, words):
         active_limits(load_device("nrf52840"), user, metric=ACCURACY)
     assert caught.value.code == "EP-332"
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("device", "user", "words"),
+    [
+        ("rpi4", Budget(flash_bytes=1 << 20), ["--max-flash", "--max-size"]),
+        ("x86-64", Budget(energy_mj=1.0), ["--max-energy", "power"]),
+    ],
+)
+def test_a_limit_on_what_can_have_no_figure_is_refused_before_any_work(device, user, words):
+    with pytest.raises(ProfileError) as caught:
+        active_limits(load_device(device), user, metric=ACCURACY)
+    assert caught.value.code == "EP-335"
+    assert all(word in f"{caught.value.message} {caught.value.hint}" for word in words)

@@ -76,3 +76,11 @@ def test_a_floor_is_held_from_below():
 
 def test_cost_limits_leave_the_accuracy_limits_out():
     assert cost_limits([RAM, DROP, FLOOR]) == (RAM,)
+
+
+def test_a_point_beyond_the_limit_is_not_called_a_miss_of_the_upper_end_alone():
+    held = only(RAM, ram(120.0, high=150.0, low=80.0))
+    assert held.state is State.MISSED
+    assert not held.certain
+    assert "upper end" not in held.note
+    assert "reaches below the limit" in held.note

@@ -8,8 +8,9 @@ from edgepack.compress.recipe import PrecisionPlan, Recipe
 from edgepack.device.profile import load_device
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence
-from edgepack.measure._cmsis_nn import Core, largest_scratch, scratch_bytes
-from edgepack.measure.memory import ARENA_STEP_BYTES, MIB, ram
+from edgepack.measure import _esp_nn
+from edgepack.measure._cmsis_nn import Core, scratch_bytes
+from edgepack.measure.memory import ARENA_STEP_BYTES, MIB, kernel_scratch, ram
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor, read_tflite
@@ -46,10 +47,23 @@ def test_the_arena_is_the_smallest_that_allocates(lowered, runtime_session, smal
 def test_cmsis_nn_scratch_widens_the_upper_bound_alone(lowered, runtime_session, small_samples):
     artifact, session = lowered("conv", Precision.W8A8, "int8"), runtime_session("tflm")
     figure, items = measured(artifact, "stm32h747", session, small_samples("conv"))
-    name, extra = largest_scratch(read_tflite(artifact.path), Core.DSP)
+    library, extra = kernel_scratch(read_tflite(artifact.path), kernels="cmsis-nn", isa=("dsp",))
+    assert library == "CMSIS-NN"
     assert extra == 2 * (3 * 3 * 8) * 2, "the second convolution: two columns of 3 x 3 x 8 int16 values"
     assert figure.ci_high == figure.value + extra
-    assert items[-1] == (f"CMSIS-NN scratch at most, {name}", extra)
+    assert items[-1] == ("CMSIS-NN scratch at most", extra)
+
+
+@pytest.mark.tf
+def test_esp_nn_scratch_widens_the_upper_bound_too(lowered, runtime_session, small_samples):
+    artifact, session = lowered("conv", Precision.W8A8, "int8"), runtime_session("tflm")
+    figure, items = measured(artifact, "esp32-s3", session, small_samples("conv"))
+    graph = read_tflite(artifact.path)
+    first = next(op for op in graph.ops if op.name == "CONV_2D")
+    # 8x8x2 pixels padded by the 3x3 kernel, 8 filters of 18 weights, both as 16-bit copies.
+    assert _esp_nn.scratch_bytes(graph, first) == 2 * (11 * 11 * 2 + 8 * 18 + 8 * 2) + 4 * 8 + 64
+    assert figure.ci_high == figure.value + max(_esp_nn.scratch_bytes(graph, op) for op in graph.ops)
+    assert items[-1][0] == "ESP-NN scratch at most"
 
 
 @pytest.mark.tf
@@ -154,4 +168,6 @@ def test_a_profiles_extensions_choose_the_code_path(isa, core):
 
 def test_a_model_without_such_kernels_adds_nothing():
     graph, _ = one_op("SOFTMAX", kernel=None, inputs=[(1, 10)], output=(1, 10))
-    assert largest_scratch(graph, Core.DSP) == ("none", 0)
+    assert kernel_scratch(graph, kernels="cmsis-nn", isa=("dsp",)) == ("CMSIS-NN", 0)
+    assert kernel_scratch(graph, kernels="esp-nn", isa=()) == ("ESP-NN", 0)
+    assert kernel_scratch(graph, kernels="reference", isa=()) == ("", 0)

@@ -152,3 +152,19 @@ def test_what_this_machine_measured_stays_out_of_the_reason():
     choice = choose(pool, objective="ram", profile=RPI5)
     assert choice is not None
     assert "5" not in choice.reason
+
+
+def test_what_was_not_scored_is_not_closer_for_it():
+    unscored = LimitVerdict("drop", 0.01, "1", None, None, State.UNMEASURED, False, None, "--max-drop")
+    slow = candidate(Precision.F32, limits=[limit(State.MISSED, -1.0, name="latency"), unscored])
+    lossy = candidate(
+        Precision.W8A8,
+        limits=[limit(State.MET), LimitVerdict("drop", 0.01, "1", 0.05, 0.05, State.MISSED, True, -0.04, "x")],
+    )
+    assert chosen(slow, lossy) == Precision.W8A8
+
+
+def test_a_tie_is_told():
+    choice = choose([INT8, SMALL], objective="latency", profile=RPI5)
+    assert choice is not None
+    assert "level with w8a8 and decided by the rest" in choice.reason
