@@ -406,6 +406,12 @@ def test_csv_is_turned_into_an_array_once(tmp_path, opened, work):
         ("a,label\n1,0\n2\n", "EP-217", "1 columns in line 3"),
         ("a,label\n1,0\n2,\n", "EP-217", "no label in line 3"),
         ("a,label\n", "EP-202", "no rows"),
+        ("", "EP-202", "no rows"),
+        ("a,b,label\n1,2,0\n3,,1\n", "EP-217", "an empty cell in line 3, column b"),
+        ("a,label\n1,0\n1_000,1\n", "EP-217", "'1_000' in line 3, column a"),
+        ('a,label\n1,0\n"1,5",1\n', "EP-217", "write numbers as 1000.5"),
+        ("a;b;label\n1;2;0\n", "EP-217", 'csv: {delimiter: ";"}'),
+        ("a\tlabel\n1\t0\n", "EP-217", 'csv: {delimiter: "\\t"}'),
     ],
 )
 def test_bad_csv_leaves_nothing(tmp_path, opened, work, case):
@@ -415,11 +421,41 @@ def test_bad_csv_leaves_nothing(tmp_path, opened, work, case):
     assert list(work.folder("data").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "count", "inputs", "words"),
+    [
+        ("0,1,2\n0.5,1.5,1\n2.5,3.5,0\n", 2, 3, "the first line (0, 1, 2, ...) is taken for a header"),
+        ("0,1,2\n1,0,2\n", 1, 3, "csv: {label: 2}"),
+        ("1.5,2.5,0\n3,4,1\n", 2, 3, "no column is the label"),
+        (",0,1,label\n0,1.5,2.5,up\n1,3.5,4.5,down\n", 2, 2, "first column has no name and is left out"),
+        ("timestamp,ax,label\n0.1,1,a\n0.2,2,b\n", 2, 2, "the inputs are 2 columns: timestamp, ax"),
+        ("2020,v\n1,2\n", 1, 2, "the inputs are 2 columns: 2020, v"),
+        ("1,2,walk\n3,4,run\n", None, None, "'walk' in line 1, column 2"),
+    ],
+)
+def test_csv_columns_are_told(tmp_path, opened, text, count, inputs, words):
+    (tmp_path / "a.csv").write_text(text)
+    if count is None:
+        fails(opened, tmp_path / "a.csv", "EP-217", words)
+        return
+    source = opened(tmp_path / "a.csv")["all"]
+    assert source.count == count
+    assert read(source, 0)[0].shape == (inputs,)
+    assert any(words in note for note in source.notes)
+
+
+def test_csv_samples_are_named_by_lines_of_the_file(tmp_path, opened):
+    (tmp_path / "a.csv").write_text("a,label\n1,0\n\n2,1\n3,1\n4,0\n")
+    assert opened(tmp_path / "a.csv")["all"].sample_name(1) == "line 4"
+    (tmp_path / "a.data.yaml").write_text("csv: {window: 2}\n")
+    assert opened(tmp_path / "a.csv")["all"].sample_name(1) == "lines 5 to 6"
+
+
 def test_csv_values_that_are_not_finite_are_found_when_read(tmp_path, opened):
     (tmp_path / "a.csv").write_text("a,label\n1,0\nnan,1\n")
     source = opened(tmp_path / "a.csv")["all"]
     assert np.isnan(read(source, 1)[0]).all()
-    assert source.sample_name(1) == "row 2"
+    assert source.sample_name(1) == "line 3"
 
 
 def test_csv_without_the_named_column(tmp_path, opened):
