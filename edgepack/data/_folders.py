@@ -94,6 +94,18 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
         raise unreadable(f"{name} in {archive.filename}", str(error)) from error
 
 
+def read_content(root: Path, name: str) -> bytes:
+    """Return one file of a folder or zip.
+
+    Raises:
+        DataError: It cannot be read (EP-203).
+    """
+    if root.is_dir():
+        return _content(root / name)
+    with zipfile.ZipFile(root) as archive:
+        return _member(archive, name)
+
+
 def list_files(root: Path, suffixes: tuple[str, ...]) -> tuple[str, ...]:
     """Return the sorted paths below the folder or zip ``root`` that end with ``suffixes``; hidden ones are skipped.
 
@@ -254,8 +266,7 @@ def _labels_file(root: Path, prefix: PurePosixPath) -> tuple[str, ...]:
         content = _content(path) if path.is_file() else b""
     else:
         name = (prefix / "labels.txt").as_posix()
-        with zipfile.ZipFile(root) as archive:
-            content = _member(archive, name) if name in archive.namelist() else b""
+        content = read_content(root, name) if name in _listing(root) else b""
     names = tuple(line.strip() for line in content.decode(errors="replace").splitlines() if line.strip())
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:

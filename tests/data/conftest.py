@@ -85,12 +85,12 @@ def make_images(tmp_path):
 def make_wav():
     """Write one clip."""
 
-    def run(path, values, *, width=2, channels=1):
+    def run(path, values, *, width=2, channels=1, rate=16000):
         path.parent.mkdir(parents=True, exist_ok=True)
         with wave.open(str(path), "wb") as clip:
             clip.setnchannels(channels)
             clip.setsampwidth(width)
-            clip.setframerate(16000)
+            clip.setframerate(rate)
             clip.writeframes(np.asarray(values).tobytes())
 
     return run

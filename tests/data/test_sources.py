@@ -4,6 +4,7 @@
 import io
 import os
 import shutil
+import struct
 import zipfile
 
 import numpy as np
@@ -484,6 +485,34 @@ def test_wav_of_other_width_and_broken_ones_are_named(tmp_path, opened, make_wav
         with pytest.raises(DataError, match=word) as caught:
             read(source, index)
         assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "words"),
+    [
+        ({"rate": 8000}, "EP-218", ("8000 samples a second, and a/0.wav 16000", "sox in.wav -r 16000")),
+        ({"count": 5}, "EP-207", ("b/1.wav", "has 5 samples, and a/0.wav 4", "wav: {length: 5}")),
+    ],
+)
+def test_wav_clips_that_differ(tmp_path, opened, make_wav, change, code, words):
+    make_wav(tmp_path / "w" / "a" / "0.wav", np.zeros(4, np.int16))
+    make_wav(tmp_path / "w" / "b" / "1.wav", np.zeros(change.get("count", 4), np.int16), rate=change.get("rate", 16000))
+    source = opened(tmp_path / "w")["all"]
+    assert read(source, 0)[0].shape == (4,)
+    with pytest.raises(DataError) as caught:
+        read(source, 1)
+    assert caught.value.code == code
+    for word in words:
+        assert word in caught.value.message + caught.value.hint
+
+
+def test_float_wav_has_words_of_its_own(tmp_path, opened):
+    (tmp_path / "a").mkdir()
+    body = struct.pack("<4sIHHIIHH4sI", b"fmt ", 16, 3, 1, 16000, 64000, 4, 32, b"data", 8) + bytes(8)
+    (tmp_path / "a" / "0.wav").write_bytes(b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WAVE" + body)
+    with pytest.raises(DataError, match="32-bit float; only 16-bit PCM is read") as caught:
+        read(opened(tmp_path)["all"], 0)
+    assert caught.value.code == "EP-218"
 
 
 @pytest.fixture
