@@ -2,7 +2,7 @@
 """``data.yaml``: how the samples become model inputs, and how answers are scored; strict, with line numbers."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -12,7 +12,20 @@ from edgepack.errors import DataError
 from edgepack.registry import nearest
 from edgepack.strict_yaml import Document, FileKind, StrictYamlError, Where, allowed_keys, dotted, read_yaml
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
 _KIND = FileKind("settings file", max_bytes=1 << 20, may_be_empty=True)
+_UNION_TAGS = {"str", "int"}
+_EXPECTED = {
+    "string": "text; put numbers in quotes",
+    "int": "a whole number",
+    "float": "a number, such as 0.5 or 1/255",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "tuple": "a list: [one, two]",
+    "too": "a list with one entry at least",
+}
 _Positive = Annotated[int, Field(gt=0)]
 
 
@@ -117,14 +130,41 @@ def read_settings(path: Path) -> Settings:
 
 
 def _refused(document: Document, error: ValidationError) -> DataError:
-    first = error.errors()[0]
-    where: Where = first["loc"]
-    name, place = dotted(where), f"{document.label}:{document.line(where)}"
-    if first["type"] == "extra_forbidden":
+    """Return one error that names every problem of the file, in the order of its lines."""
+    found = [_problem(document, detail) for detail in error.errors(include_url=False)]
+    return _invalid("\n".join(dict.fromkeys(text for _, text in sorted(found, key=lambda item: item[0]))))
+
+
+def _problem(document: Document, detail: "ErrorDetails") -> tuple[int, str]:
+    """Return the line of a problem and its message."""
+    where: Where = tuple(part for part in detail["loc"] if part not in _UNION_TAGS)
+    line, name = document.line(where), dotted(where)
+    place = f"{document.label}:{line}"
+    if detail["type"] == "extra_forbidden":
         known = allowed_keys(Settings, where[:-1])
-        return _invalid(f"{place}: has the unknown key {name!r}; {nearest(str(where[-1]), known)}")
-    problem = first["msg"].removeprefix("Value error, ")
-    return _invalid(f"{place}: has a wrong value: {name}: {problem}" if name else f"{place}: {problem}")
+        return line, f"{place}: has the unknown key {name!r}; {nearest(str(where[-1]), known)}"
+    if detail["type"] == "value_error":
+        problem = detail["msg"].removeprefix("Value error, ")
+        return line, f"{place}: has a wrong value: {name}: {problem}" if name else f"{place}: {problem}"
+    if detail["type"] == "missing":
+        return line, f"{place}: has a wrong value: {dotted(where[:-1])} lacks a number; {_expected(detail, where[:-1])}"
+    return line, f"{place}: has a wrong value: {name} is {detail['input']!r}; {_expected(detail, where)}"
+
+
+def _expected(detail: "ErrorDetails", where: Where) -> str:
+    context = detail.get("ctx", {})
+    kind = detail["type"]
+    if kind == "literal_error":
+        return f"expected {context['expected']}"
+    if kind == "model_type":
+        return f"expected keys below it: {', '.join(allowed_keys(Settings, where))}"
+    if kind in {"greater_than", "greater_than_equal"}:
+        return f"expected a number {'above' if kind == 'greater_than' else 'of at least'} {context.popitem()[1]}"
+    if kind in {"string_too_long", "string_too_short"}:
+        return 'expected one character, such as ";" or "\\t"'
+    if where[-1:] == ("resize",):
+        return "expected two numbers: [height, width]"
+    return f"expected {_EXPECTED.get(kind.partition('_')[0], 'another kind of value')}"
 
 
 def _invalid(message: str) -> DataError:
