@@ -4,6 +4,7 @@
 import pytest
 
 from edgepack.errors import ModelError
+from edgepack.model._export import legal_name
 from edgepack.model.model import TensorSpec
 from edgepack.model.shapes import apply_shapes, fix_shapes, parse_shapes
 
@@ -62,3 +63,11 @@ def test_a_shape_that_does_not_match_is_refused(shapes, words):
         apply_shapes([TOKENS, IMAGE], shapes)
     assert caught.value.code == "EP-114"
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "legal"),
+    [("image", "image"), ("in", "in_"), ("lambda", "lambda_"), ("self", "self_"), ("1st", "1st"), ("größe", "gr__e")],
+)
+def test_a_name_that_cannot_be_an_argument_is_changed(name, legal):
+    assert legal_name(name, set()) == legal
