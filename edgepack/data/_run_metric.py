@@ -2,8 +2,9 @@
 """The process that runs a user's metric: ``python -m edgepack.data._run_metric module:function``, warm over calls.
 
 Each call on standard input: the number of arrays, then each as its length and its ``.npy`` bytes; outputs first, the
-labels last. Each answer: one line of JSON with ``value`` or ``error``. What the user's code prints goes to standard
-error, because standard output carries the answers.
+labels last. Each answer: one line of JSON with ``value`` or ``error``. What the user's code prints in its first call
+goes to standard error, because standard output carries the answers; the thousands of calls of a bootstrap say the same
+and are silent.
 """
 
 import importlib
@@ -69,6 +70,16 @@ def main(spec: str) -> None:
             said = {"value": done.result()} if error is None else {"error": f"{type(error).__name__}: {error}"}
             answers.write(json.dumps(said) + "\n")
             answers.flush()
+            _silence()
+
+
+def _silence() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _number(value: object) -> float:

@@ -20,7 +20,7 @@ from edgepack.errors import DataError
 
 
 def call_user_metric(name: str, outputs: Sequence[Array], labels: Array) -> float:
-    """Return what ``name`` answers; its traceback and what it prints appear on standard error.
+    """Return what ``name`` answers; what its first call prints, and a traceback, appear on standard error.
 
     Raises:
         DataError: It cannot be imported from the current folder, raises, exits, or returns no finite number (EP-216).
@@ -87,7 +87,7 @@ class _Running:
             "EP-216",
             f"the metric {self._name} failed: {problem}",
             hint=f"it is imported from {self._folder} and called with (list of output arrays, labels); "
-            "what it printed is above, on standard error",
+            "what its first call printed is above, on standard error",
         )
 
 

@@ -58,6 +58,21 @@ def test_check_of_bad_samples_lists_them_and_exits_with_2(npz):
     assert {problem["code"] for problem in told["problems"]} == {"EP-206"}
 
 
+def test_one_of_something_is_singular(npz):
+    np.savez(npz, x=np.random.default_rng(0).random((12, 4)), y=np.zeros(12, int))
+    shown = run("check", npz).stdout
+    assert "1 sample of set.npz" in shown
+    assert "1 class, 4 to 4 samples each" in shown
+
+
+def test_a_label_array_that_is_not_there_is_refused(npz, tmp_path):
+    (tmp_path / "data.yaml").write_text("label: lable\n")
+    error = run("check", npz).exception
+    assert isinstance(error, DataError)
+    assert error.code == "EP-204"
+    assert "did you mean" in error.hint or "known: x, y" in error.hint
+
+
 def test_check_of_nothing(npz):
     error = run("check").exception
     assert isinstance(error, DataError)
