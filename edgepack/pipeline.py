@@ -11,6 +11,7 @@ from edgepack.bundle.bundle import Bundle, check_target, write_bundle
 from edgepack.bundle.gather import gather
 from edgepack.compress.recipe import Io
 from edgepack.data.data import Data
+from edgepack.data.match import rescales
 from edgepack.data.open import DataOptions, open_data
 from edgepack.device.budget import Budget, Limit, active_limits
 from edgepack.device.profile import DeviceProfile, load_device
@@ -123,6 +124,7 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
             gate=request.gate,
             work=request.work,
             seed=request.seed,
+            rescales=rescales([kind for kind, _ in summary.op_counts]),
             report=report,
         ) as bench:
             outcome = _search(request, bench, data, report)

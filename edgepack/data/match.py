@@ -82,7 +82,7 @@ def pixels_note(
     """
     steps = preprocess.for_input(_plain(spec.name))
     changed = (steps.scale, steps.mean, steps.std) != (None, None, None)
-    if changed or not spec.dtype.startswith("float") or span[1] <= 1 or not _RESCALING.isdisjoint(layers):
+    if changed or not spec.dtype.startswith("float") or span[1] <= 1 or rescales(layers):
         return ""
     scale = _FULL_SCALE.get(stored)
     if scale is None and np.dtype(stored).kind in "iu" and span[0] >= 0 and _HALF_BYTE < span[1] <= _BYTE:
@@ -94,6 +94,11 @@ def pixels_note(
         f"input {spec.name!r}: {what} reach the model as {span[0]:.4g}..{span[1]:.4g}; if it was trained on {target}, "
         f"set preprocess: {{scale: 1/{scale}}} in data.yaml"
     )
+
+
+def rescales(layers: Collection[str]) -> bool:
+    """Whether one of a model's layers, by class name, brings raw samples into the range that it was trained on."""
+    return not _RESCALING.isdisjoint(layers)
 
 
 def _plain(name: str) -> str:

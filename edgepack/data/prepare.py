@@ -236,8 +236,7 @@ def check_range(calibration: Prepared, other: Prepared) -> tuple[str, ...]:
     """Compare the range that reaches the model with the one that calibration saw.
 
     Returns:
-        A note for each input that lies a little outside, or whose calibration is at least twice as wide; and the notes
-        of ``other``.
+        A note for each input that lies a little outside, or whose calibration is at least twice as wide.
 
     Raises:
         DataError: The greatest magnitude differs by a factor of 10 or more, as 0..1 and 0..255 do (EP-210).
@@ -258,7 +257,7 @@ def check_range(calibration: Prepared, other: Prepared) -> tuple[str, ...]:
         wider = (seen[1] - seen[0]) / (got[1] - got[0]) if got[1] > got[0] else 1.0
         if wider >= _WIDE:
             notes.append(f"{words}: {wider:.3g} times wider, so integer precisions get coarser steps than they need")
-    return (*notes, *other.notes)
+    return tuple(notes)
 
 
 def _ratio(one: float, other: float) -> float:

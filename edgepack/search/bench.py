@@ -10,7 +10,7 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.data.data import Data, SplitName
-from edgepack.data.match import check_labels
+from edgepack.data.match import check_classes, check_labels
 from edgepack.data.metric import Metric, check_baseline
 from edgepack.data.prepare import Prepared, check_overlap, check_range, prepare
 from edgepack.device.budget import Limit
@@ -61,6 +61,7 @@ class Bench:
         session: The device's own runtime.
         reference: This machine's LiteRT, which the target's outputs are held against.
         calibration: One ``.npy`` per model input, or None where there is no calibration data.
+        rescales: The model brings raw samples into range itself, so whole pixels that reach it are no surprise.
         golden: A few inputs, one ``.npy`` per model input: run in the target runtime before anything is believed.
     """
 
@@ -74,6 +75,7 @@ class Bench:
     limits: tuple[Limit, ...]
     gate: Gate
     seed: int
+    rescales: bool
     calibration: tuple[Path, ...] | None
     golden: tuple[Path, ...]
 
@@ -89,6 +91,7 @@ def open_bench(
     gate: Gate,
     work: Work,
     seed: int,
+    rescales: bool,
     report: Reporter,
 ) -> Iterator[Bench]:
     """Yield a bench for ``model``; the runtime's processes end with the block.
@@ -114,6 +117,7 @@ def open_bench(
             limits=limits,
             gate=gate,
             seed=seed,
+            rescales=rescales,
             calibration=_paths(calibration) if calibration else None,
             golden=_golden(model, calibration, work, seed),
         )
@@ -133,6 +137,7 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
     if split is None:
         return None
     check_labels(split.source, data.metric.name, bench.model.outputs)
+    check_classes(split.source, data.metric.name, bench.model.outputs)
     prepared = _prepared(bench.worker, bench.work, bench.model, data, name)
     if prepared is None or prepared.labels is None:
         return None
@@ -141,8 +146,9 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
     accuracy = compare(metric=data.metric, labels=labels, original=original, candidate=original, seed=bench.seed)
     check_baseline(data.metric, accuracy.metric.value, labels)
     calibration = _prepared(bench.worker, bench.work, bench.model, data, "calibration")
+    values = () if bench.rescales else prepared.notes
     notes = () if calibration is None else (*check_range(calibration, prepared), *check_overlap(calibration, prepared))
-    for note in notes:
+    for note in (*values, *notes):
         report(Note(f"{name} split: {note}"))
     return Scored(
         inputs=_paths(prepared),
@@ -151,7 +157,7 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
         original_metric=accuracy.metric,
         metric=data.metric,
         seed=bench.seed,
-        notes=tuple(f"{name} split: {note}" for note in notes),
+        notes=(*values, *(f"{name} split: {note}" for note in notes)),
     )
 
 
