@@ -2,13 +2,19 @@
 """What ``build`` says at its end: the candidates, the limits, the verdict line and the next command."""
 
 import os
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.table import Table
 
 from edgepack import __version__
 from edgepack.cli._console import Console
 from edgepack.cli._group import INTERRUPTED
-from edgepack.cli._progress import rows_of
 from edgepack.cli._results_build import BuildOutput, build_result
-from edgepack.cli._words import figure_in_full, figure_words, quantity
+from edgepack.cli._words import figure_in_full, figure_words
+from edgepack.device.units import format_quantity
 from edgepack.measure.measurement import LimitVerdict, State
 from edgepack.pipeline import Outcome
 from edgepack.search.candidate import Candidate
@@ -35,9 +41,9 @@ def report_outcome(console: Console, outcome: Outcome) -> None:
         console.result(body, "")
         return
     rich = console.rich(stderr=False)
-    rows_of(_COLUMNS, [_candidate_row(item) for item in outcome.candidates], rich=rich, title="Candidates")
+    _table(_COLUMNS, [_candidate_row(item) for item in outcome.candidates], rich=rich, title="Candidates")
     if outcome.verdict.limits:
-        rows_of(_LIMIT_COLUMNS, [_limit_row(item) for item in outcome.verdict.limits], rich=rich, title="Limits")
+        _table(_LIMIT_COLUMNS, [_limit_row(item) for item in outcome.verdict.limits], rich=rich, title="Limits")
     for line in _verdict(outcome):
         rich.print(line, markup=False)
 
@@ -59,8 +65,8 @@ def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
 def _limit_row(limit: LimitVerdict) -> tuple[str, ...]:
     points = limit.name == "drop"
     sign = {State.MET: "✓", State.MISSED: "✗", State.UNMEASURED: "?"}[limit.state]
-    judged = "not measured" if limit.gated_on is None else quantity(limit.gated_on, limit.unit, points=points)
-    return (limit.name, quantity(limit.limit, limit.unit, points=points), judged, sign, limit.origin, limit.note)
+    judged = "not measured" if limit.gated_on is None else format_quantity(limit.gated_on, limit.unit, points=points)
+    return (limit.name, format_quantity(limit.limit, limit.unit, points=points), judged, sign, limit.origin, limit.note)
 
 
 def _verdict(outcome: Outcome) -> list[str]:
@@ -95,7 +101,7 @@ def _verdict(outcome: Outcome) -> list[str]:
 def _shortfall(limit: LimitVerdict) -> str:
     if limit.headroom is None:
         return f"  missed   {limit.name}: {limit.note}"
-    short = quantity(-limit.headroom, limit.unit, points=limit.name == "drop")
+    short = format_quantity(-limit.headroom, limit.unit, points=limit.name == "drop")
     return f"  missed   {limit.name} by {short} ({limit.origin}){'; ' + limit.note if limit.note else ''}"
 
 
@@ -109,3 +115,12 @@ def _next(outcome: Outcome) -> list[str]:
         f"→ {path}  digest {outcome.bundle.digest}",
         f"  verify it: edgepack verify {os.path.relpath(path)}   {board}",
     ]
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, rich: RichConsole, title: str) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    rich.print(table)

@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console as RichConsole
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from edgepack.cli._console import Console
-from edgepack.cli._words import figure_words, quantity
+from edgepack.cli._words import figure_words
+from edgepack.device.units import format_quantity
 from edgepack.events import CandidateDone, CandidateStarted, Event, LimitsActive, Note, Reporter, StageStarted
 from edgepack.figure import Figure
 from edgepack.work import disk_errors
@@ -61,11 +63,11 @@ class _Screen:
         """Draw one event."""
         match event:
             case Note(text=text):
-                self._rich.print(f"[dim]·[/] {_escape(text)}")
+                self._rich.print(f"[dim]·[/] {escape(text)}")
             case LimitsActive(limits=limits):
                 for name, value, unit, origin in limits:
-                    self._limits[name] = quantity(value, unit, points=name == "drop")
-                    self._rich.print(f"[dim]·[/] limit {name} {self._limits[name]} [dim]({_escape(origin)})[/]")
+                    self._limits[name] = format_quantity(value, unit, points=name == "drop")
+                    self._rich.print(f"[dim]·[/] limit {name} {self._limits[name]} [dim]({escape(origin)})[/]")
             case StageStarted(stage=stage):
                 self._wait(stage)
             case CandidateStarted(index=index, total=total, name=name):
@@ -81,14 +83,14 @@ class _Screen:
 
     def _wait(self, text: str) -> None:
         if not self._rich.is_terminal:
-            self._rich.print(f"[dim]…[/] {_escape(text)}")
+            self._rich.print(f"[dim]…[/] {escape(text)}")
             return
         if self._live is None:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
             self._live = Progress(*columns, console=self._rich, transient=True)
             self._task = self._live.add_task("")
             self._live.start()
-        self._live.update(self._task, description=_escape(text))
+        self._live.update(self._task, description=escape(text))
 
     def _done(self, event: CandidateDone) -> None:
         told = "  ".join(
@@ -96,7 +98,7 @@ class _Screen:
             for name in _SHOWN
             if (figure := event.figures.get(name)) is not None
         )
-        reason = f"  [dim]{_escape(event.reason)}[/]" if event.reason else ""
+        reason = f"  [dim]{escape(event.reason)}[/]" if event.reason else ""
         self._rich.print(f"{_MARKS[event.state]} {event.index}/{event.total} {event.name:16} {told}{reason}")
         for name in _SHOWN:
             figure = event.figures.get(name)
@@ -112,25 +114,8 @@ class _Screen:
         return f"  (best: {', '.join(told)})" if told else ""
 
 
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
-
-
 def _as_json(event: Event) -> dict[str, object]:
     body: dict[str, object] = {"event": type(event).__name__, **asdict(event)}
     if isinstance(event, CandidateDone):
         body["figures"] = {name: figure.as_json() if figure else None for name, figure in event.figures.items()}
     return body
-
-
-def rows_of(columns: Sequence[str], rows: Sequence[Sequence[str]], *, rich: RichConsole, title: str) -> None:
-    """Print a table of strings."""
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(_escape, row))
-    rich.print(table)

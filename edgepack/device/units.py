@@ -271,3 +271,18 @@ def format_bandwidth(value_bytes_per_s: float) -> str:
 def format_fraction(value: float) -> str:
     """Return 0.01 as ``1%``."""
     return f"{value * 100:.4g}%"
+
+
+def format_quantity(value: float, unit: str, *, points: bool = False) -> str:
+    """Return a value in a figure's unit: ``B``, ``ms``, ``mJ``, ``1`` (percent with ``points``), or a metric's own."""
+    match unit:
+        case "B":
+            return format_size(value)
+        case "ms":
+            return format_duration(value)
+        case "mJ":
+            return format_energy(value)
+        case "1":
+            return f"{value:.2%}" if points else f"{value:.4g}"
+        case _:
+            return f"{value:.4g} {unit}"

@@ -1,23 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """One recipe that was tried, and how far it came."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from edgepack.compress.recipe import Recipe
-from edgepack.device.units import format_duration, format_energy, format_size
+from edgepack.device.units import format_quantity
 from edgepack.errors import EdgepackError
 from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.runtime.artifact import Artifact
-
-_WRITERS: dict[str, Callable[[float], str]] = {
-    "B": format_size,
-    "ms": format_duration,
-    "mJ": format_energy,
-    "1": "{:.2%}".format,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +56,6 @@ class Candidate:
 
 
 def _amounts(limit: LimitVerdict) -> str:
-    written = _WRITERS.get(limit.unit, f"{{:.4g}} {limit.unit}".format)
+    got, bound = (format_quantity(value, limit.unit, points=True) for value in (limit.gated_on or 0.0, limit.limit))
     wanted = "asked for" if limit.name == "min-metric" else "allowed"
-    return f"{written(limit.gated_on or 0.0)} where {written(limit.limit)} is {wanted}"
+    return f"{got} where {bound} is {wanted}"
