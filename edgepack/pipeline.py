@@ -14,7 +14,7 @@ from edgepack.data.data import Data
 from edgepack.data.match import rescales
 from edgepack.data.open import DataOptions, open_data
 from edgepack.device.budget import Budget, Limit, active_limits
-from edgepack.device.profile import DeviceProfile, load_device
+from edgepack.device.profile import DeviceProfile
 from edgepack.events import CandidateDone, CandidateStarted, LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
 from edgepack.figure import Figure
@@ -40,7 +40,7 @@ class Request:
 
     Attributes:
         model: The trained model.
-        device: Name of a shipped profile, or the path of a profile.
+        profile: The device, with what else lives on it already held back.
         data: Where the samples come from; None for no data at all.
         budget: The user's own limits; the profile's defaults fill in the rest.
         shapes: Dimensions for inputs that the model leaves open, by input name.
@@ -50,7 +50,7 @@ class Request:
     """
 
     model: Path
-    device: str
+    profile: DeviceProfile
     target: Path
     work: Work
     data: DataOptions | None = None
@@ -59,8 +59,6 @@ class Request:
     io: Io | None = None
     objective: Objective = "latency"
     gate: Gate = "point"
-    reserve_ram_bytes: int | None = None
-    reserve_flash_bytes: int | None = None
     trust_code: bool = False
     seed: int = 0
     force: bool = False
@@ -104,9 +102,7 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
     start = time.monotonic()
     require_build_extra()
     check_target(request.target, force=request.force)
-    profile = load_device(
-        request.device, reserve_ram_bytes=request.reserve_ram_bytes, reserve_flash_bytes=request.reserve_flash_bytes
-    )
+    profile = request.profile
     summary = inspect(request.model, shapes=request.shapes)
     refuse_unsuitable(summary, trust_code=request.trust_code)
     data = open_data(request.data, work=request.work) if request.data else None

@@ -90,10 +90,14 @@ def _request(given: Given) -> "Request":
     from edgepack.pipeline import Request
     from edgepack.work import Work
 
-    profile = load_device(given["device"])
+    profile = load_device(
+        given["device"],
+        reserve_ram_bytes=reserve_bytes(given, "reserve_ram"),
+        reserve_flash_bytes=reserve_bytes(given, "reserve_flash"),
+    )
     return Request(
         model=given["model"],
-        device=given["device"],
+        profile=profile,
         target=given["output"] or Path(f"{given['model'].stem}-{profile.name}"),
         work=Work(given["work"]),
         data=data_options(given),
@@ -102,8 +106,6 @@ def _request(given: Given) -> "Request":
         io=given["io"],
         objective=given["optimize"],
         gate=given["gate"],
-        reserve_ram_bytes=reserve_bytes(given, "reserve_ram"),
-        reserve_flash_bytes=reserve_bytes(given, "reserve_flash"),
         trust_code=given["trust_model_code"],
         seed=given["seed"],
         force=given["force"],
