@@ -84,10 +84,6 @@ class Worker:
     ) -> None:
         self.stop()
 
-    def start(self) -> None:
-        """Start the process now and let it import TensorFlow, while the caller does something else."""
-        self._submit(self._log_folder / "start.log", _warm_up, (), {})
-
     def call(self, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run ``function`` in the process and return its result; ``name`` names the log file.
 
@@ -141,10 +137,6 @@ class Worker:
         future = self._pool.submit(_logged, log, function, args, kwargs)
         self._latest = cast("Future[object]", future)
         return future
-
-
-def _warm_up() -> None:
-    import tensorflow as tf  # noqa: F401
 
 
 @contextmanager

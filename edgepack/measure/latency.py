@@ -14,6 +14,7 @@ from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.errors import ProfileError
 from edgepack.figure import Evidence, Figure
 from edgepack.model.precision import Precision
+from edgepack.model.tflite_file import TfliteGraph
 
 _MS_PER_S = 1e3
 
@@ -31,6 +32,11 @@ class OpCost:
     kind: str
     macs: int
     bytes_moved: int
+
+
+def op_costs(graph: TfliteGraph) -> tuple[OpCost, ...]:
+    """Return one cost per operator; bytes are weights plus every input and output, each at its own width."""
+    return tuple(OpCost(kind=op.name, macs=op.macs, bytes_moved=moved) for op, moved in graph.traffic)
 
 
 def predict_latency(

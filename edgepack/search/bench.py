@@ -40,7 +40,6 @@ class Scored:
         original: The original's outputs on them, one array per output.
         original_metric: The original's metric, with its interval.
         metric: What is compared.
-        seed: Seeds the bootstrap of metrics that have no per-sample value.
         notes: What makes the score weaker evidence than it looks, in sentences.
     """
 
@@ -49,7 +48,6 @@ class Scored:
     original: tuple[Array, ...]
     original_metric: Figure
     metric: Metric
-    seed: int
     notes: tuple[str, ...] = ()
 
 
@@ -60,7 +58,8 @@ class Bench:
     Attributes:
         session: The device's own runtime.
         reference: This machine's LiteRT, which the target's outputs are held against.
-        calibration: One ``.npy`` per model input, or None where there is no calibration data.
+        seed: Seeds the bootstrap of metrics that have no per-sample value.
+        calibration: The prepared samples, or None where there are none.
         rescales: The model brings raw samples into range itself, so whole pixels that reach it are no surprise.
         golden: A few inputs, one ``.npy`` per model input: run in the target runtime before anything is believed.
     """
@@ -76,7 +75,7 @@ class Bench:
     gate: Gate
     seed: int
     rescales: bool
-    calibration: tuple[Path, ...] | None
+    calibration: Prepared | None
     golden: tuple[Path, ...]
 
 
@@ -118,7 +117,7 @@ def open_bench(
             gate=gate,
             seed=seed,
             rescales=rescales,
-            calibration=_paths(calibration) if calibration else None,
+            calibration=calibration,
             golden=_golden(model, calibration, work, seed),
         )
 
@@ -145,18 +144,17 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
     original = original_outputs(bench, prepared, name)
     accuracy = compare(metric=data.metric, labels=labels, original=original, candidate=original, seed=bench.seed)
     check_baseline(data.metric, accuracy.metric.value, labels)
-    calibration = _prepared(bench.worker, bench.work, bench.model, data, "calibration")
+    calibration = bench.calibration
     values = () if bench.rescales else prepared.notes
     notes = () if calibration is None else (*check_range(calibration, prepared), *check_overlap(calibration, prepared))
     for note in (*values, *notes):
         report(Note(f"{name} split: {note}"))
     return Scored(
-        inputs=_paths(prepared),
+        inputs=sample_paths(prepared),
         labels=labels,
         original=original,
         original_metric=accuracy.metric,
         metric=data.metric,
-        seed=bench.seed,
         notes=(*values, *(f"{name} split: {note}" for note in notes)),
     )
 
@@ -174,7 +172,8 @@ def _prepared(worker: Worker, work: Work, model: Model, data: Data | None, split
     return worker.call(f"prepare-{split}", prepare, data, split, model.inputs, folder=work.folder("data"))
 
 
-def _paths(prepared: Prepared) -> tuple[Path, ...]:
+def sample_paths(prepared: Prepared) -> tuple[Path, ...]:
+    """Return one ``.npy`` of shape (n, ...) per model input, in the model's order."""
     return tuple(path for _, path in prepared.inputs)
 
 

@@ -15,15 +15,14 @@ from edgepack.errors import CandidateError
 from edgepack.measure.accuracy import compare
 from edgepack.measure.agreement import check_agreement
 from edgepack.measure.judge import cost_limits, judge
-from edgepack.measure.latency import predict_energy, predict_latency
+from edgepack.measure.latency import op_costs, predict_energy, predict_latency
 from edgepack.measure.measurement import Measurement, State
 from edgepack.measure.memory import ram
-from edgepack.measure.operations import op_costs
 from edgepack.measure.size import download_size, file_size
 from edgepack.model.tflite_file import read_tflite
 from edgepack.runtime._lower import lower
 from edgepack.runtime.artifact import Artifact
-from edgepack.search.bench import Bench, Scored
+from edgepack.search.bench import Bench, Scored, sample_paths
 from edgepack.search.candidate import Candidate
 
 
@@ -56,13 +55,13 @@ class LowerAhead:
                 self._begun = self._begin()
 
     def _begin(self) -> Callable[[], Artifact]:
-        recipe = self._waiting.popleft()
+        recipe, calibration = self._waiting.popleft(), self._bench.calibration
         return self._bench.worker.begin(
             f"lower-{recipe.name}",
             lower,
             self._bench.model,
             recipe,
-            calibration=self._bench.calibration,
+            calibration=sample_paths(calibration) if calibration else None,
             folder=self._bench.work.folder("artifacts"),
         )
 
@@ -90,7 +89,7 @@ def score(bench: Bench, candidate: Candidate, split: Scored) -> Candidate:
         labels=split.labels,
         original=split.original,
         candidate=outputs(bench, candidate.artifact, split.inputs),
-        seed=split.seed,
+        seed=bench.seed,
     )
     measurement = replace(
         candidate.measurement, metric=accuracy.metric, metric_drop=accuracy.drop, flips=accuracy.flips
