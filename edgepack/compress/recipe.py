@@ -1,24 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipe: which steps made a candidate and at which precision it is lowered."""
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from edgepack.compress.precision_plan import Io, PrecisionPlan
+from edgepack.compress.step import PHASES, Step
 from edgepack.digest import digest_json
-from edgepack.model.precision import Precision
+from edgepack.registry import discover, nearest
 
-Io = Literal["float", "int8"]
+__all__ = ["Io", "PrecisionPlan", "Recipe", "known_steps", "step_kind"]
 
 
-class PrecisionPlan(BaseModel):
-    """Precision of the whole model and the type of its inputs and outputs."""
+def known_steps() -> dict[str, type[Step]]:
+    """Return every step, by the name that recipes use."""
+    return discover("edgepack.compress", Step)  # type: ignore[type-abstract]
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    default: Precision
-    io: Io = "float"
+def step_kind(step: Step) -> str:
+    """Return the name of ``step`` in a recipe: its module's."""
+    return type(step).__module__.rpartition(".")[2].replace("_", "-")
+
+
+def _read_step(value: object) -> object:
+    """Make a step of ``{kind: NAME, option: value}``."""
+    if isinstance(value, Step) or not isinstance(value, Mapping):
+        return value
+    options = dict(value)
+    kind, known = options.pop("kind", None), known_steps()
+    if kind is None:
+        raise ValueError(f"a step needs a kind; known: {', '.join(known)}")
+    if kind not in known:
+        raise ValueError(f"unknown step {kind!r}; {nearest(str(kind), known)}")
+    return known[str(kind)].model_validate(options)
+
+
+def _write_step(step: Step) -> dict[str, object]:
+    """Return the options that differ from their defaults: a new option does not change an old recipe's digest."""
+    return {"kind": step_kind(step), **step.model_dump(mode="json", exclude_defaults=True)}
+
+
+AnyStep = Annotated[Step, BeforeValidator(_read_step), PlainSerializer(_write_step)]
 
 
 class Recipe(BaseModel):
@@ -27,13 +61,36 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     precision: PrecisionPlan
+    steps: tuple[AnyStep, ...] = ()
     as_is: bool = False
     """The source file already is the artifact (an integer ``.tflite``); the precision only describes it."""
 
+    @model_validator(mode="after")
+    def _in_order(self) -> "Recipe":
+        check_order(self.steps)
+        if self.as_is and self.steps:
+            raise ValueError("a file that is taken as it is has no steps")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_no_steps(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
+        found: dict[str, object] = handler(self)
+        if not self.steps:
+            found.pop("steps")
+        return found
+
     @property
     def name(self) -> str:
-        """Short name for tables and logs."""
-        return f"{self.precision.default.value} as it is" if self.as_is else self.precision.default.value
+        """Short name for tables and logs: ``prune+distill w8a8``."""
+        precision = self.precision.default.value
+        if self.as_is:
+            return f"{precision} as it is"
+        return " ".join(filter(None, ("+".join(step_kind(step) for step in self.steps), precision)))
+
+    @property
+    def trains(self) -> bool:
+        """Whether any step needs training samples."""
+        return any(step.trains for step in self.steps)
 
     @property
     def digest(self) -> str:
@@ -48,3 +105,30 @@ class Recipe(BaseModel):
     def from_yaml(cls, text: str) -> "Recipe":
         """Read what ``as_yaml`` wrote."""
         return cls.model_validate(yaml.safe_load(text))
+
+
+def check_order(steps: Sequence[Step]) -> None:
+    """Refuse an order in which a step would undo or blind an earlier one.
+
+    Raises:
+        ValueError: Which two steps, and why.
+    """
+    for earlier, later in pairwise(steps):
+        one, other = PHASES.index(earlier.phase), PHASES.index(later.phase)
+        alternating = {earlier.phase, later.phase} <= {"structure", "recover"}
+        if other < one and not alternating:
+            raise ValueError(
+                f"{step_kind(later)} cannot follow {step_kind(earlier)}: {_WHY[earlier.phase]}; "
+                f"the order is {' -> '.join(PHASES)}"
+            )
+        if one == other and earlier.phase in {"assign", "train-quantized"}:
+            raise ValueError(f"{step_kind(later)} cannot follow {step_kind(earlier)}: one of them decides the bits")
+
+
+_WHY = {
+    "structure": "layers change there",
+    "recover": "it trains the layers that are there",
+    "share": "weights that were zeroed or shared would be trained or cut apart again",
+    "assign": "the bits were assigned to the layers as they are",
+    "train-quantized": "its weights and ranges belong to the quantized graph as it is",
+}

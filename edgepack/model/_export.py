@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both SavedModel writers share: signatures, names, specs. Imports TensorFlow: worker process only."""
+"""What all SavedModel writers share: signatures, names, specs. Imports TensorFlow: worker process only."""
 
+import contextlib
 import keyword
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
 from edgepack.model.model import TensorSpec
 
 if TYPE_CHECKING:
+    import keras
     import tensorflow as tf
 
 SERVING: Final = "serving_default"
@@ -19,6 +22,33 @@ BATCHED: Final = "batched"
 """Signature of an open batch: what predicts."""
 _NOT_PYTHON: Final = re.compile(r"[^A-Za-z0-9_]")
 _ILLEGAL: Final = re.compile(r"[^A-Za-z0-9_.\\/>-]")
+
+
+def export(
+    model: "keras.Model",
+    call: "Callable[..., dict[str, tf.Tensor]]",
+    inputs: Sequence[TensorSpec],
+    *,
+    batched: bool,
+    folder: Path,
+) -> tuple[TensorSpec, ...]:
+    """Write the SavedModel of ``call`` on ``model`` into ``folder``; return its outputs, in the order of ``call``'s.
+
+    Raises:
+        ModelError: An output's shape depends on the input's values (EP-118).
+    """
+    import keras
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    serve = archive.add_endpoint(SERVING, call, input_signature=tensor_specs(inputs, batch=1))
+    if batched:
+        # A model that works at batch 1 alone simply has no batched form.
+        with contextlib.suppress(ValueError, TypeError):
+            archive.add_endpoint(BATCHED, call, input_signature=tensor_specs(inputs, batch=None))
+    archive.write_out(str(folder), verbose=False)
+    found = serve.get_concrete_function().structured_outputs
+    return output_specs(found, list(found))
 
 
 def legal_names(specs: Sequence[TensorSpec]) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:

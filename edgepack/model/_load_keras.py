@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load a Keras model, of Keras 2 or 3, and export it with fixed shapes. Imports TensorFlow: worker process only."""
 
-import contextlib
 import json
 import re
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from edgepack.digest import canonical_json
 from edgepack.errors import ModelError
-from edgepack.model._export import BATCHED, SERVING, legal_name, legal_names, output_specs, tensor_specs
+from edgepack.model._export import export, legal_name, legal_names
+from edgepack.model._flat import flat
 from edgepack.model._unroll import unrolled
 from edgepack.model.keras_config import Json, KerasGraph, mapping, parse_graph, sequence
 from edgepack.model.keras_file import open_keras
@@ -20,6 +22,7 @@ from edgepack.model.keras_summary import digest_keras
 from edgepack.model.model import Model, TensorSpec
 from edgepack.model.shapes import fix_shapes
 from edgepack.model.summary import Summary
+from edgepack.model.trainable import TRAINABLE
 from edgepack.work import whole_folder
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ def load_keras(
     with open_keras(path) as file:
         graph = parse_graph(file.config, where=str(path))
         config, changes = cleaned(file.config)
+        loss = "" if file.loss is None else canonical_json(file.loss).decode()
     keras.backend.clear_session()
     flat, unrolling = unrolled(config, summary, fixed)
     try:
@@ -74,7 +78,9 @@ def load_keras(
     target = folder / digest
     with whole_folder(target) as scratch:
         batched = all(spec.shape[:1] == (None,) for spec in summary.inputs)
-        outputs = _export(model, graph, inputs, names=[spec.name for spec in ends], batched=batched, folder=scratch)
+        call = _callable(model, graph, [spec.name for spec in ends])
+        outputs = export(model, call, inputs, batched=batched, folder=scratch)
+        why = _write_trainable(model, inputs, partial(_ordered, graph=graph), folder=scratch)
     return Model(
         path=target,
         kind="savedmodel",
@@ -84,7 +90,23 @@ def load_keras(
         outputs=outputs,
         digest=digest,
         notes=(*notes, *renamed, *renamed_ends, *changes, *unrolling),
+        trainable=None if why else target / TRAINABLE,
+        why_untrainable=why,
+        loss=loss,
     )
+
+
+def _write_trainable(
+    model: "keras.Model", inputs: Sequence[TensorSpec], order: Callable[..., Sequence[object]], *, folder: Path
+) -> str:
+    """Write the flat functional graph of ``model`` into ``folder``; return why there is none, or an empty string."""
+    try:
+        net = flat(model, inputs, order)
+        net.save(folder / TRAINABLE)
+    except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
+        words = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return f"it cannot be written as one flat graph of Keras layers: {words[0] if words else type(error).__name__}"
+    return ""
 
 
 def cleaned(document: Json) -> tuple[Json, tuple[str, ...]]:
@@ -182,41 +204,21 @@ def _with_config(path: Path, config: Json, folder: Path) -> Path:
     return copy
 
 
-def _export(
-    model: "keras.Model",
-    graph: KerasGraph,
-    inputs: Sequence[TensorSpec],
-    *,
-    names: Sequence[str],
-    batched: bool,
-    folder: Path,
-) -> tuple[TensorSpec, ...]:
-    """Write the SavedModel and return its outputs, in the source's order."""
-    import keras
-
-    call = _callable(model, graph, names)
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    serve = archive.add_endpoint(SERVING, call, input_signature=tensor_specs(inputs, batch=1))
-    if batched:
-        # A model that works at batch 1 alone simply has no batched form.
-        with contextlib.suppress(ValueError, TypeError):
-            archive.add_endpoint(BATCHED, call, input_signature=tensor_specs(inputs, batch=None))
-    archive.write_out(str(folder), verbose=False)
-    return output_specs(serve.get_concrete_function().structured_outputs, names)
-
-
 def _callable(model: "keras.Model", graph: KerasGraph, names: Sequence[str]) -> "Callable[..., dict[str, tf.Tensor]]":
     """Return a function of the inputs, in the source's order, that returns the outputs by ``names``."""
-    keys = [name for name, _ in graph.inputs]
-    made = [name for name, _ in graph.outputs]
-    inputs_by_key, outputs_by_key = graph.by_key
 
     def call(*tensors: "tf.Tensor") -> "dict[str, tf.Tensor]":
-        structure = dict(zip(keys, tensors, strict=True)) if inputs_by_key else list(tensors)
-        found = model(structure if inputs_by_key or len(tensors) > 1 else tensors[0], training=False)
-        if outputs_by_key:
-            return {name: found[key] for name, key in zip(names, made, strict=True)}
-        return dict(zip(names, found if isinstance(found, (list, tuple)) else [found], strict=True))
+        return dict(zip(names, _ordered(model, *tensors, graph=graph), strict=True))
 
     return call
+
+
+def _ordered(model: "Callable[..., Any]", *tensors: object, graph: KerasGraph) -> "list[tf.Tensor]":
+    """Call ``model`` on ``tensors``, in the source's order of inputs, and return its outputs in the source's order."""
+    keys = [name for name, _ in graph.inputs]
+    inputs_by_key, outputs_by_key = graph.by_key
+    structure = dict(zip(keys, tensors, strict=True)) if inputs_by_key else list(tensors)
+    found = model(structure if inputs_by_key or len(tensors) > 1 else tensors[0], training=False)
+    if outputs_by_key:
+        return [found[name] for name, _ in graph.outputs]
+    return list(found) if isinstance(found, (list, tuple)) else [found]

@@ -66,10 +66,12 @@ class KerasFile:
     Attributes:
         saved_by: ``Keras 2.21.0``, or an empty string.
         config: ``{"class_name": ..., "config": ...}``.
+        loss: What it was compiled with, as Keras serializes it; None where it was not compiled.
     """
 
     saved_by: str
     config: Json
+    loss: Json
     _group: "h5py.Group"
     _is_archive: bool
 
@@ -124,7 +126,8 @@ def _read_archive(archive: zipfile.ZipFile, weights: "h5py.File", path: Path) ->
         else {}
     )
     version = str(mapping(metadata).get("keras_version", ""))
-    return KerasFile(_saved_by(version), config, weights, True)  # noqa: FBT003 - a private field
+    loss = mapping(mapping(config).get("compile_config")).get("loss")
+    return KerasFile(_saved_by(version), config, loss, weights, True)  # noqa: FBT003 - a private field
 
 
 def _read_h5(file: "h5py.File", path: Path) -> KerasFile:
@@ -137,7 +140,9 @@ def _read_h5(file: "h5py.File", path: Path) -> KerasFile:
         )
     version = _text(file.attrs.get("keras_version", ""))
     group = file.get("model_weights", file)
-    return KerasFile(_saved_by(version), _json(raw, f"model_config in {path}"), group, False)  # noqa: FBT003
+    training = file.attrs.get("training_config")
+    loss = None if training is None else mapping(_json(training, f"training_config in {path}")).get("loss")
+    return KerasFile(_saved_by(version), _json(raw, f"model_config in {path}"), loss, group, False)  # noqa: FBT003
 
 
 def _saved_by(version: str) -> str:

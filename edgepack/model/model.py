@@ -52,6 +52,10 @@ class Model:
         quantized: The source is an integer ``.tflite``: a candidate as it is, not to be quantized again.
         notes: What was changed on the way in, in sentences for the user ("batch fixed to 1").
         parent: Digest of the model that this one was made from, or None.
+        trainable: The same function as a flat Keras 3 functional graph, a ``.keras`` file; None where there is none.
+        why_untrainable: Why not, in words that end a sentence; empty where there is one.
+        loss: Loss that it was compiled with: the Keras configuration as canonical JSON, or empty.
+        fake_quantized: Its ranges are part of the graph (FakeQuant operators), so lowering calibrates nothing.
     """
 
     path: Path
@@ -64,3 +68,7 @@ class Model:
     quantized: bool = False
     notes: tuple[str, ...] = ()
     parent: str | None = None
+    trainable: Path | None = None
+    why_untrainable: str = ""
+    loss: str = ""
+    fake_quantized: bool = False

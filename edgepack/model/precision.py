@@ -13,6 +13,8 @@ class Precision(StrEnum):
     W8A8 = "w8a8"  # full int8, per-channel weights
     W8A8_PER_TENSOR = "w8a8-per-tensor"
     W8A16 = "w8a16"  # int8 weights, int16 activations
+    W4A8 = "w4a8"  # int4 per-channel weights, int8 activations
+    W4 = "w4"  # int4 weights, activations quantized at run time
 
     @property
     def needs_calibration(self) -> bool:
