@@ -7,12 +7,13 @@ the process said last, and the next call finds a fresh process.
 
 import ctypes
 import multiprocessing
+import multiprocessing.queues
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,16 +21,27 @@ from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, cast
 
 from edgepack.errors import CandidateError
+from edgepack.events import Event, Reporter, silent
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _PR_SET_PDEATHSIG = 1
 _LOG_TAIL_BYTES = 2000
+_POLL_S = 0.1
+
+_events_out: "list[multiprocessing.queues.SimpleQueue[Event]]" = []
 
 
-def _start_worker(parent_pid: int) -> None:
+def to_parent(event: Event) -> None:
+    """Report ``event`` from inside a worker to the reporter that its ``Worker`` was given; a ``Reporter``."""
+    for queue in _events_out:
+        queue.put(event)
+
+
+def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Event]") -> None:
     """Quiet the frameworks, leave Ctrl-C to the parent, and die when the parent dies."""
+    _events_out.append(queue)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -69,10 +81,13 @@ class Worker:
 
     Args:
         log_folder: Where each call's standard output and error go, one file a call.
+        report: Gets what functions report with ``to_parent``, while their result is waited for.
     """
 
-    def __init__(self, log_folder: Path) -> None:
+    def __init__(self, log_folder: Path, report: Reporter = silent) -> None:
         self._log_folder = log_folder
+        self._report = report
+        self._queue: multiprocessing.queues.SimpleQueue[Event] | None = None
         self._pool: ProcessPoolExecutor | None = None
         self._latest: Future[object] | None = None
 
@@ -100,7 +115,7 @@ class Worker:
 
         def finish() -> R:
             try:
-                return future.result()
+                return self._result(future)
             except BrokenProcessPool as error:
                 self.stop()
                 raise CandidateError(
@@ -111,6 +126,17 @@ class Worker:
 
         return finish
 
+    def _result(self, future: Future[R]) -> R:
+        """Wait for ``future``, handing on meanwhile what its function reports."""
+        while not wait([future], timeout=_POLL_S).done:
+            self._hand_on()
+        self._hand_on()
+        return future.result()
+
+    def _hand_on(self) -> None:
+        while self._queue is not None and not self._queue.empty():
+            self._report(self._queue.get())
+
     def stop(self) -> None:
         """End the process; a later call starts a new one."""
         if self._pool is None:
@@ -120,7 +146,7 @@ class Worker:
             for process in list((self._pool._processes or {}).values()):  # noqa: SLF001 - the pool has no public kill
                 process.kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._pool = None
+        self._pool = self._queue = None
 
     def _submit(
         self, log: Path, function: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object]
@@ -128,11 +154,13 @@ class Worker:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
         if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._queue = context.SimpleQueue()
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
-                mp_context=multiprocessing.get_context("spawn"),
+                mp_context=context,
                 initializer=_start_worker,
-                initargs=(os.getpid(),),
+                initargs=(os.getpid(), self._queue),
             )
         future = self._pool.submit(_logged, log, function, args, kwargs)
         self._latest = cast("Future[object]", future)

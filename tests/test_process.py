@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from edgepack.errors import CandidateError, ModelError
-from edgepack.process import Worker, last_words, uninterrupted
+from edgepack.events import Note
+from edgepack.process import Worker, last_words, to_parent, uninterrupted
 from tests.processes import ends_soon
 
 
@@ -30,10 +31,26 @@ def refuse():
     raise ModelError("EP-101", "model.keras: cut short", hint="copy it again")
 
 
+def tell(count):
+    for number in range(count):
+        to_parent(Note(f"{number} " + "x" * 1000))
+    return count
+
+
 @pytest.fixture
 def fresh(tmp_path):
     with Worker(tmp_path / "logs") as process:
         yield process
+
+
+def test_what_a_function_reports_arrives_in_order_and_before_its_result_is_returned(tmp_path):
+    heard = []
+    with Worker(tmp_path / "logs", report=heard.append) as process:
+        assert process.call("tell", tell, 200) == 200  # more than a pipe holds at once
+        assert [event.text.split()[0] for event in heard] == [str(number) for number in range(200)]
+        process.stop()
+        assert process.call("tell", tell, 1) == 1
+    assert len(heard) == 201
 
 
 def test_the_process_stays_warm_between_calls(fresh):

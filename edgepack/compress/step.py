@@ -24,6 +24,7 @@ class Gap:
 
     Attributes:
         drop: The best accuracy drop over the drop that is allowed, above 1 where accuracy binds.
+        size_bytes: The limit itself, where it binds; likewise the three below.
     """
 
     size: float | None = None
@@ -32,6 +33,10 @@ class Gap:
     energy: float | None = None
     download: float | None = None
     drop: float | None = None
+    size_bytes: int | None = None
+    ram_bytes: int | None = None
+    latency_ms: float | None = None
+    download_bytes: int | None = None
 
 
 class Step(BaseModel, ABC):

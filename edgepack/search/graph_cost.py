@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a graph costs, read from its lowered file: size, arena and latency do not depend on trained weights."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from edgepack.compress.context import Context, Cost, Graph
+from edgepack.compress.recipe import Recipe
+from edgepack.digest import digest_json
+from edgepack.measure.latency import op_costs, predict_latency
+from edgepack.measure.memory import arena
+from edgepack.model.trainable import write_trainable
+from edgepack.model.tflite_file import read_tflite
+from edgepack.runtime._base import get_runtime
+from edgepack.runtime._lower import lower
+from edgepack.runtime._session import RuntimeSession
+
+if TYPE_CHECKING:
+    from edgepack.search.compression import Setting
+
+_SAMPLES = 4
+"""Ranges decide no byte of the file: a few samples stand for all."""
+
+
+class GraphCost:
+    """Lowers graphs and reads their costs; equal architectures are lowered once.
+
+    Attributes:
+        context: Set once it exists, for graphs whose plan needs fake quantization.
+    """
+
+    context: Context | None = None
+
+    def __init__(self, setting: "Setting", session: RuntimeSession | None, samples: tuple[Path, ...] | None) -> None:
+        self._setting = setting
+        self._session = session
+        self._samples = samples
+        self._known: dict[str, Cost] = {}
+
+    @classmethod
+    @contextmanager
+    def opened(cls, setting: "Setting") -> Iterator[Self]:
+        """Yield the costs for ``setting``'s device; its runtime's process ends with the block."""
+        samples = _few_samples(setting)
+        if setting.runtime.name != "tflm":
+            yield cls(setting, None, samples)
+            return
+        with get_runtime("tflm").session(setting.runtime, setting.work, processes=1) as session:
+            yield cls(setting, session, samples)
+
+    def __call__(self, graph: Graph) -> Cost:
+        """Return what ``graph`` costs at its plan.
+
+        Raises:
+            CandidateError: It cannot be lowered so, or the runtime refuses it.
+        """
+        key = digest_json([graph.net.to_json(), graph.plan.model_dump(mode="json"), graph.fake_quantized])
+        if key not in self._known:
+            self._known[key] = self._lowered(graph)
+        return self._known[key]
+
+    def _lowered(self, graph: Graph) -> Cost:
+        setting = self._setting
+        ready = self._with_ranges(graph)
+        with tempfile.TemporaryDirectory(dir=setting.work.folder("models")) as scratch:
+            model = write_trainable(
+                ready.net, parent=setting.model, fake_quantized=ready.fake_quantized, folder=Path(scratch)
+            )
+            recipe = Recipe(precision=graph.plan)
+            artifact = lower(model, recipe, calibration=self._samples, folder=Path(scratch))
+            found = read_tflite(artifact.path)
+            latency = predict_latency(
+                op_costs(found), setting.profile, runtime=setting.runtime, precision=graph.plan.default
+            )
+            ram_bytes = None
+            if self._session is not None:
+                used, _ = arena(artifact, session=self._session, runtime=setting.runtime, profile=setting.profile)
+                ram_bytes = round(used.upper)
+        return Cost(size_bytes=artifact.size_bytes, macs=found.macs, latency_ms=latency.upper, ram_bytes=ram_bytes)
+
+    def _with_ranges(self, graph: Graph) -> Graph:
+        if graph.fake_quantized or not graph.plan.needs_fake_quantization or self.context is None:
+            return graph
+        from edgepack.compress._quantized import quantize
+
+        return replace(graph, net=quantize(graph.net, graph.plan, self.context), fake_quantized=True)
+
+
+def _few_samples(setting: "Setting") -> tuple[Path, ...] | None:
+    if setting.calibration is None:
+        return None
+    folder = setting.work.folder("data") / f"few-{setting.calibration.digest}"
+    paths = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, (_, path) in enumerate(setting.calibration.inputs):
+        paths.append(folder / f"input_{index}.npy")
+        np.save(paths[-1], np.load(path, mmap_mode="r")[:_SAMPLES])
+    return tuple(paths)
