@@ -4,18 +4,20 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
 from edgepack.bundle.bundle import Bundle, check_target, write_bundle
 from edgepack.bundle.gather import gather
-from edgepack.compress.recipe import Io
+from edgepack.compress.context import Training
+from edgepack.compress.recipe import Io, Recipe
 from edgepack.data.data import Data
 from edgepack.data.match import rescales
 from edgepack.data.open import DataOptions, open_data
 from edgepack.device.budget import Budget, Limit, active_limits
 from edgepack.device.profile import DeviceProfile
-from edgepack.events import CandidateDone, CandidateStarted, LimitsActive, Note, Reporter, StageStarted, silent
+from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
 from edgepack.figure import Figure
 from edgepack.measure.judge import Gate
@@ -29,8 +31,9 @@ from edgepack.process import Worker, uninterrupted
 from edgepack.search.bench import Bench, Scored, open_bench, scored_split
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective, choose
-from edgepack.search.propose import propose
-from edgepack.search.trial import LowerAhead, score, try_recipe, unscored
+from edgepack.search.rounds import Rounds, Wishes
+from edgepack.search.setting import Setting, default_training, step_setting
+from edgepack.search.trial import score, unscored
 from edgepack.work import Work
 
 
@@ -47,6 +50,12 @@ class Request:
         io: Type of inputs and outputs; None takes int8 on microcontrollers and float elsewhere.
         target: The bundle's folder.
         force: Whether a bundle that is already there is replaced.
+        recipe: The one recipe to build; None lets edgepack search.
+        train: Steps that train may be tried.
+        training: How they train; None takes the defaults.
+        teacher: A larger model with the same inputs and outputs to distil from; None takes the model itself.
+        separable: A student may have separable convolutions.
+        controls: A step that trained is held against the same training without it.
     """
 
     model: Path
@@ -62,6 +71,12 @@ class Request:
     trust_code: bool = False
     seed: int = 0
     force: bool = False
+    recipe: Recipe | None = None
+    train: bool = True
+    training: Training | None = None
+    teacher: Path | None = None
+    separable: bool = False
+    controls: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +106,7 @@ class Outcome:
 
 
 def build(request: Request, report: Reporter = silent) -> Outcome:
-    """Try every recipe that needs no training and write the bundle of the best.
+    """Try recipes until one fits, those without training first, and write the bundle of the best.
 
     Ctrl-C ends the search; the best candidate that was finished by then is kept.
 
@@ -109,8 +124,8 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
     limits = active_limits(profile, request.budget, metric=data.metric if data and data.labelled else None)
     bounds = preflight(summary, profile, limits)
     _announce(report, data, limits, bounds)
-    with request.work.locked(), Worker(request.work.folder("logs")) as worker:
-        model = _load(request, worker, report)
+    with request.work.locked(), Worker(request.work.folder("logs"), report) as worker:
+        model = _load(request, request.model, worker, report)
         with open_bench(
             model,
             worker=worker,
@@ -137,12 +152,12 @@ def _announce(report: Reporter, data: Data | None, limits: tuple[Limit, ...], bo
             report(Note(finding.message))
 
 
-def _load(request: Request, worker: Worker, report: Reporter) -> Model:
-    report(StageStarted(f"loading {request.model.name}"))
+def _load(request: Request, path: Path, worker: Worker, report: Reporter) -> Model:
+    report(StageStarted(f"loading {path.name}"))
     model = worker.call(
-        "load",
+        f"load-{path.stem}",
         load_model,
-        request.model,
+        path,
         shapes=request.shapes,
         trust_code=request.trust_code,
         folder=request.work.folder("models"),
@@ -154,7 +169,9 @@ def _load(request: Request, worker: Worker, report: Reporter) -> Model:
 
 def _search(request: Request, bench: Bench, data: Data | None, report: Reporter) -> Outcome:
     selection = scored_split(bench, data, "selection", report)
-    candidates, interrupted = _try_all(request, bench, selection, report)
+    rounds = _rounds(request, bench, data, selection, report)
+    candidates = rounds.run()
+    interrupted = rounds.interrupted
     choice = choose(candidates, objective=request.objective, profile=bench.profile)
     test, final = None, None
     try:
@@ -183,6 +200,30 @@ def _search(request: Request, bench: Bench, data: Data | None, report: Reporter)
     if final is None:
         return outcome
     return _written(outcome, request=request, bench=bench, data=data, final=final, report=report)
+
+
+def _rounds(request: Request, bench: Bench, data: Data | None, selection: Scored | None, report: Reporter) -> Rounds:
+    io = request.io or ("int8" if bench.profile.device_class == "mcu" else "float")
+
+    @cache
+    def setting() -> Setting:
+        teacher = _load(request, request.teacher, bench.worker, report) if request.teacher else None
+        training = request.training or default_training(request.work)
+        return step_setting(bench, data, training=training, teacher=teacher)
+
+    return Rounds(
+        bench=bench,
+        wishes=Wishes(
+            io=io,
+            recipe=request.recipe,
+            train=request.train,
+            separable=request.separable,
+            controls=request.controls,
+        ),
+        scored=selection,
+        setting=setting,
+        report=report,
+    )
 
 
 def _final_reason(choice: Choice, final: Candidate) -> str:
@@ -216,33 +257,6 @@ def _written(
     except KeyboardInterrupt:
         return replace(outcome, interrupted=True)
     return outcome
-
-
-def _try_all(
-    request: Request, bench: Bench, selection: Scored | None, report: Reporter
-) -> tuple[tuple[Candidate, ...], bool]:
-    """Return what became of every recipe, and whether Ctrl-C cut the list short."""
-    io = request.io or ("int8" if bench.profile.device_class == "mcu" else "float")
-    recipes = propose(bench.model, precisions=bench.runtime.precisions, calibrated=bench.calibration is not None, io=io)
-    ahead = LowerAhead(bench, recipes)
-    done: list[Candidate] = []
-    for index, recipe in enumerate(recipes, start=1):
-        report(CandidateStarted(index, len(recipes), recipe.name))
-        try:
-            candidate = try_recipe(bench, recipe, ahead=ahead, scored=selection)
-        except KeyboardInterrupt:
-            if not any(candidate.verdict for candidate in done):
-                raise
-            bench.worker.stop()
-            report(Note(f"interrupted: keeping the best of {len(done)} candidates"))
-            return tuple(done), True
-        done.append(candidate)
-        report(
-            CandidateDone(
-                index, len(recipes), recipe.name, candidate.state, candidate.reason, candidate.measurement.figures()
-            )
-        )
-    return tuple(done), False
 
 
 def _on_test(bench: Bench, choice: Choice | None, test: Scored | None, report: Reporter) -> Candidate | None:

@@ -10,12 +10,11 @@ from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.data.metric import Metric
 from edgepack.data.prepare import Prepared
 from edgepack.data.settings import Augmentation
+from edgepack.data.source import SampleKind
 from edgepack.events import Reporter, silent
 
 if TYPE_CHECKING:
     import keras
-
-SampleKind = Literal["image", "audio", "series", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

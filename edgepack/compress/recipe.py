@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     PlainSerializer,
     SerializerFunctionWrapHandler,
+    WithJsonSchema,
     model_serializer,
     model_validator,
 )
@@ -52,7 +53,8 @@ def _write_step(step: Step) -> dict[str, object]:
     return {"kind": step_kind(step), **step.model_dump(mode="json", exclude_defaults=True)}
 
 
-AnyStep = Annotated[Step, BeforeValidator(_read_step), PlainSerializer(_write_step)]
+_SCHEMA = {"type": "object", "properties": {"kind": {"type": "string"}}, "required": ["kind"]}
+AnyStep = Annotated[Step, BeforeValidator(_read_step), PlainSerializer(_write_step), WithJsonSchema(_SCHEMA)]
 
 
 class Recipe(BaseModel):

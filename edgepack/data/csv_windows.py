@@ -34,6 +34,8 @@ class WindowSource(Source):
         group_key: That column.
     """
 
+    sample_kind = "series"
+
     rows: ArrayFile
     lines: ArrayFile
     starts: NDArray[np.int64]

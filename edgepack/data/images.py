@@ -23,6 +23,8 @@ class ImageSource(FileSource):
     Gray stays one channel, everything else becomes RGB; an alpha channel is dropped; EXIF rotation is not applied.
     """
 
+    sample_kind = "image"
+
     def decode(self, content: bytes, name: str) -> Array:
         """Decode with Pillow, as the bundle's ``infer.py`` does."""
         try:

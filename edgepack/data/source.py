@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from tokenize import TokenError
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from edgepack.registry import discover
 from edgepack.work import Work
 
 Read = Callable[[int], tuple[Array, ...]]
+SampleKind = Literal["image", "audio", "series", "unknown"]
+"""What a sample shows, as far as the kind of source tells: decides which augmentation suits it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -39,6 +41,8 @@ class Source(ABC):
         class_names: By class number; empty where the source names none.
         notes: What the user should know about how it was read.
     """
+
+    sample_kind: ClassVar[SampleKind] = "unknown"
 
     origin: str
     digest: str

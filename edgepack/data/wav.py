@@ -27,6 +27,8 @@ class WavSource(FileSource):
         frames: Samples a channel of the first clip.
     """
 
+    sample_kind = "audio"
+
     length: int | None
     rate_hz: int
     frames: int

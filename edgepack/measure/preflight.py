@@ -21,6 +21,10 @@ Severity = Literal["error", "warning", "info"]
 Conclusion = Literal["possible", "infeasible", "needs-attention"]
 
 _BITS_PER_BYTE: Final = 8
+# The floor of compression: a quarter of a layer's channels at both of its ends, at 4 bits where 8 are the least
+# without it. Below it nothing is tried.
+_CHANNEL_FLOOR: Final = 4
+_BITS_FLOOR: Final = 2
 _WEIGHT_BITS: Final = {Precision.F32: 32, Precision.W16: 16}
 _ACTIVATION_BYTES: Final = {Precision.W8A8: 1, Precision.W8A8_PER_TENSOR: 1, Precision.W8A16: 2}
 # Keras layers that look strings up in tables: TFLite has no builtin operator for that.
@@ -64,8 +68,8 @@ class Preflight:
         verdict: ``infeasible`` where a bound proves that a limit is missed, ``needs-attention`` where something has
             to be changed first, else ``possible``.
         findings: Errors first.
-        weights_bytes: Least bytes of the weights on this device; None where no bound is known.
-        activations_bytes: Least bytes of activations that are alive together; None where no bound is known.
+        weights_bytes: Least bytes of the weights on this device with every channel kept; None where not known.
+        activations_bytes: Least bytes of activations that are alive together, likewise.
     """
 
     verdict: Conclusion
@@ -125,6 +129,11 @@ def least_activation_bytes(summary: Summary, precisions: tuple[Precision, ...]) 
     return found[1] * width_bytes
 
 
+def can_be_restructured(summary: Summary) -> bool:
+    """Whether the source holds layers, so that channels can be pruned and weights brought to 4 bits."""
+    return summary.format in {Format.KERAS, Format.H5} and not summary.code_layers
+
+
 def _largest(summary: Summary) -> tuple[str, int] | None:
     known = [
         (layer.name, layer.live_elements)
@@ -139,15 +148,19 @@ def _weights(summary: Summary, precisions: tuple[Precision, ...], limits: tuple[
     for limit in limits:
         if limit.name not in {"size", "flash"}:
             continue
-        if least is not None and least > limit.value:
+        floor = _CHANNEL_FLOOR**2 * _BITS_FLOOR if can_be_restructured(summary) else 1
+        if least is not None and least > limit.value * floor:
+            kept = "a quarter of the channels and 4 bits" if floor > 1 else "the smallest precision of this runtime"
             yield Finding(
                 "error",
                 "EP-130",
-                f"the weights alone take {format_size(least)} at the smallest precision of this runtime, and "
-                f"{limit.name} may be {format_size(limit.value)}: {least / limit.value:.1f}x too much",
+                f"the weights alone take {format_size(least // floor)} at {kept}, and "
+                f"{limit.name} may be {format_size(limit.value)}: {least / floor / limit.value:.1f}x too much",
                 where=f"limit {limit.name} ({limit.origin})",
                 next="use a smaller model, a device with more memory, or a higher limit",
             )
+        elif least is not None and least > limit.value:
+            yield _needs_steps(f"the weights alone take {format_size(least)} with every channel at 8 bits", limit)
         elif least is None and summary.parameter_count > limit.value:
             yield Finding(
                 "warning",
@@ -161,16 +174,32 @@ def _weights(summary: Summary, precisions: tuple[Precision, ...], limits: tuple[
 
 def _activations(summary: Summary, precisions: tuple[Precision, ...], limits: tuple[Limit, ...]) -> Iterator[Finding]:
     least, largest = least_activation_bytes(summary, precisions), _largest(summary)
+    floor = _CHANNEL_FLOOR if can_be_restructured(summary) else 1
     for limit in limits:
-        if limit.name == "ram" and least is not None and largest is not None and least > limit.value:
+        if limit.name != "ram" or least is None or largest is None or least <= limit.value:
+            continue
+        words = f"input and output of {largest[0]!r} take {format_size(least)} together"
+        if least <= limit.value * floor:
+            yield _needs_steps(words, limit)
+        else:
+            kept = "" if floor == 1 else f", {format_size(least // floor)} at a quarter of the channels"
             yield Finding(
                 "error",
                 "EP-132",
-                f"input and output of {largest[0]!r} take {format_size(least)} together, and ram may be "
-                f"{format_size(limit.value)}",
+                f"{words}{kept}, and ram may be {format_size(limit.value)}",
                 where=f"limit ram ({limit.origin})",
                 next="use a smaller input or fewer channels there, a device with more RAM, or a higher limit",
             )
+
+
+def _needs_steps(words: str, limit: Limit) -> Finding:
+    return Finding(
+        "warning",
+        "EP-136",
+        f"{words}, and {limit.name} may be {format_size(limit.value)}: only steps that restructure or train can do it",
+        where=f"limit {limit.name} ({limit.origin})",
+        next="give edgepack build training samples (--train, or a source with a train part)",
+    )
 
 
 def _operators(summary: Summary, profile: DeviceProfile) -> Iterator[Finding]:

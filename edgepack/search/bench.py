@@ -104,7 +104,7 @@ def open_bench(
     host = get_runtime("litert")
     with get_runtime(spec.name).session(spec, work) as session, host.reference_session(work) as reference:
         report(StageStarted("preparing data"))
-        calibration = _prepared(worker, work, model, data, "calibration")
+        calibration = prepared_split(worker, work, model, data, "calibration")
         yield Bench(
             model=model,
             profile=profile,
@@ -137,7 +137,7 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
         return None
     check_labels(split.source, data.metric.name, bench.model.outputs)
     check_classes(split.source, data.metric.name, bench.model.outputs)
-    prepared = _prepared(bench.worker, bench.work, bench.model, data, name)
+    prepared = prepared_split(bench.worker, bench.work, bench.model, data, name)
     if prepared is None or prepared.labels is None:
         return None
     labels = np.load(prepared.labels)
@@ -166,7 +166,8 @@ def original_outputs(bench: Bench, prepared: Prepared, name: str) -> tuple[Array
     return tuple(np.load(path) for path in paths)
 
 
-def _prepared(worker: Worker, work: Work, model: Model, data: Data | None, split: SplitName) -> Prepared | None:
+def prepared_split(worker: Worker, work: Work, model: Model, data: Data | None, split: SplitName) -> Prepared | None:
+    """Return a split as the model takes it, on disk; None where there is no such data."""
     if data is None or data.split(split) is None:
         return None
     return worker.call(f"prepare-{split}", prepare, data, split, model.inputs, folder=work.folder("data"))

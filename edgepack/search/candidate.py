@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgepack.compress.context import StepReport
 from edgepack.compress.recipe import Recipe
 from edgepack.device.units import format_quantity
 from edgepack.errors import EdgepackError
@@ -24,6 +25,8 @@ class Candidate:
         failure: Why it failed; None where it did not.
         scored: Whether its accuracy was measured (a candidate that misses a cost limit is not scored).
         seconds: Wall time on this machine; steers nothing.
+        reports: What each step of the recipe did.
+        beaten_by: Its control, in words, where training without the technique did as well; empty where it was not.
     """
 
     recipe: Recipe
@@ -33,13 +36,15 @@ class Candidate:
     failure: EdgepackError | None = None
     scored: bool = False
     seconds: float = 0.0
+    reports: tuple[StepReport, ...] = ()
+    beaten_by: str = ""
 
     @property
     def state(self) -> Literal["fits", "misses", "failed"]:
         """What became of it, in one word."""
         if self.failure is not None or self.verdict is None:
             return "failed"
-        return "fits" if self.verdict.fits else "misses"
+        return "fits" if self.verdict.fits and not self.beaten_by else "misses"
 
     @property
     def reason(self) -> str:
@@ -48,6 +53,8 @@ class Candidate:
             return self.failure.message
         if self.verdict is None:
             return "not judged"
+        if self.verdict.fits and self.beaten_by:
+            return self.beaten_by
         missed = [limit for limit in self.verdict.open if limit.state is State.MISSED]
         if not missed:
             return "; ".join(f"{limit.name} not measured" for limit in self.verdict.open)

@@ -5,43 +5,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgepack.compress.context import Context, Graph, StepReport, Target, Training
+from edgepack.compress.context import Context, Graph, StepReport
 from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
-from edgepack.data.metric import Metric
-from edgepack.data.prepare import Prepared
-from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.errors import CandidateError
 from edgepack.model.model import Model
 from edgepack.process import to_parent
 from edgepack.search.graph_cost import GraphCost
-from edgepack.work import Work
+from edgepack.search.setting import Setting
 
 if TYPE_CHECKING:
     import keras
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What steps work with, as it crosses into the worker.
-
-    Attributes:
-        teacher: A larger model of the user's, or None.
-        metric: None without labels.
-    """
-
-    model: Model
-    profile: DeviceProfile
-    runtime: RuntimeSpec
-    target: Target
-    work: Work
-    training: Training
-    seed: int
-    teacher: Model | None = None
-    calibration: Prepared | None = None
-    train: Prepared | None = None
-    selection: Prepared | None = None
-    metric: Metric | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

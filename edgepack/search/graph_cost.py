@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
@@ -15,14 +15,12 @@ from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_json
 from edgepack.measure.latency import op_costs, predict_latency
 from edgepack.measure.memory import arena
-from edgepack.model.trainable import write_trainable
 from edgepack.model.tflite_file import read_tflite
+from edgepack.model.trainable import write_trainable
 from edgepack.runtime._base import get_runtime
 from edgepack.runtime._lower import lower
 from edgepack.runtime._session import RuntimeSession
-
-if TYPE_CHECKING:
-    from edgepack.search.compression import Setting
+from edgepack.search.setting import Setting
 
 _SAMPLES = 4
 """Ranges decide no byte of the file: a few samples stand for all."""
@@ -37,7 +35,7 @@ class GraphCost:
 
     context: Context | None = None
 
-    def __init__(self, setting: "Setting", session: RuntimeSession | None, samples: tuple[Path, ...] | None) -> None:
+    def __init__(self, setting: Setting, session: RuntimeSession | None, samples: tuple[Path, ...] | None) -> None:
         self._setting = setting
         self._session = session
         self._samples = samples
@@ -45,7 +43,7 @@ class GraphCost:
 
     @classmethod
     @contextmanager
-    def opened(cls, setting: "Setting") -> Iterator[Self]:
+    def opened(cls, setting: Setting) -> Iterator[Self]:
         """Yield the costs for ``setting``'s device; its runtime's process ends with the block."""
         samples = _few_samples(setting)
         if setting.runtime.name != "tflm":
@@ -92,7 +90,7 @@ class GraphCost:
         return replace(graph, net=quantize(graph.net, graph.plan, self.context), fake_quantized=True)
 
 
-def _few_samples(setting: "Setting") -> tuple[Path, ...] | None:
+def _few_samples(setting: Setting) -> tuple[Path, ...] | None:
     if setting.calibration is None:
         return None
     folder = setting.work.folder("data") / f"few-{setting.calibration.digest}"

@@ -4,12 +4,13 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from edgepack.arrays import Array
+from edgepack.compress.context import StepReport
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.measure.accuracy import compare
@@ -24,6 +25,16 @@ from edgepack.runtime._lower import lower
 from edgepack.runtime.artifact import Artifact
 from edgepack.search.bench import Bench, Scored, sample_paths
 from edgepack.search.candidate import Candidate
+from edgepack.search.compression import compress
+from edgepack.search.setting import Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An artifact, and what each step on the way to it did."""
+
+    artifact: Artifact
+    reports: tuple[StepReport, ...] = ()
 
 
 class LowerAhead:
@@ -39,7 +50,7 @@ class LowerAhead:
         self._waiting = deque(recipes)
         self._begun: Callable[[], Artifact] | None = None
 
-    def take(self) -> Artifact:
+    def take(self) -> Made:
         """Return the next recipe's artifact, and start on the one after it.
 
         Raises:
@@ -48,7 +59,7 @@ class LowerAhead:
         finish = self._begun or self._begin()
         self._begun = None
         try:
-            return finish()
+            return Made(finish())
         finally:
             # Never two at once in the process: an abort must cost the recipe that caused it and no other.
             if self._waiting:
@@ -66,12 +77,38 @@ class LowerAhead:
         )
 
 
-def try_recipe(bench: Bench, recipe: Recipe, *, ahead: LowerAhead, scored: Scored | None) -> Candidate:
-    """Return what became of ``recipe``: failed with a reason, missing a cost limit, or judged in full."""
+def made_by_steps(bench: Bench, recipe: Recipe, setting: Setting) -> Made:
+    """Return what ``recipe``'s steps make of the model, lowered.
+
+    Raises:
+        CandidateError: A step fails, or what it leaves cannot be lowered.
+    """
+    done = bench.worker.call(f"steps-{recipe.digest[:12]}", compress, setting, recipe)
+    artifact = bench.worker.call(
+        f"lower-{recipe.digest[:12]}",
+        lower,
+        done.model,
+        Recipe(precision=done.plan),
+        calibration=sample_paths(bench.calibration) if bench.calibration else None,
+        folder=bench.work.folder("artifacts"),
+    )
+    return Made(artifact, done.reports)
+
+
+def try_recipe(bench: Bench, recipe: Recipe, *, make: Callable[[], Made], scored: Scored | None) -> Candidate:
+    """Return what became of ``recipe``: failed with a reason, missing a cost limit, or judged in full.
+
+    Args:
+        bench: Where it is tried.
+        recipe: What ``make`` makes.
+        make: Returns the artifact, or raises ``CandidateError``.
+        scored: The selection split, or None without labels.
+    """
     start = time.perf_counter()
     candidate = Candidate(recipe)
     try:
-        candidate = replace(candidate, artifact=ahead.take())
+        made = make()
+        candidate = replace(candidate, artifact=made.artifact, reports=made.reports)
         candidate = _cost(bench, candidate)
         if scored is not None and _affordable(bench, candidate):
             candidate = score(bench, candidate, scored)

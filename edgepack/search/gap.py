@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far the candidates so far are from the limits: what steps aim at."""
+
+from collections.abc import Sequence
+
+from edgepack.compress.step import Gap
+from edgepack.device.profile import DeviceProfile
+from edgepack.measure.judge import ACCURACY_LIMITS
+from edgepack.measure.measurement import LimitVerdict, State
+from edgepack.search.bench import Bench
+from edgepack.search.candidate import Candidate
+
+_COSTS = ("size", "ram", "latency", "energy", "download")
+
+
+def gap_of(candidates: Sequence[Candidate], bench: Bench) -> Gap:
+    """Return the gap of the candidate whose costs come closest: the steps start from its precision.
+
+    A limit binds where even that candidate misses it; accuracy binds where a candidate misses nothing else.
+    """
+    judged = [item for item in candidates if item.verdict is not None and item.failure is None]
+    if not judged:
+        return Gap()
+    best = min(judged, key=lambda item: sum(_excess(limit) for limit in _missed(item) if limit.name in _COSTS))
+    missed = {limit.name: limit for limit in _missed(best)}
+    costs = {name: missed[name] for name in _COSTS if name in missed}
+    energy_ms = _latency_for_energy(missed["energy"].limit, bench.profile) if "energy" in costs else None
+    latency_ms = [limit_ms for limit_ms in (_limit(costs, "latency"), energy_ms) if limit_ms is not None]
+    return Gap(
+        **{name: limit.limit / (limit.gated_on or limit.limit) for name, limit in costs.items()},
+        drop=_drop_gap(missed),
+        size_bytes=_whole(costs, "size"),
+        ram_bytes=_whole(costs, "ram"),
+        latency_ms=min(latency_ms) if latency_ms else None,
+        download_bytes=_whole(costs, "download"),
+    )
+
+
+def _missed(candidate: Candidate) -> tuple[LimitVerdict, ...]:
+    return tuple(limit for limit in candidate.verdict.open if limit.state is State.MISSED) if candidate.verdict else ()
+
+
+def _excess(limit: LimitVerdict) -> float:
+    return (limit.gated_on or limit.limit) / limit.limit - 1.0
+
+
+def _drop_gap(missed: dict[str, LimitVerdict]) -> float | None:
+    """Return the drop over the drop allowed; 2 where a floor under the metric is missed, whatever by."""
+    if not ACCURACY_LIMITS & set(missed):
+        return None
+    drop = missed.get("drop")
+    if drop is None or drop.gated_on is None or drop.limit <= 0:
+        return 2.0
+    return drop.gated_on / drop.limit
+
+
+def _limit(costs: dict[str, LimitVerdict], name: str) -> float | None:
+    return costs[name].limit if name in costs else None
+
+
+def _whole(costs: dict[str, LimitVerdict], name: str) -> int | None:
+    return int(costs[name].limit) if name in costs else None
+
+
+def _latency_for_energy(limit_mj: float, profile: DeviceProfile) -> float | None:
+    """Return the latency whose predicted energy, at the upper end of both bands, is the limit."""
+    if profile.power is None:
+        return None
+    return limit_mj / (profile.power.active_mw / 1e3 * profile.power.spread.value)
