@@ -124,7 +124,7 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
     limits = active_limits(profile, request.budget, metric=data.metric if data and data.labelled else None)
     bounds = preflight(summary, profile, limits)
     _announce(report, data, limits, bounds)
-    with request.work.locked(), Worker(request.work.folder("logs"), report) as worker:
+    with request.work.locked(), _worker(request, report) as worker:
         model = _load(request, request.model, worker, report)
         with open_bench(
             model,
@@ -150,6 +150,11 @@ def _announce(report: Reporter, data: Data | None, limits: tuple[Limit, ...], bo
     for finding in bounds.findings:
         if finding.severity != "info":
             report(Note(finding.message))
+
+
+def _worker(request: Request, report: Reporter) -> Worker:
+    threads = request.training.threads if request.training else None
+    return Worker(request.work.folder("logs"), report, threads=threads)
 
 
 def _load(request: Request, path: Path, worker: Worker, report: Reporter) -> Model:
@@ -252,6 +257,7 @@ def _written(
                 objective=request.objective,
                 fits=outcome.word == "fits",
                 interrupted=outcome.interrupted,
+                timed=bool(final.reports) and request.training is not None and request.training.time_s is not None,
             )
             outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force))
     except KeyboardInterrupt:

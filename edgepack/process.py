@@ -39,13 +39,16 @@ def to_parent(event: Event) -> None:
         queue.put(event)
 
 
-def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Event]") -> None:
+def _start_worker(parent_pid: int, threads: int | None, queue: "multiprocessing.queues.SimpleQueue[Event]") -> None:
     """Quiet the frameworks, leave Ctrl-C to the parent, and die when the parent dies."""
     _events_out.append(queue)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    if threads is not None:
+        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+            os.environ[name] = str(threads)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:
@@ -82,10 +85,12 @@ class Worker:
     Args:
         log_folder: Where each call's standard output and error go, one file a call.
         report: Gets what functions report with ``to_parent``, while their result is waited for.
+        threads: Of TensorFlow's pools; None leaves their number to TensorFlow.
     """
 
-    def __init__(self, log_folder: Path, report: Reporter = silent) -> None:
+    def __init__(self, log_folder: Path, report: Reporter = silent, *, threads: int | None = None) -> None:
         self._log_folder = log_folder
+        self._threads = threads
         self._report = report
         self._queue: multiprocessing.queues.SimpleQueue[Event] | None = None
         self._pool: ProcessPoolExecutor | None = None
@@ -160,7 +165,7 @@ class Worker:
                 max_workers=1,
                 mp_context=context,
                 initializer=_start_worker,
-                initargs=(os.getpid(), self._queue),
+                initargs=(os.getpid(), self._threads, self._queue),
             )
         future = self._pool.submit(_logged, log, function, args, kwargs)
         self._latest = cast("Future[object]", future)

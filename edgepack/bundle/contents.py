@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import JsonValue
 
 from edgepack.arrays import Array
+from edgepack.compress.context import StepReport
+from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.figure import Figure
@@ -114,6 +116,8 @@ class BundleContents:
         versions: Of every package that shaped the file: ``edgepack``, ``tensorflow``, ``ai-edge-litert``...
         reproducible: False where a time limit steered the build.
         optimize: What was optimized among the candidates that fit.
+        steps: What each step of the recipe did.
+        plan: The precision of each layer where a step decided so; None where it is the recipe's own.
     """
 
     artifact: Artifact
@@ -135,3 +139,5 @@ class BundleContents:
     host: HostMeasurement = field(default_factory=HostMeasurement)
     optimize: str = "latency"
     reproducible: bool = True
+    steps: tuple[StepReport, ...] = ()
+    plan: PrecisionPlan | None = None

@@ -22,6 +22,7 @@ from edgepack.bundle.manifest import (
     ModelPart,
     RuntimePart,
     SourcePart,
+    StepPart,
     TensorPart,
     TolerancePart,
 )
@@ -58,6 +59,11 @@ def make_manifest(contents: BundleContents, golden: GoldenFile, digests: Mapping
         ),
         recipe=contents.recipe,
         recipe_digest=contents.recipe.digest,
+        steps=tuple(
+            StepPart(kind=step.kind, sentences=step.sentences, facts=dict(step.facts), control=step.control)
+            for step in contents.steps
+        ),
+        layer_precisions=dict((contents.plan or contents.recipe.precision).layers),
         limits=tuple(_limit(limit, measured) for limit in contents.verdict.limits),
         figures=FiguresPart(**{name: _figure(figure) for name, figure in measured.figures().items()}),
         host_figures=tuple(name for name, figure in measured.figures().items() if is_host(figure)),

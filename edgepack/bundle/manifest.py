@@ -147,6 +147,15 @@ class DataPart(_Part):
     notes: tuple[str, ...]
 
 
+class StepPart(_Part):
+    """What one step of the recipe did."""
+
+    kind: str
+    sentences: tuple[str, ...]
+    facts: dict[str, float | int | str]
+    control: str
+
+
 class Manifest(_Part):
     """``manifest.json``."""
 
@@ -161,6 +170,8 @@ class Manifest(_Part):
     runtime: RuntimePart
     recipe: Recipe
     recipe_digest: str
+    steps: tuple[StepPart, ...]
+    layer_precisions: dict[str, Precision]
     limits: tuple[LimitPart, ...]
     figures: FiguresPart
     host_figures: tuple[str, ...]

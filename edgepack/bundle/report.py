@@ -28,6 +28,7 @@ def make_report(contents: BundleContents) -> str:
         "## Figures",
         _figures(contents),
         *_memory(contents),
+        *_steps(contents),
         "## Candidates",
         _candidates(contents),
         "## How each figure was obtained",
@@ -51,6 +52,21 @@ def _memory(contents: BundleContents) -> tuple[str, ...]:
         return ()
     rows = [table_row((what, f"{n_bytes:,}")) for what, n_bytes in contents.measurement.ram_items]
     return ("## Memory", table(("what", "bytes"), rows))
+
+
+def _steps(contents: BundleContents) -> tuple[str, ...]:
+    """Say what each step did, what its control reached, and which layers have a precision of their own."""
+    if not contents.steps:
+        return ()
+    lines = []
+    for step in contents.steps:
+        lines += [f"- {step.kind}: {sentence}" for sentence in step.sentences]
+        lines += [f"  - {step.control}"] if step.control else []
+    layers = (contents.plan or contents.recipe.precision).layers
+    if layers:
+        told = ", ".join(f"`{name}` {precision.value}" for name, precision in sorted(layers.items()))
+        lines.append(f"- layers with a precision of their own: {told}")
+    return "## Steps", "\n".join(lines)
 
 
 def _candidates(contents: BundleContents) -> str:

@@ -46,6 +46,15 @@ class LimitResult(ActiveLimitResult):
     note: str
 
 
+class StepReportResult(Result):
+    """What one step did."""
+
+    kind: str
+    sentences: list[str]
+    facts: dict[str, float | int | str]
+    control: str
+
+
 class CandidateResult(Result):
     """One candidate: figures on the selection split, or the reason it went no further."""
 
@@ -55,6 +64,7 @@ class CandidateResult(Result):
     code: str | None
     recipe: Recipe
     figures: FiguresResult
+    steps: list[StepReportResult]
     seconds: float
 
 
@@ -133,5 +143,11 @@ def _candidate(candidate: Candidate) -> CandidateResult:
         code=candidate.failure.code if candidate.failure else None,
         recipe=candidate.recipe,
         figures=_figures(candidate.measurement),
+        steps=[
+            StepReportResult(
+                kind=report.kind, sentences=list(report.sentences), facts=dict(report.facts), control=report.control
+            )
+            for report in candidate.reports
+        ],
         seconds=round(candidate.seconds, 3),
     )

@@ -21,6 +21,7 @@ from edgepack.cli._results_devices import (
     DevicesValidateOutput,
 )
 from edgepack.cli._results_explain import ExplainListOutput, ExplainOutput
+from edgepack.cli._results_steps import StepsListOutput, StepsOutput
 from edgepack.cli._results_verify import VerifyOutput
 
 _OUTPUTS: Final[dict[str, TypeAdapter[object]]] = {
@@ -34,6 +35,7 @@ _OUTPUTS: Final[dict[str, TypeAdapter[object]]] = {
     "devices-validate": TypeAdapter(DevicesValidateOutput),
     "error": TypeAdapter(ErrorOutput),
     "explain": TypeAdapter(ExplainOutput | ExplainListOutput),
+    "steps": TypeAdapter(StepsOutput | StepsListOutput),
     "verify": TypeAdapter(VerifyOutput),
 }
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Build the bundle that fits: try every precision, measure, judge, and write the best."""
+"""Build the bundle that fits: try precisions, then compression steps; measure, judge, and write the best."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
 from edgepack.cli._console import Console, global_options
 from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
+from edgepack.cli._training import TrainingGiven, training_of, training_options
 
 if TYPE_CHECKING:
     from edgepack.compress.recipe import Io
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 
 _HELP = """Build a bundle for MODEL that fits a device, or say exactly why none does.
 
-MODEL is a .keras or .h5 file, a SavedModel folder or a .tflite file. Every post-training precision is tried; what
-misses a size, RAM or latency limit is not scored; the rest are scored on the selection split in the runtime that the
-device has, and the winner once on the test split.
+MODEL is a .keras or .h5 file, a SavedModel folder or a .tflite file. Every post-training precision is tried; where
+none fits, compression steps follow, those that train last (edgepack steps lists them). What misses a size, RAM or
+latency limit is not scored; the rest are scored on the selection split in the runtime that the device has, and the
+winner once on the test split.
 
 \b
     edgepack build model.keras --device rpi4 --data data.npz --max-drop 1% --max-latency 20ms -o kws-rpi4/
@@ -29,7 +31,7 @@ Exit codes: 0 fits, 2 bad input, 3 no candidate fits (the best is still written)
 """
 
 
-class Given(TypedDict):
+class Given(TrainingGiven):
     """The options as click hands them over; limits, reserves and data sources are read by their own modules."""
 
     model: Path
@@ -43,6 +45,11 @@ class Given(TypedDict):
     output: Path | None
     force: bool
     work: Path
+    recipe: Path | None
+    no_train: bool
+    teacher: Path | None
+    separable: bool
+    no_controls: bool
 
 
 @click.command("build", help=_HELP)
@@ -62,6 +69,12 @@ class Given(TypedDict):
     default="latency",
     help="What decides among the candidates that fit (default: latency, then size).",
 )
+@click.option("--recipe", type=click.Path(path_type=Path), help="Build this recipe (YAML) and nothing else.")
+@click.option("--no-train", is_flag=True, help="Try nothing that trains.")
+@click.option("--no-controls", is_flag=True, help="Do not hold what trained against the same training without it.")
+@click.option("--teacher", type=click.Path(path_type=Path), help="A larger model with the same inputs and outputs.")
+@click.option("--separable", is_flag=True, help="Let a student have separable convolutions in place of full ones.")
+@training_options
 @click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds the splits and every resampling.")
@@ -84,6 +97,7 @@ def command(*, console: Console, **given: Unpack[Given]) -> None:
 
 
 def _request(given: Given) -> "Request":
+    from edgepack.compress.recipe_file import read_recipe
     from edgepack.data.open import data_options
     from edgepack.device.profile import load_device
     from edgepack.model.shapes import parse_shapes
@@ -95,11 +109,18 @@ def _request(given: Given) -> "Request":
         reserve_ram_bytes=reserve_bytes(given, "reserve_ram"),
         reserve_flash_bytes=reserve_bytes(given, "reserve_flash"),
     )
+    work = Work(given["work"])
     return Request(
         model=given["model"],
+        recipe=read_recipe(given["recipe"]) if given["recipe"] else None,
+        train=not given["no_train"],
+        training=training_of(given, work),
+        teacher=given["teacher"],
+        separable=given["separable"],
+        controls=not given["no_controls"],
         profile=profile,
         target=given["output"] or Path(f"{given['model'].stem}-{profile.name}"),
-        work=Work(given["work"]),
+        work=work,
         data=data_options(given),
         budget=budget_of(given),
         shapes=parse_shapes(given["shapes"]),

@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     PlainSerializer,
     SerializerFunctionWrapHandler,
+    ValidationError,
     WithJsonSchema,
     model_serializer,
     model_validator,
@@ -45,7 +46,21 @@ def _read_step(value: object) -> object:
         raise ValueError(f"a step needs a kind; known: {', '.join(known)}")
     if kind not in known:
         raise ValueError(f"unknown step {kind!r}; {nearest(str(kind), known)}")
-    return known[str(kind)].model_validate(options)
+    try:
+        return known[str(kind)].model_validate(options)
+    except ValidationError as error:
+        told = "; ".join(
+            _option_problem(item["loc"], item["msg"], item["type"], known[str(kind)]) for item in error.errors()
+        )
+        raise ValueError(f"step {kind}: {told}") from error
+
+
+def _option_problem(where: tuple[int | str, ...], message: str, kind: str, step: type[Step]) -> str:
+    name = ".".join(map(str, where))
+    if kind == "extra_forbidden" and len(where) == 1:
+        return f"no option {name!r}; {nearest(name, list(step.model_fields))}"
+    message = message.removeprefix("Value error, ")
+    return f"{name}: {message[:1].lower()}{message[1:]}" if name else message
 
 
 def _write_step(step: Step) -> dict[str, object]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgepack.compress.context import StepReport
+from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
 from edgepack.device.units import format_quantity
 from edgepack.errors import EdgepackError
@@ -26,6 +27,7 @@ class Candidate:
         scored: Whether its accuracy was measured (a candidate that misses a cost limit is not scored).
         seconds: Wall time on this machine; steers nothing.
         reports: What each step of the recipe did.
+        plan: The precision of each layer where a step decided so; None where it is the recipe's own.
         beaten_by: Its control, in words, where training without the technique did as well; empty where it was not.
     """
 
@@ -37,6 +39,7 @@ class Candidate:
     scored: bool = False
     seconds: float = 0.0
     reports: tuple[StepReport, ...] = ()
+    plan: PrecisionPlan | None = None
     beaten_by: str = ""
 
     @property

@@ -2,7 +2,6 @@
 """What steps work with, as it crosses into the worker: the model, the device, the samples, how training is done."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from edgepack.compress.context import Target, Training
 from edgepack.data.data import Data
@@ -84,4 +83,4 @@ def target_of(profile: DeviceProfile, runtime: RuntimeSpec) -> Target:
 
 def default_training(work: Work) -> Training:
     """Return how training is done where the user asks for nothing."""
-    return Training(checkpoints=Path(work.folder("checkpoints")))
+    return Training(checkpoints=work.root / "checkpoints")

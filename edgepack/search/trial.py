@@ -11,6 +11,7 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.compress.context import StepReport
+from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.measure.accuracy import compare
@@ -35,6 +36,7 @@ class Made:
 
     artifact: Artifact
     reports: tuple[StepReport, ...] = ()
+    plan: PrecisionPlan | None = None
 
 
 class LowerAhead:
@@ -92,7 +94,7 @@ def made_by_steps(bench: Bench, recipe: Recipe, setting: Setting) -> Made:
         calibration=sample_paths(bench.calibration) if bench.calibration else None,
         folder=bench.work.folder("artifacts"),
     )
-    return Made(artifact, done.reports)
+    return Made(artifact, done.reports, done.plan if done.plan != recipe.precision else None)
 
 
 def try_recipe(bench: Bench, recipe: Recipe, *, make: Callable[[], Made], scored: Scored | None) -> Candidate:
@@ -108,7 +110,7 @@ def try_recipe(bench: Bench, recipe: Recipe, *, make: Callable[[], Made], scored
     candidate = Candidate(recipe)
     try:
         made = make()
-        candidate = replace(candidate, artifact=made.artifact, reports=made.reports)
+        candidate = replace(candidate, artifact=made.artifact, reports=made.reports, plan=made.plan)
         candidate = _cost(bench, candidate)
         if scored is not None and _affordable(bench, candidate):
             candidate = score(bench, candidate, scored)
