@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -88,8 +89,9 @@ def test_json_holds_what_the_text_says(tmp_path):
     assert body["schema_version"] == 1
 
 
-def test_what_cannot_fit_exits_with_3(tmp_path):
-    done = check(write_keras(tmp_path / "m.keras"), "--max-size", "11B", "--json")
+def test_what_cannot_fit_exits_with_3():
+    digits = Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits.keras"
+    done = check(digits, "--max-size", "100B", "--json")
     body = json.loads(done.stdout)
     assert (done.returncode, body["verdict"], body["findings"][0]["code"]) == (3, "infeasible", "EP-130")
 
@@ -162,7 +164,7 @@ def test_onnx_is_checked_and_its_build_announced(tmp_path):
 @pytest.mark.field
 def test_a_real_model_is_refused_where_it_cannot_fit(field):
     model = field("cifar10/resnet8_cifar10jpeg_ft.h5")
-    done = check(model, "--device", "stm32l4r5", "--max-ram", "31KiB", "--json")
+    done = check(model, "--device", "stm32l4r5", "--max-ram", "7KiB", "--json")
     body = json.loads(done.stdout)
     assert (done.returncode, body["verdict"]) == (3, "infeasible")
     assert body["bounds"]["activations_bytes"] == 2 * 32 * 32 * 16

@@ -28,7 +28,7 @@ RUNS = {
     "check": [
         (0, ["check", MODEL]),
         (0, ["check", MODEL, "--device", "rpi4", "--max-latency", "20ms"]),
-        (3, ["check", MODEL, "--device", "nrf52840", "--max-size", "1KiB"]),
+        (3, ["check", MODEL, "--device", "nrf52840", "--max-size", "100B"]),
     ],
     "data-check": [
         (0, ["data", "check", DATA]),
@@ -40,6 +40,7 @@ RUNS = {
     "devices-new": [(0, ["devices", "new", "mine", "--from", "rpi4"])],
     "devices-show": [(0, ["devices", "show", name]) for name in device_names()],
     "devices-validate": [(2, ["devices", "validate", "good.yaml", "bad.yaml"])],
+    "steps": [(0, ["steps"]), (0, ["steps", "prune"])],
     "explain": [(0, ["explain"]), (0, ["explain", "EP-501"])],
     "verify": [(0, ["verify", "bundle"])],
 }
@@ -131,6 +132,7 @@ def test_what_a_command_prints_suits_its_schema(name, workplace, request):
         ["data", "check", "absent.npz"],
         ["devices", "show", "rpi44"],
         ["explain", "EP-999"],
+        ["steps", "prone"],
         ["verify", "absent"],
     ],
     ids=lambda arguments: arguments[0],

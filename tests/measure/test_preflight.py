@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pre-flight: a bound that it reports is a proof, and everything else is at most a warning."""
 
+from dataclasses import replace
+
 import pytest
 
 from edgepack.device.budget import Limit
@@ -46,14 +48,27 @@ def board():
     return load_device("rpi4")
 
 
-@pytest.mark.parametrize(("limit", "verdict"), [(960, "possible"), (959, "infeasible")])
-def test_weights_are_held_against_the_size_at_one_byte_each(mcu, limit, verdict):
+@pytest.mark.parametrize(
+    ("limit", "verdict", "codes"),
+    [
+        (960, "possible", []),
+        (959, "possible", ["EP-136"]),  # fewer channels or fewer bits
+        (30, "possible", ["EP-136"]),
+        (29, "infeasible", ["EP-130"]),  # less than a quarter of the channels at both ends, at 4 bits
+    ],
+)
+def test_weights_are_held_against_the_size(mcu, limit, verdict, codes):
     found = preflight(_summary(), mcu, (_limit("size", limit),))
-    assert (found.verdict, found.weights_bytes) == (verdict, 960)
-    assert _codes(found) == ([] if verdict == "possible" else ["EP-130"])
+    assert (found.verdict, found.weights_bytes, _codes(found)) == (verdict, 960, codes)
 
 
-@pytest.mark.parametrize(("limit", "verdict"), [(256 + 1024, "possible"), (256 + 1023, "infeasible")])
+def test_what_holds_no_layers_cannot_be_restructured(mcu):
+    savedmodel = replace(_summary(), format=Format.SAVEDMODEL)
+    assert preflight(savedmodel, mcu, (_limit("size", 960),)).verdict == "possible"
+    assert preflight(savedmodel, mcu, (_limit("size", 959),)).verdict == "infeasible"
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(1280, "possible"), (1279, "possible"), (320, "possible"), (319, "infeasible")])
 def test_an_operators_input_and_output_are_held_against_the_ram(mcu, limit, verdict):
     found = preflight(_summary(), mcu, (_limit("ram", limit),))
     assert (found.verdict, found.activations_bytes) == (verdict, 1280)
