@@ -73,6 +73,7 @@ def load_savedmodel(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[
         outputs=found,
         digest=digest,
         notes=(*notes, *renamed, *renamed_outputs),
+        why_untrainable="a SavedModel holds operations, not layers",
     )
 
 

@@ -84,4 +84,5 @@ def _keep_tflite(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int
         digest=digest,
         quantized=summary.quantized,
         notes=notes,
+        why_untrainable="a .tflite file holds operations, not layers",
     )

@@ -45,7 +45,8 @@ def subject(worker, tmp_path_factory):
     """Load a net of ``tests/compress/nets.py`` by name, with samples whose labels can be learnt."""
     folder = tmp_path_factory.mktemp("steps")
     script = (Path(__file__).parents[1] / "compress" / "nets.py").read_text()
-    script += (
+    script += "\nkeras.utils.set_random_seed(3)\n"
+    script += "for name, make in NETS.items(): make().save(f'{folder}/{name}.keras')\n"
         "\nkeras.utils.set_random_seed(3)\nfor name, make in NETS.items(): make().save(f'{folder}/{name}.keras')\n"
     )
     worker.call("make-nets", exec, script, {"folder": str(folder), "__name__": "nets"})
