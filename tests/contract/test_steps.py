@@ -47,8 +47,6 @@ def subject(worker, tmp_path_factory):
     script = (Path(__file__).parents[1] / "compress" / "nets.py").read_text()
     script += "\nkeras.utils.set_random_seed(3)\n"
     script += "for name, make in NETS.items(): make().save(f'{folder}/{name}.keras')\n"
-        "\nkeras.utils.set_random_seed(3)\nfor name, make in NETS.items(): make().save(f'{folder}/{name}.keras')\n"
-    )
     worker.call("make-nets", exec, script, {"folder": str(folder), "__name__": "nets"})
     work = Work(folder / "work")
     profile = load_device("rpi4")

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What binds, read from the candidates so far."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.device.profile import load_device
+from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
+from edgepack.model.precision import Precision
+from edgepack.search.candidate import Candidate
+from edgepack.search.gap import gap_of
+
+RPI4 = load_device("rpi4")
+
+
+def verdict(name, value, limit, unit="B"):
+    state = State.MET if value <= limit else State.MISSED
+    return LimitVerdict(name, limit, unit, value, value, state, True, limit - value, f"--max-{name}")
+
+
+def candidate(*limits, scored=True):
+    recipe = Recipe(precision=PrecisionPlan(default=Precision.W8A8))
+    return Candidate(recipe, measurement=Measurement(), verdict=Verdict(limits), scored=scored)
+
+
+def gap(*candidates, profile=RPI4):
+    return gap_of(candidates, SimpleNamespace(profile=profile))
+
+
+def test_a_cost_that_even_the_closest_candidate_misses_binds():
+    found = gap(
+        candidate(verdict("size", 400, 50), verdict("ram", 10, 20)),
+        candidate(verdict("size", 100, 50), verdict("ram", 10, 20)),
+    )
+    assert (found.size, found.size_bytes) == (0.5, 50)
+    assert (found.ram, found.ram_bytes, found.drop) == (None, None, None)
+
+
+def test_accuracy_binds_where_a_candidate_misses_nothing_else():
+    found = gap(
+        candidate(verdict("size", 400, 50)), candidate(verdict("size", 40, 50), verdict("drop", 0.03, 0.01, unit="1"))
+    )
+    assert found.drop == pytest.approx(3)
+    assert found.size is None
+
+
+def test_a_floor_under_the_metric_binds_like_a_drop():
+    missed = replace(verdict("min-metric", 0.9, 0.8), state=State.MISSED, headroom=-0.1)
+    assert gap(candidate(missed)).drop == 2.0
+
+
+def test_energy_becomes_a_latency():
+    board = load_device("nrf52840")
+    found = gap(candidate(verdict("energy", 4.0, 2.0, unit="mJ")), profile=board)
+    watts = board.power.active_mw / 1e3 * board.power.spread.value
+    assert found.latency_ms == pytest.approx(2.0 / watts)
+    assert found.energy == 0.5
+
+
+def test_nothing_judged_is_no_gap():
+    assert gap(Candidate(Recipe(precision=PrecisionPlan(default=Precision.W8A8)))).size is None
