@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which layers get which rank: of all that a target allows, what is expected to move the outputs least."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+
+from edgepack.arrays import Floats
+from edgepack.compress._factorize import SCHEMES, Factors, Scheme, factorized, rank_limit
+from edgepack.compress._probe import Moments, unknown
+from edgepack.compress._wiring import Wiring
+
+if TYPE_CHECKING:
+    import keras
+
+Measure = Literal["macs", "bytes"]
+_RANKS: Final = 24
+"""At most so many ranks of a layer and scheme are looked at."""
+_OPERATOR_BYTES: Final = 500  # what one more operator and its tensors take in a file
+_CHANNEL_BYTES: Final = 16  # scale, zero point and bias of one more quantized channel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Site:
+    """A layer that can be cut in two.
+
+    Attributes:
+        kernel: Of shape (height, width, in, out).
+        places: Positions of its answers, over all its calls.
+        between: The same after the first part of a spatial split; 0 where it has none.
+        weight_bytes: Of one weight in the file.
+    """
+
+    layer: "keras.Layer"
+    kernel: Floats
+    moments: Moments
+    places: int
+    between: int
+    weight_bytes: float
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the layer as it is."""
+        return self.places * self.kernel.size
+
+    @property
+    def as_it_is(self) -> "Option":
+        """What the layer costs in one part."""
+        return Option(self, None, macs=self.macs, bytes=round(self.kernel.size * self.weight_bytes))
+
+    def option(self, factors: Factors) -> "Option":
+        """Return what ``factors`` cost here."""
+        first, second = factors.first.size, factors.second.size
+        at_first = self.between if factors.scheme == "spatial" else self.places
+        more = _OPERATOR_BYTES + factors.rank * _CHANNEL_BYTES
+        size_bytes = round((first + second) * self.weight_bytes) + more
+        return Option(self, factors, macs=at_first * first + self.places * second, bytes=size_bytes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Option:
+    """One way to have a layer: in two parts, or as it is where ``factors`` is None.
+
+    Attributes:
+        bytes: What the layer takes in the file, beside what it takes in any case.
+        weight: How far the outputs would move for the whole of the layer's variance.
+    """
+
+    site: Site
+    factors: Factors | None
+    macs: int
+    bytes: int
+    weight: float = 1.0
+
+    @property
+    def loss(self) -> float:
+        """How far the outputs are expected to move."""
+        return 0.0 if self.factors is None else self.factors.error * self.weight
+
+    def cost(self, measure: Measure) -> int:
+        """Return what ``measure`` counts."""
+        return self.macs if measure == "macs" else self.bytes
+
+
+Plan = Mapping[str, Option]
+"""By the layer's name."""
+
+
+def sites(net: "keras.Model", moments: Mapping[str, Moments], *, weight_bytes: float) -> Iterator[Site]:
+    """Yield the layers of ``net`` that can be cut: Dense, and convolutions without groups, channels last."""
+    wiring = Wiring.of(net)
+    for layer in cuttable(net):
+        kernel = np.asarray(layer.kernel, np.float64)
+        kernel = kernel.reshape((1,) * (4 - kernel.ndim) + kernel.shape)
+        nodes = wiring.nodes_of(layer)
+        places = sum(prod(node.outputs[0].shape[1:-1]) for node in nodes)
+        between = 0
+        if min(kernel.shape[:2]) > 1:
+            between = sum(node.outputs[0].shape[1] * node.input_tensors[0].shape[2] for node in nodes)
+        rows = prod(kernel.shape[:-1])
+        yield Site(layer, kernel, moments.get(layer.name) or unknown(rows), places, between, weight_bytes)
+
+
+def cuttable(net: "keras.Model") -> list["keras.Layer"]:
+    """Return the layers of ``net`` of a kind that can be cut."""
+    import keras
+
+    kinds = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
+    return [
+        layer
+        for layer in net.layers
+        if type(layer) in kinds
+        and getattr(layer, "groups", 1) == 1
+        and getattr(layer, "data_format", "channels_last") == "channels_last"
+    ]
+
+
+def options(site: Site, measure: Measure, *, multiple: int) -> list[Option]:
+    """Return the layer as it is, first, and every way to cut it that is cheaper.
+
+    Args:
+        site: The layer.
+        measure: What must be less.
+        multiple: Ranks are multiples of it.
+    """
+    whole = site.as_it_is
+    schemes = SCHEMES if site.between else SCHEMES[:1]
+    found = (
+        site.option(factors)
+        for scheme in schemes
+        for factors in factorized(site.kernel, site.moments, scheme, _ranks(site, scheme, multiple))
+    )
+    return [whole, *(option for option in found if option.cost(measure) < whole.cost(measure))]
+
+
+def _ranks(site: Site, scheme: Scheme, multiple: int) -> Sequence[int]:
+    """Return the ranks at which ``scheme`` still has fewer weights, spread where there are many."""
+    height, width, inputs, outputs = site.kernel.shape
+    channel = scheme == "channel"
+    each = height * width * inputs + outputs if channel else height * inputs + width * outputs
+    most = min(rank_limit(site.kernel.shape, scheme), (site.kernel.size - 1) // each)
+    spread: set[int] = {int(rank) for rank in np.linspace(1, most, _RANKS)} if most > 0 else set()
+    return sorted({max(multiple, rank // multiple * multiple) for rank in spread} & set(range(1, most + 1)))
+
+
+def plans(found: Sequence[Sequence[Option]], measure: Measure) -> list[Plan]:
+    """Return plans from mild to severe, each the least loss that its cost can have, up to convexity.
+
+    Args:
+        found: For each layer its options, the layer as it is first.
+        measure: What a plan saves.
+    """
+    moves = [move for choices in found for move in _hull(choices, measure)]
+    plan: dict[str, Option] = {}
+    result: list[Plan] = []
+    for _, option in sorted(moves, key=lambda move: move[0]):
+        plan = {**plan, option.site.layer.name: option}
+        result.append(plan)
+    return result
+
+
+def _hull(choices: Sequence[Option], measure: Measure) -> Iterator[tuple[float, Option]]:
+    """Yield the lower convex hull of loss over cost: each step's loss for what it saves, and where it leads."""
+    now, left = choices[0], list(choices)
+    while left := [option for option in left if option.cost(measure) < now.cost(measure)]:
+
+        def slope(option: Option, start: Option = now) -> tuple[float, int]:
+            saved = start.cost(measure) - option.cost(measure)
+            return max(option.loss - start.loss, 0.0) / saved, option.cost(measure)
+
+        best = min(left, key=slope)
+        yield slope(best)[0], best
+        now = best
+
+
+def by_energy(found: Sequence[Sequence[Option]], energy: float) -> Plan:
+    """Return the plan in which every layer keeps at least ``energy`` of its answers' variance, as cheap as can be."""
+    plan = {}
+    for choices in found:
+        good = [option for option in choices if option.factors is None or option.factors.error <= 1 - energy]
+        best = min(good, key=lambda option: option.macs)
+        if best.factors is not None:
+            plan[best.site.layer.name] = best
+    return plan
