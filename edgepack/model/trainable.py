@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
 from edgepack.model._export import export
+from edgepack.model._fakequant import fake_quant_layers
 from edgepack.model.keras_summary import digest_keras
 from edgepack.model.model import Model
 from edgepack.work import whole_folder
@@ -35,6 +36,7 @@ def read_trainable(model: Model) -> "keras.Model":
             f"{model.source} cannot be trained or restructured: {model.why_untrainable}",
             hint="give edgepack the Keras model (.keras or .h5) that it came from",
         )
+    fake_quant_layers()
     # What Lambda layers carry was agreed to when the model was loaded.
     net: keras.Model = keras.models.load_model(model.trainable, compile=False, safe_mode=False)
     return net
