@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A smaller relative of the model: narrower, shallower, coarser or separable, started from the model's own weights."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self
+
+from pydantic import Field, model_validator
+
+from edgepack.compress._channels import analyse
+from edgepack.compress._mildest import Aim, Found, mildest
+from edgepack.compress._probe import moments
+from edgepack.compress._student_depth import blocks, shallower
+from edgepack.compress._student_resolution import coarser, smaller_sizes
+from edgepack.compress._student_separable import full_convolutions, separated
+from edgepack.compress._student_width import narrowed, ranked
+from edgepack.compress.context import Context, Cost, Graph, StepReport
+from edgepack.compress.step import Gap, Phase, Step
+from edgepack.errors import CandidateError
+
+if TYPE_CHECKING:
+    import keras
+
+_SAMPLES: Final = 256
+_WIDTHS: Final = tuple(number / 64 for number in range(63, 3, -1))  # mild to severe
+_FIXED_SHARE: Final = 0.15  # of a file that widths do not change, as a first guess
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Student(Step):
+    """A relative of the model with its inputs and outputs; ``distill`` behind it teaches it.
+
+    What is asked for happens in this order: blocks go, convolutions become separable, the input gets coarser, layers
+    get narrower.
+
+    Attributes:
+        width: Share of every layer's channels to keep; the strongest are kept.
+        depth: A whole number of blocks to drop, or the share of the droppable ones to keep.
+        resolution: Share of the input's height and width, or length, to work on.
+        separable: Put depthwise and pointwise convolutions in place of full ones.
+        macs: Share of the multiply-accumulates to keep at most; this and those below choose the width.
+        size_bytes: Largest file.
+        ram_bytes: Largest arena.
+        latency_ms: Longest predicted latency.
+    """
+
+    phase: ClassVar[Phase] = "structure"
+
+    width: Share | None = None
+    depth: Annotated[int, Field(ge=1)] | Share | None = None
+    resolution: Share | None = None
+    separable: bool = False
+    macs: Share | None = None
+    size_bytes: int | None = Field(default=None, gt=0)
+    ram_bytes: int | None = Field(default=None, gt=0)
+    latency_ms: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _something(self) -> "Student":
+        if not (self.width or self.depth or self.resolution or self.separable) and self._aim.empty:
+            raise ValueError(
+                "needs width, depth, resolution, separable, or a target: macs, size_bytes, ram_bytes, latency_ms"
+            )
+        if self.width is not None and not self._aim.empty:
+            raise ValueError("width is what a target chooses: give one or the other")
+        return self
+
+    @property
+    def _aim(self) -> Aim:
+        return Aim(macs=self.macs, size_bytes=self.size_bytes, ram_bytes=self.ram_bytes, latency_ms=self.latency_ms)
+
+    def requires(self, graph: Graph, context: Context) -> None:
+        """Refuse what the graph has nothing for.
+
+        Raises:
+            CandidateError: EP-670; EP-671 where the input cannot be had smaller.
+        """
+        if graph.fake_quantized:
+            raise CandidateError("EP-670", "student changes layers, and this graph's ranges belong to them as they are")
+        net, lacks = graph.net, ""
+        if self.separable and not full_convolutions(net):
+            lacks = "no full convolution that a separable one could replace"
+        elif self.depth is not None and not blocks(net):
+            lacks = "no block that can go: a branch of an addition, or a layer between equal shapes"
+        elif self.depth is not None and context.calibration is None:
+            raise CandidateError(
+                "EP-670",
+                "student drops the blocks that outputs miss least, and there are no samples to see that on",
+                hint="give --calib SOURCE, or leave depth out",
+            )
+        elif self._narrows and not analyse(net).prunable:
+            lacks = "no group of channels that can be cut"
+        if lacks:
+            raise CandidateError("EP-670", f"{net.name} has {lacks}", hint="leave this option out of the student")
+        if self.resolution is not None and not smaller_sizes(net, self.resolution):
+            coarser(net, self.resolution)
+
+    @property
+    def _narrows(self) -> bool:
+        return self.width is not None or not self._aim.empty
+
+    def apply(self, graph: Graph, context: Context) -> tuple[Graph, StepReport]:
+        """Return the student with the weights that it inherits.
+
+        Raises:
+            CandidateError: A layer fixes the input's size (EP-671), or no width meets the target (EP-672).
+        """
+        before = context.cost(graph)
+        if name := self._aim.unknown(before):
+            raise CandidateError("EP-672", f"student has a target for {name}, and nothing predicts it on this device")
+        net, said = self._reshaped(graph.net, context)
+        if self.width is not None:
+            channels = analyse(net)
+            net = narrowed(
+                net, channels, ranked(net, channels), width=self.width, multiple=context.target.channel_multiple
+            )
+            said = (*said, f"{self.width:g} of each layer's channels")
+        result = replace(graph, net=net)
+        if self._aim.empty:
+            return result, _report(said, before, context.cost(result))
+        start = Found(index=-1, graph=result, cost=context.cost(result) if said else before, met=False)
+        found, width = self._aimed(start, context, before=before)
+        return found.graph, _report((*said, *width), before, found.cost)
+
+    def _reshaped(self, net: "keras.Model", context: Context) -> "tuple[keras.Model, tuple[str, ...]]":
+        """Return ``net`` with all done to it but the width, and what that was."""
+        said: list[str] = []
+        if self.depth is not None and context.calibration is not None:
+            count = self.depth if isinstance(self.depth, int) else max(1, round((1 - self.depth) * len(blocks(net))))
+            net, gone = shallower(net, count, context.calibration)
+            said.append(f"without {', '.join(block.title for block in gone)}")
+        if self.separable:
+            seen = context.calibration
+            found = {} if seen is None else moments(net, full_convolutions(net), seen, count=_SAMPLES)
+            net, errors = separated(net, found)
+            kept = ", ".join(f"{name} ({1 - error:.0%} of its answers' variance)" for name, error in errors.items())
+            said.append(f"separable in place of full: {kept}")
+        if self.resolution is not None:
+            sizes = smaller_sizes(net, self.resolution)
+            net = coarser(net, self.resolution)
+            said.append(", ".join(f"{name} looked at as {'x'.join(map(str, size))}" for name, size in sizes.items()))
+        return net, tuple(said)
+
+    def _aimed(self, start: Found, context: Context, *, before: Cost) -> tuple[Found, tuple[str, ...]]:
+        """Return the widest student that meets the target, and its width in words."""
+        if self._aim.excess(before, start.cost) <= 1:
+            return start, ()
+        channels = analyse(start.graph.net)
+        if not channels.prunable:
+            raise CandidateError("EP-670", f"{start.graph.net.name} has no group of channels that can be cut")
+        ranking, multiple = ranked(start.graph.net, channels), context.target.channel_multiple
+        found = mildest(
+            [self._aim.excess(before, _expected(start.cost, width)) for width in _WIDTHS],
+            lambda index: replace(
+                start.graph,
+                net=narrowed(start.graph.net, channels, ranking, width=_WIDTHS[index], multiple=multiple),
+            ),
+            self._aim,
+            before=before,
+            context=context,
+        )
+        if not found.met:
+            missed = self._aim.missed(before, found.cost)
+            raise CandidateError(
+                "EP-672",
+                f"student reaches {missed} even at {_WIDTHS[found.index]:g} of its channels",
+                hint="ask for less, or add separable, depth or resolution",
+            )
+        return found, (f"{_WIDTHS[found.index]:g} of each layer's channels",)
+
+    def promise(self, before: Graph, after: Graph, context: Context) -> None:
+        """See that the student is smaller or works less, and meets its targets.
+
+        Raises:
+            CandidateError: EP-673.
+        """
+        one, other = context.cost(before), context.cost(after)
+        missed = self._aim.missed(one, other)
+        if missed or (other.macs >= one.macs and other.size_bytes >= one.size_bytes):
+            raise CandidateError(
+                "EP-673",
+                f"student promised a smaller net, and {missed or 'it works as much and is as large'}",
+                hint="ask for a smaller width, depth or resolution",
+            )
+
+    def control(self) -> tuple[Step, ...] | None:
+        """Return a student of uniform width at the same target; None where this is one, or no target is given."""
+        shaped = self.depth is not None or self.resolution is not None or self.separable
+        if self._aim.empty or not shaped:
+            return None
+        return (self.model_copy(update={"depth": None, "resolution": None, "separable": False}),)
+
+    @classmethod
+    def propose(cls, gap: Gap) -> tuple[Self, ...]:
+        """Return students that meet the limits that bind: by width alone, separable, on a coarser input."""
+        limits = {"size_bytes": gap.size_bytes, "ram_bytes": gap.ram_bytes, "latency_ms": gap.latency_ms}
+        aims = {name: value for name, value in limits.items() if value is not None}
+        if not aims:
+            return ()
+        shapes: list[dict[str, object]] = [{}, {"separable": True}]
+        if gap.ram_bytes is not None or gap.latency_ms is not None:
+            shapes.append({"resolution": 0.5})
+        return tuple(cls.model_validate({**aims, **shape}) for shape in shapes)
+
+
+def _expected(cost: Cost, width: float) -> Cost:
+    """Return what a width is thought to cost: work and weights go with its square, maps with itself."""
+    square = width * width
+    return replace(
+        cost,
+        macs=max(1, round(cost.macs * square)),
+        size_bytes=max(1, round(cost.size_bytes * (_FIXED_SHARE + (1 - _FIXED_SHARE) * square))),
+        ram_bytes=None if cost.ram_bytes is None else round(cost.ram_bytes * width),
+        latency_ms=None if cost.latency_ms is None else cost.latency_ms * square,
+    )
+
+
+def _report(said: tuple[str, ...], before: Cost, after: Cost) -> StepReport:
+    costs = (
+        f"{before.macs:,} -> {after.macs:,} multiply-accumulates, {before.size_bytes:,} -> {after.size_bytes:,} bytes"
+    )
+    facts = (("macs_share", after.macs / before.macs), ("size_bytes", after.size_bytes))
+    return StepReport(kind="student", sentences=(costs, *said), facts=facts)
