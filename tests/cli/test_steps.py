@@ -23,7 +23,9 @@ def test_a_step_shows_every_option_and_an_example_that_is_read(kind):
     assert done.exit_code == 0
     head, _, example = done.output.partition("In a recipe:")
     for option in known_steps()[kind].model_fields:
-        assert f"  {option} " in head
+        (line,) = [number for number, line in enumerate(head.splitlines()) if line.split()[:1] == [option]] or [None]
+        assert line is not None or f"  {option}." in head, f"{option} is not shown"
+        assert line is None or head.splitlines()[line + 1].strip(), f"{option} has no text"
     recipe = Recipe.model_validate(yaml.safe_load(example))
     assert [type(step) for step in recipe.steps] == [known_steps()[kind]]
 
