@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from edgepack.cli._result_parts import Output, Result
-from edgepack.compress.recipe import known_steps
+from edgepack.compress.recipe import known_steps, write_step
 from edgepack.compress.step import PHASES, Step
 
 _INDENT = 4
@@ -63,7 +63,7 @@ def _describe(kind: str, step: type[Step]) -> StepResult:
         summary=(inspect.getdoc(step) or "").partition("\n\n")[0].replace("\n", " "),
         options=list(_options(step)),
         example=yaml.safe_dump(
-            {"steps": [{"kind": kind}], "precision": {"default": "w8a8"}}, sort_keys=False, default_flow_style=None
+            {"steps": [write_step(step.example())], "precision": {"default": "w8a8"}}, sort_keys=False, default_flow_style=None
         ),
     )
 

@@ -192,6 +192,11 @@ class LowRank(Step):
         return (Prune.model_validate({**given, "allocation": "uniform"}),)
 
     @classmethod
+    def example(cls) -> Self:
+        """Return a typical use."""
+        return cls(macs=0.8)
+
+    @classmethod
     def propose(cls, gap: Gap) -> tuple[Self, ...]:
         """Return the limits themselves as targets, or shares of the work where energy binds, which is not planned."""
         found = []

@@ -63,13 +63,13 @@ def _option_problem(where: tuple[int | str, ...], message: str, kind: str, step:
     return f"{name}: {message[:1].lower()}{message[1:]}" if name else message
 
 
-def _write_step(step: Step) -> dict[str, object]:
+def write_step(step: Step) -> dict[str, object]:
     """Return the options that differ from their defaults: a new option does not change an old recipe's digest."""
     return {"kind": step_kind(step), **step.model_dump(mode="json", exclude_defaults=True)}
 
 
 _SCHEMA = {"type": "object", "properties": {"kind": {"type": "string"}}, "required": ["kind"]}
-AnyStep = Annotated[Step, BeforeValidator(_read_step), PlainSerializer(_write_step), WithJsonSchema(_SCHEMA)]
+AnyStep = Annotated[Step, BeforeValidator(_read_step), PlainSerializer(write_step), WithJsonSchema(_SCHEMA)]
 
 
 class Recipe(BaseModel):

@@ -75,6 +75,11 @@ class Step(BaseModel, ABC):
         return None
 
     @classmethod
+    def example(cls) -> Self:
+        """Return a typical use: what documentation shows and contract tests run."""
+        return cls()
+
+    @classmethod
     def propose(cls, gap: Gap) -> tuple[Self, ...]:
         """Return concrete options for what binds, mild to severe; nothing where the technique does not help."""
         del gap

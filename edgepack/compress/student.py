@@ -191,6 +191,11 @@ class Student(Step):
         return (self.model_copy(update={"depth": None, "resolution": None, "separable": False}),)
 
     @classmethod
+    def example(cls) -> Self:
+        """Return a typical use."""
+        return cls(width=0.5)
+
+    @classmethod
     def propose(cls, gap: Gap) -> tuple[Self, ...]:
         """Return students that meet the limits that bind: by width alone, separable, on a coarser input."""
         limits = {"size_bytes": gap.size_bytes, "ram_bytes": gap.ram_bytes, "latency_ms": gap.latency_ms}

@@ -49,7 +49,7 @@ def propose_steps(gap: Gap, *, precisions: Sequence[Precision], io: Io) -> tuple
     known = known_steps()
     base = next((item for item in (Precision.W8A8, Precision.W8A16, Precision.W8) if item in precisions), Precision.F32)
     plan = PrecisionPlan(default=base, io=io if base.needs_calibration else "float")
-    recover, train_quantized = known["distill"](), known["qat"]()
+    recover, train_quantized = known["distill"].example(), known["qat"].example()
     assigns = _options(("mixed",), gap) if base is Precision.W8A8 else ()
     structures = _options(_STRUCTURES, gap)
     chains: list[tuple[Step, ...]] = [(step,) for step in assigns]

@@ -36,7 +36,7 @@ def test_a_recipe_without_steps_has_the_identity_that_it_always_had():
 
 @pytest.mark.parametrize("kind", sorted(known_steps()))
 def test_a_step_goes_through_yaml_and_keeps_its_digest(kind):
-    step = known_steps()[kind]()
+    step = known_steps()[kind].example()
     recipe = Recipe(steps=(step,), precision=W8A8)
     assert step_kind(step) == kind
     assert Recipe.from_yaml(recipe.as_yaml()) == recipe
@@ -47,7 +47,7 @@ def test_a_step_goes_through_yaml_and_keeps_its_digest(kind):
 def test_the_canonical_order_is_taken_and_structure_and_recovery_alternate():
     known = known_steps()
     kinds = ("prune", "distill", "prune", "distill", "mixed", "qat")
-    assert Recipe(steps=tuple(known[kind]() for kind in kinds), precision=W8A8).trains
+    assert Recipe(steps=tuple(known[kind].example() for kind in kinds), precision=W8A8).trains
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def _samples(model, folder, part):
 
 
 def _recipe(kind):
-    step = known_steps()[kind]()
+    step = known_steps()[kind].example()
     if "schedule" in type(step).model_fields:
         short = step.schedule.model_copy(update={"steps": _TRAINING_STEPS, "epochs": None})
         step = step.model_copy(update={"schedule": short})
