@@ -14,7 +14,7 @@ _FLOAT_BYTES = {"float16": 2, "float32": 4, "float64": 8}
 
 
 def summarize_tflite(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary:
-    """Return the summary of the ``.tflite`` file at ``path``; a layer is an operator, named after its first output.
+    """Return the summary of the ``.tflite`` file at ``path``; layers are operators, named after their first outputs.
 
     Raises:
         ModelError: As ``read_tflite``; ``shapes`` does not match (EP-114).
@@ -56,7 +56,7 @@ def io_specs(graph: TfliteGraph) -> tuple[tuple[TensorSpec, ...], tuple[TensorSp
 def _layer(graph: TfliteGraph, op: TfliteOp) -> Layer:
     constants = [i for i in op.inputs if i >= 0 and graph.tensors[i].is_constant]
     return Layer(
-        name=graph.tensors[op.outputs[0]].name if op.outputs and op.outputs[0] >= 0 else op.name,
+        name=(graph.tensors[op.outputs[0]].name if op.outputs and op.outputs[0] >= 0 else "") or op.name,
         kind=op.name,
         parameter_count=sum(prod(graph.tensors[index].shape) for index in constants),
         macs=op.macs,

@@ -13,6 +13,7 @@ from edgepack.model.model import Model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, parse_tflite, read_tflite
 from edgepack.runtime._calibration import CalibrationSet
+from edgepack.runtime._compact import compact
 from edgepack.runtime._order import in_source_order
 from edgepack.runtime._promise import check_promise
 from edgepack.runtime.artifact import Artifact, IoTensor
@@ -33,12 +34,15 @@ def lower(model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None,
     Raises:
         CandidateError: The converter refuses (EP-605), the file is not what the precision promises (EP-606), needs
             operators that no plain runtime has (EP-607) or has other edges than the model (EP-608), the calibration
-            samples cannot be used (EP-609), or this source cannot have this precision (EP-610).
+            samples cannot be used (EP-609), this source cannot have this precision (EP-610), or the file is no longer
+            the same graph without what no runtime reads (EP-613).
         OutputError: The folder cannot be written (EP-402).
         HostError: The disk is full (EP-501), or the converter is not installed (EP-504).
     """
     _check_combination(model, recipe)
     content = _kept_promise(model, recipe, calibration)
+    if not recipe.as_is:
+        content = compact(content)
     digest = digest_bytes([content])
     path = folder / f"{digest}.tflite"
     if not path.exists():

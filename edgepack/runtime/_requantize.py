@@ -12,6 +12,7 @@ from edgepack.model.model import Model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
 from edgepack.runtime._calibration import CalibrationSet
+from edgepack.runtime._compact import with_names
 
 if TYPE_CHECKING:
     from ai_edge_quantizer.quantizer import Quantizer
@@ -29,7 +30,7 @@ def requantize(model: Model, plan: PrecisionPlan, samples: CalibrationSet | None
     except ImportError as error:
         raise not_importable("quantizing a .tflite file", "ai-edge-quantizer", error) from error
     try:
-        quantizer = Quantizer(str(model.path))
+        quantizer = Quantizer(bytearray(with_names(model.path.read_bytes())))
         _configure(quantizer, plan)
         statistics = _calibrated(quantizer, model, samples) if samples is not None else None
         content = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
