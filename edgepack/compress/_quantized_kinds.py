@@ -28,7 +28,7 @@ _KINDS: Final = {
         *("MaxPooling1D", "MaxPooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "UpSampling1D", "RepeatVector"),
         *("Flatten", "Reshape", "Permute", "Cropping1D", "Cropping2D", "ZeroPadding1D", "ZeroPadding2D", "Identity"),
         *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "AlphaDropout"),
-        *("ActivityRegularization", "Transpose", "Squeeze", "ExpandDims", "GetItem"),
+        *("ActivityRegularization", "Transpose", "Squeeze", "ExpandDims", "GetItem", "ConvertToTensor"),
     ),
     Kind.SAME: ("AveragePooling1D", "AveragePooling2D"),
     Kind.JOIN: ("Concatenate", "Maximum", "Minimum"),

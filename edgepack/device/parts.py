@@ -42,7 +42,8 @@ Arithmetic = Literal["f32", "int8", "int16"]
 
 # What the multiplications of each precision run on. Float16 weights are widened when the model is loaded. Dynamic
 # range multiplies integers but quantizes its activations at run time; no published timing separates it, so it counts
-# as float, which is the slower of the two. Sixteen-bit activations have kernels of their own.
+# as float, which is the slower of the two. Weights of 4 bits are widened to 8 and multiply as those do. Sixteen-bit
+# activations have kernels of their own.
 ARITHMETIC: dict[Precision, Arithmetic] = {
     Precision.F32: "f32",
     Precision.W16: "f32",
@@ -50,6 +51,8 @@ ARITHMETIC: dict[Precision, Arithmetic] = {
     Precision.W8A8: "int8",
     Precision.W8A8_PER_TENSOR: "int8",
     Precision.W8A16: "int16",
+    Precision.W4A8: "int8",
+    Precision.W4: "f32",
 }
 
 

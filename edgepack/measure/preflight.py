@@ -25,8 +25,8 @@ _BITS_PER_BYTE: Final = 8
 # without it. Below it nothing is tried.
 _CHANNEL_FLOOR: Final = 4
 _BITS_FLOOR: Final = 2
-_WEIGHT_BITS: Final = {Precision.F32: 32, Precision.W16: 16}
-_ACTIVATION_BYTES: Final = {Precision.W8A8: 1, Precision.W8A8_PER_TENSOR: 1, Precision.W8A16: 2}
+_WEIGHT_BITS: Final = {Precision.F32: 32, Precision.W16: 16, Precision.W4A8: 4, Precision.W4: 4}
+_ACTIVATION_BYTES: Final = {Precision.W8A8: 1, Precision.W8A8_PER_TENSOR: 1, Precision.W8A16: 2, Precision.W4A8: 1}
 # Keras layers that look strings up in tables: TFLite has no builtin operator for that.
 _NO_BUILTIN: Final = frozenset(
     {"CategoryEncoding", "Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization"}

@@ -19,7 +19,7 @@ class Precision(StrEnum):
     @property
     def needs_calibration(self) -> bool:
         """Whether activation ranges come from calibration samples."""
-        return self in {Precision.W8A8, Precision.W8A8_PER_TENSOR, Precision.W8A16}
+        return self in {Precision.W8A8, Precision.W8A8_PER_TENSOR, Precision.W8A16, Precision.W4A8}
 
     @property
     def integer_io(self) -> str | None:

@@ -20,7 +20,8 @@ _MESSAGE_CHARACTERS = 400
 def convert(model: Model, plan: PrecisionPlan, samples: CalibrationSet | None) -> bytes:
     """Return the bytes of ``model``, a SavedModel with the signature ``serving_default``, at ``plan``'s precision.
 
-    Post-training quantization as in https://ai.google.dev/edge/litert/models/post_training_quantization.
+    Post-training quantization as in https://ai.google.dev/edge/litert/models/post_training_quantization; a graph that
+    is fake-quantized carries its ranges, and is written as it rounds.
 
     Raises:
         CandidateError: The converter refuses, in its own words (EP-605).
@@ -33,7 +34,10 @@ def convert(model: Model, plan: PrecisionPlan, samples: CalibrationSet | None) -
         raise not_importable("lowering", "TensorFlow", error) from error
     try:
         converter = tf.lite.TFLiteConverter.from_saved_model(str(model.path), signature_keys=[_SIGNATURE])
-        _configure(converter, plan, samples)
+        if model.fake_quantized:
+            _configure_fake_quantized(converter, plan)
+        else:
+            _configure(converter, plan, samples)
         content = converter.convert()
     except (ConverterError, ValueError, RuntimeError, TypeError, tf.errors.OpError) as error:
         raise CandidateError(
@@ -66,6 +70,16 @@ def _configure(converter: "tf.lite.TFLiteConverter", plan: PrecisionPlan, sample
     converter._experimental_disable_per_channel = precision is Precision.W8A8_PER_TENSOR  # noqa: SLF001
     if plan.io == "int8" and precision.integer_io is not None:
         converter.inference_input_type = converter.inference_output_type = getattr(tf, precision.integer_io)
+
+
+def _configure_fake_quantized(converter: "tf.lite.TFLiteConverter", plan: PrecisionPlan) -> None:
+    import tensorflow as tf
+
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if plan.io == "int8":
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    # Without it 4-bit weights are stored in 8; there is no public switch.
+    converter._experimental_low_bit_qat = Precision.W4A8 in {plan.default, *plan.layers.values()}  # noqa: SLF001
 
 
 def _telling(message: str) -> str:

@@ -4,9 +4,11 @@
 Runs in the TensorFlow worker: ``worker.call(name, lower, model, recipe, calibration=..., folder=...)``.
 """
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
-from edgepack.compress.recipe import Recipe
+from edgepack.compress.recipe import PrecisionPlan, Recipe
 from edgepack.digest import digest_bytes
 from edgepack.errors import CandidateError
 from edgepack.model.model import Model
@@ -26,7 +28,8 @@ def lower(model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None,
     """Return the artifact of ``model`` under ``recipe``, a content-addressed file in ``folder``.
 
     Args:
-        model: A SavedModel or a float ``.tflite``; an integer ``.tflite`` only as it is.
+        model: A SavedModel, fake-quantized where the recipe's plan needs that, or a float ``.tflite``; an integer
+            ``.tflite`` only as it is.
         recipe: Its precision; ``io`` ``int8`` means int16 at w8a16.
         calibration: One ``.npy`` of shape (n, ...) per model input, in the model's order; None where there is none.
         folder: Gets ``<sha256>.tflite``, written whole.
@@ -93,12 +96,29 @@ def _check_combination(model: Model, recipe: Recipe) -> None:
             f"{model.source} already holds integers: it is a candidate as it is, and cannot become {precision.value}",
             hint="start from the float model to get other precisions",
         )
+    if recipe.precision.needs_fake_quantization and model.kind == "savedmodel" and not model.fake_quantized:
+        raise CandidateError(
+            "EP-610",
+            f"{model.source} does not carry the ranges of {_wording(recipe)}: such a graph is fake-quantized first",
+            hint="build makes it so from a Keras model (.keras or .h5), which has layers to work on",
+        )
+    if recipe.precision.layers and model.kind != "savedmodel":
+        raise CandidateError(
+            "EP-610",
+            f"{model.source} has no layers that could have precisions of their own: {_wording(recipe)}",
+            hint="give edgepack the Keras model (.keras or .h5) that it came from",
+        )
     if io == "int8" and precision.integer_io is None:
         raise CandidateError(
             "EP-610",
             f"{precision.value} computes in floating point, so its inputs and outputs cannot be int8",
-            hint="use --io float, or one of w8a8, w8a8-per-tensor, w8a16",
+            hint="use --io float, or one of w8a8, w8a8-per-tensor, w8a16, w4a8",
         )
+
+
+def _wording(recipe: Recipe) -> str:
+    plan = recipe.precision
+    return plan.default.value + (f" with {len(plan.layers)} layers of another precision" if plan.layers else "")
 
 
 def _content(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | None) -> bytes:
@@ -107,15 +127,28 @@ def _content(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | None)
     if recipe.as_is or (model.kind == "tflite" and _has_it_already(model, precision)):
         return model.path.read_bytes()
     samples = None
-    if precision.needs_calibration:
+    if precision.needs_calibration and not model.fake_quantized:
         samples = CalibrationSet.opened(calibration, model.inputs)
     if model.kind == "savedmodel":
         from edgepack.runtime._convert import convert
 
+        if precision is Precision.W4:
+            return _by_way_of_float(model, recipe)
         return convert(model, recipe.precision, samples)
     from edgepack.runtime._requantize import requantize
 
     return requantize(model, recipe.precision, samples)
+
+
+def _by_way_of_float(model: Model, recipe: Recipe) -> bytes:
+    """Return 4-bit weights under float activations: TensorFlow's converter has none, the quantizer of files has."""
+    from edgepack.runtime._convert import convert
+    from edgepack.runtime._requantize import requantize
+
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "float.tflite"
+        path.write_bytes(convert(model, PrecisionPlan(default=Precision.F32), None))
+        return requantize(replace(model, path=path, kind="tflite"), recipe.precision, None)
 
 
 def _has_it_already(model: Model, precision: Precision) -> bool:

@@ -10,12 +10,19 @@ from edgepack.model._macs import WEIGHT_INPUTS
 from edgepack.model.model import Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor
+from edgepack.runtime._promise_layers import KernelBits, check_layers
 
 # The converter leaves smaller weights float in dynamic-range models (tensorflow/lite: kDefaultMinElementsForWeights).
 DYNAMIC_RANGE_LEAST_ELEMENTS = 1024
 _PER_CHANNEL_OPS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"})
 _CHANGES_OF_TYPE = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
 _NAMED = 3
+_WEIGHT_DTYPES = {
+    Precision.F32: "float32",
+    Precision.W16: "float16",
+    Precision.W4A8: "int4",
+    Precision.W4: "int4",
+}
 
 
 def check_promise(graph: TfliteGraph, model: Model, recipe: Recipe) -> None:
@@ -31,6 +38,9 @@ def check_promise(graph: TfliteGraph, model: Model, recipe: Recipe) -> None:
         for index, spec in zip(indexes, specs, strict=True):
             _check_edge(graph.tensors[index], spec, None if recipe.as_is else recipe.precision, word)
     if recipe.as_is:
+        return
+    if model.fake_quantized and model.trainable is not None:
+        check_layers(graph, KernelBits.of(model.trainable), recipe.precision)
         return
     precision = recipe.precision.default
     _check_weights(graph.weights, precision)
@@ -65,7 +75,9 @@ def _check_edge(tensor: TfliteTensor, spec: TensorSpec, plan: PrecisionPlan | No
 
 
 def _check_weights(weights: Sequence[tuple[TfliteOp, TfliteTensor]], precision: Precision) -> None:
-    expected = {Precision.F32: "float32", Precision.W16: "float16"}.get(precision, "int8")
+    expected = _WEIGHT_DTYPES.get(precision, "int8")
+    if precision in {Precision.W4A8, Precision.W4}:
+        weights = _short_weights(weights, precision)
     wrong = [(op, tensor) for op, tensor in weights if tensor.dtype != expected]
     if precision is Precision.W8:
         small = all(prod(tensor.shape) < DYNAMIC_RANGE_LEAST_ELEMENTS for _, tensor in wrong)
@@ -85,6 +97,21 @@ def _check_weights(weights: Sequence[tuple[TfliteOp, TfliteTensor]], precision: 
             + _listed(f"{op.name} has {tensor.dtype} {list(tensor.shape)}" for op, tensor in wrong),
             hint="the converter left them without a word; try another precision",
         )
+
+
+def _short_weights(
+    weights: Sequence[tuple[TfliteOp, TfliteTensor]], precision: Precision
+) -> Sequence[tuple[TfliteOp, TfliteTensor]]:
+    """Return what must have 4 bits: all but depthwise kernels, and under integer activations all but both ends."""
+    inner = weights[1:-1] if precision is Precision.W4A8 else weights
+    found = [(op, tensor) for op, tensor in inner if op.name != "DEPTHWISE_CONV_2D"]
+    if not found:
+        raise CandidateError(
+            "EP-606",
+            f"{precision.value} changes nothing: none of the {len(weights)} weights can have 4 bits",
+            hint="w8a8 and w8 quantize them to 8",
+        )
+    return found
 
 
 def _check_scales(weights: Sequence[tuple[TfliteOp, TfliteTensor]], precision: Precision) -> None:

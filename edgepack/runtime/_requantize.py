@@ -1,21 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a float ``.tflite`` to a quantized one with the ai-edge-quantizer."""
 
+import re
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from edgepack.compress.recipe import PrecisionPlan
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
-from edgepack.model.tflite_file import read_tflite
+from edgepack.model.tflite_file import TfliteGraph, parse_tflite, read_tflite
 from edgepack.runtime._calibration import CalibrationSet
 from edgepack.runtime._compact import with_names
 
 if TYPE_CHECKING:
     from ai_edge_quantizer.quantizer import Quantizer
+
+# Of the rules that match, the last that an operator has a kernel for holds: depthwise ones have none for 4 bits. A rule
+# for all operators replaces those of the same words, so each has words of its own.
+_EVERY_AGAIN: Final = "^.*"
+_EDGES: Final = "^.*$"
 
 
 def requantize(model: Model, plan: PrecisionPlan, samples: CalibrationSet | None) -> bytes:
@@ -30,20 +36,21 @@ def requantize(model: Model, plan: PrecisionPlan, samples: CalibrationSet | None
     except ImportError as error:
         raise not_importable("quantizing a .tflite file", "ai-edge-quantizer", error) from error
     try:
-        quantizer = Quantizer(bytearray(with_names(model.path.read_bytes())))
-        _configure(quantizer, plan)
+        content = with_names(model.path.read_bytes())
+        quantizer = Quantizer(bytearray(content))
+        _configure(quantizer, parse_tflite(content, model.path), plan)
         statistics = _calibrated(quantizer, model, samples) if samples is not None else None
-        content = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+        found = quantizer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     except (ValueError, RuntimeError, TypeError, KeyError, IndexError, NotImplementedError) as error:
         raise CandidateError(
             "EP-605",
             f"ai-edge-quantizer refuses {model.source} at {plan.default.value}: {_first_line(error)}",
             hint="try another precision, or start from the Keras model or SavedModel",
         ) from error
-    return bytes(content.quantized_model or b"")
+    return bytes(found.quantized_model or b"")
 
 
-def _configure(quantizer: "Quantizer", plan: PrecisionPlan) -> None:
+def _configure(quantizer: "Quantizer", graph: TfliteGraph, plan: PrecisionPlan) -> None:
     from ai_edge_quantizer import qtyping
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
@@ -51,15 +58,28 @@ def _configure(quantizer: "Quantizer", plan: PrecisionPlan) -> None:
     precision = plan.default
     if precision is Precision.W16:
         _cast_weights(quantizer)
-    elif precision is Precision.W8:
+    elif precision in {Precision.W8, Precision.W4}:
         quantizer.add_dynamic_config(".*", every, 8)
+        if precision is Precision.W4:
+            quantizer.add_dynamic_config(_EVERY_AGAIN, every, 4)
     else:
         per_tensor = precision is Precision.W8A8_PER_TENSOR
         granularity = qtyping.QuantGranularity.TENSORWISE if per_tensor else qtyping.QuantGranularity.CHANNELWISE
-        quantizer.add_static_config(".*", every, 16 if precision is Precision.W8A16 else 8, 8, granularity)
+        activation_bits = 16 if precision is Precision.W8A16 else 8
+        quantizer.add_static_config(".*", every, activation_bits, 8, granularity)
+        if precision is Precision.W4A8:
+            quantizer.add_static_config(_EVERY_AGAIN, every, activation_bits, 4, granularity)
+            for name in _ends(graph):
+                quantizer.add_static_config(f"^{re.escape(name)};?$", every, activation_bits, 8, granularity)
         if plan.io == "float":
             for edge in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-                quantizer.update_quantization_recipe(".*", edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
+                quantizer.update_quantization_recipe(_EDGES, edge, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+
+def _ends(graph: TfliteGraph) -> tuple[str, ...]:
+    """Return what the first and the last operator with weights give out: their 8 bits save most of the accuracy."""
+    outputs = [graph.tensors[op.outputs[0]].name for op, _ in graph.weights]
+    return tuple(dict.fromkeys((outputs[0], outputs[-1]))) if outputs else ()
 
 
 def _cast_weights(quantizer: "Quantizer") -> None:

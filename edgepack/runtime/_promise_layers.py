@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a fake-quantized graph promises, layer by layer: the bits of each kernel, and that nothing else is float."""
+
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edgepack.compress.precision_plan import PrecisionPlan
+from edgepack.errors import CandidateError
+from edgepack.model.precision import Precision
+from edgepack.model.tflite_file import TfliteGraph, TfliteOp
+
+_COUNTED: Final = re.compile(r"_\d+$")
+_CHANGES_OF_TYPE: Final = frozenset({"QUANTIZE", "DEQUANTIZE", "CAST"})
+_BITS: Final = {Precision.W8A8: 8, Precision.W4A8: 4}
+_NAMED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class KernelBits:
+    """The layers of a saved fake-quantized graph.
+
+    Attributes:
+        bits: Of each kernel on a grid, by layer.
+        names: All layers.
+    """
+
+    bits: Mapping[str, int]
+    names: frozenset[str]
+
+    @classmethod
+    def of(cls, trainable: Path) -> "KernelBits":
+        """Read the ``.keras`` file ``trainable``."""
+        with zipfile.ZipFile(trainable) as archive:
+            layers = json.loads(archive.read("config.json"))["config"]["layers"]
+        configs = {layer["name"]: layer["config"] for layer in layers}
+        bits = {name: int(config["weight_bits"]) for name, config in configs.items() if "weight_bits" in config}
+        return cls(bits, frozenset(configs))
+
+    def layers_of(self, graph: TfliteGraph, op: TfliteOp) -> frozenset[str]:
+        """Return the layers that ``op`` computes, by the names of what it gives out, else of what it takes."""
+        for indexes in (op.outputs, op.inputs):
+            found = {self._layer(part) for i in indexes if i >= 0 for part in _parts(graph.tensors[i].name)} - {None}
+            if found:
+                return frozenset(str(name) for name in found)
+        return frozenset()
+
+    def _layer(self, part: str) -> str | None:
+        """Return the layer whose scope is called ``part``: TensorFlow appends a count to the name."""
+        counted = _COUNTED.sub("", part)
+        return counted if counted in self.names else part if part in self.names else None
+
+
+def check_layers(graph: TfliteGraph, kernels: KernelBits, plan: PrecisionPlan) -> None:
+    """Hold the written file against the saved graph that it was made from, and both against ``plan``.
+
+    Raises:
+        CandidateError: A kernel has other bits than planned, or an operator of no float layer is float (EP-606).
+    """
+    wrong = [f"{name} has {bits} bits" for name, bits in kernels.bits.items() if bits != _planned(name, plan, bits)]
+    if plan.default is Precision.W4A8 and 4 not in kernels.bits.values():  # noqa: PLR2004 - the promise itself
+        wrong.append("no layer has 4 bits")
+    seen: set[str] = set()
+    for op, tensor in graph.weights:
+        owners = kernels.layers_of(graph, op) & set(kernels.bits)
+        seen |= owners
+        wrong += [
+            f"{name}'s weights are {tensor.dtype} instead of int{kernels.bits[name]}"
+            for name in sorted(owners)
+            if tensor.dtype != f"int{kernels.bits[name]}"
+        ]
+    wrong += [f"no operator has {name}'s weights" for name in sorted(set(kernels.bits) - seen)]
+    wrong += list(_floats(graph, kernels, plan))
+    if wrong:
+        more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        raise CandidateError(
+            "EP-606",
+            f"the fake-quantized graph was not written as it rounds: {'; '.join(wrong[:_NAMED])}{more}",
+            hint="give the layer another precision, or leave the model to post-training quantization",
+        )
+
+
+def _planned(name: str, plan: PrecisionPlan, bits: int) -> int:
+    """Return the bits that ``plan`` gives layer ``name``; of a layer that was made from another's, its own."""
+    if name in plan.layers:
+        return _BITS.get(plan.layers[name], bits)
+    return _BITS.get(plan.default, bits) if not any(name.startswith(f"{other}_") for other in plan.layers) else bits
+
+
+def _floats(graph: TfliteGraph, kernels: KernelBits, plan: PrecisionPlan) -> Iterator[str]:
+    free = {name for name, precision in plan.layers.items() if precision is Precision.F32}
+    for op in graph.ops:
+        is_float = any(graph.tensors[index].dtype.startswith("float") for index in op.outputs if index >= 0)
+        if not is_float or op.name in _CHANGES_OF_TYPE:
+            continue
+        owners = kernels.layers_of(graph, op)
+        if not any(_belongs(owner, free, graph, op) for owner in owners or {""}):
+            yield f"{op.name} of {', '.join(sorted(owners)) or 'no known layer'} stayed float"
+
+
+def _belongs(owner: str, free: Iterable[str], graph: TfliteGraph, op: TfliteOp) -> bool:
+    """Whether ``owner`` is a float layer, part of one, or what stands before one to keep it float."""
+    names = {part for index in op.outputs if index >= 0 for part in _parts(graph.tensors[index].name)}
+    barrier = owner.endswith("_float") or any(_COUNTED.sub("", name).endswith("_float") for name in names)
+    return barrier or any(owner == name or owner.startswith(f"{name}_") for name in free)
+
+
+def _parts(name: str) -> Iterator[str]:
+    return (part for fused in name.split(";") for part in fused.split("/"))
