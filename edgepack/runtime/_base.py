@@ -21,11 +21,13 @@ class Runtime:
         name: As device profiles and ``_serve.py`` spell it.
         package: As pip spells it.
         extra: The extra of edgepack that brings it; empty where it needs an environment of its own.
+        int4_ops: Operators whose weights it takes in 4 bits, and computes right.
     """
 
     name: ClassVar[str]
     package: ClassVar[str]
     extra: ClassVar[str] = ""
+    int4_ops: ClassVar[frozenset[str]] = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 
     def pins(self, version: str) -> tuple[str, ...]:
         """Return what an environment of its own needs for ``version``, each requirement exact, the runtime first.
