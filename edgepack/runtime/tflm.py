@@ -12,3 +12,5 @@ class Tflm(Runtime):
     name: ClassVar[str] = "tflm"
     package: ClassVar[str] = "tflite-micro"
     extra: ClassVar[str] = "mcu"
+    # It refuses an int4 FULLY_CONNECTED.
+    int4_ops: ClassVar[frozenset[str]] = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D"})
