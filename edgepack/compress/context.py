@@ -131,6 +131,8 @@ class Context:
         train: Samples to train on; None where there are none: such a step is refused, never faked.
         selection: Samples that decide; training never sees them.
         metric: How answers on ``selection`` are scored; None without labels.
+        download: Lowers a graph to its plan and returns the bytes of the file, compressed; unlike ``cost`` it depends
+            on what the weights are. None where nothing measures it.
     """
 
     original: "keras.Model"
@@ -145,3 +147,4 @@ class Context:
     selection: Prepared | None = None
     metric: Metric | None = None
     report: Reporter = silent
+    download: Callable[[Graph], int] | None = None

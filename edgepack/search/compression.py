@@ -99,6 +99,7 @@ def _context(setting: Setting, original: "keras.Model", teacher: "keras.Model | 
         selection=setting.selection,
         metric=setting.metric,
         report=to_parent,
+        download=cost.download,
     )
     cost.context = context
     return context

@@ -15,11 +15,13 @@ from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_json
 from edgepack.measure.latency import op_costs, predict_latency
 from edgepack.measure.memory import arena
+from edgepack.measure.size import download_size
 from edgepack.model.tflite_file import read_tflite
 from edgepack.model.trainable import write_trainable
 from edgepack.runtime._base import get_runtime
 from edgepack.runtime._lower import lower
 from edgepack.runtime._session import RuntimeSession
+from edgepack.runtime.artifact import Artifact
 from edgepack.search.setting import Setting
 
 _SAMPLES = 4
@@ -63,7 +65,18 @@ class GraphCost:
             self._known[key] = self._lowered(graph)
         return self._known[key]
 
-    def _lowered(self, graph: Graph) -> Cost:
+    def download(self, graph: Graph) -> int:
+        """Return the bytes of ``graph``, lowered to its plan and compressed: what its weights are decides.
+
+        Raises:
+            CandidateError: It cannot be lowered so.
+        """
+        with self._artifact(graph) as artifact:
+            return round(download_size(artifact.path).value)
+
+    @contextmanager
+    def _artifact(self, graph: Graph) -> Iterator[Artifact]:
+        """Yield ``graph`` lowered, a file that is gone afterwards."""
         setting = self._setting
         ready = self._with_ranges(graph)
         with tempfile.TemporaryDirectory(dir=setting.work.folder("models")) as scratch:
@@ -71,7 +84,11 @@ class GraphCost:
                 ready.net, parent=setting.model, fake_quantized=ready.fake_quantized, folder=Path(scratch)
             )
             recipe = Recipe(precision=graph.plan)
-            artifact = lower(model, recipe, calibration=self._samples, folder=Path(scratch))
+            yield lower(model, recipe, calibration=self._samples, folder=Path(scratch))
+
+    def _lowered(self, graph: Graph) -> Cost:
+        setting = self._setting
+        with self._artifact(graph) as artifact:
             found = read_tflite(artifact.path)
             latency = predict_latency(
                 op_costs(found), setting.profile, runtime=setting.runtime, precision=graph.plan.default
