@@ -55,7 +55,29 @@ class CandidateDone:
     figures: dict[str, Figure | None]
 
 
-Event = Note | LimitsActive | StageStarted | CandidateStarted | CandidateDone
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """A training goes on; told a few times a second at most.
+
+    Attributes:
+        name: Of the training: the step that trains.
+        step: Batches learnt from, of ``total``.
+        epoch: Passes over the training samples so far.
+        loss: Of the batches since the last report.
+        score: The latest on the selection split, higher is better; None before the first.
+        seconds_left: Expected until the last step.
+    """
+
+    name: str
+    step: int
+    total: int
+    epoch: float
+    loss: float
+    score: float | None
+    seconds_left: float | None
+
+
+Event = Note | LimitsActive | StageStarted | CandidateStarted | CandidateDone | TrainingProgress
 Reporter = Callable[[Event], None]
 
 

@@ -1,35 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one training loop. Worker process only."""
+"""The one training loop that every step shares. Worker process only.
 
-from collections.abc import Callable
+train -> what is learnt from (_answers, _loss, _features) -> _batches -> _training_step -> _loop -> _batchnorm
+"""
+
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from edgepack.compress._score import Scorer
-from edgepack.compress._signal import Signal
+from edgepack.compress._loop import restore
+from edgepack.compress._preparation import Hooks, Preparation, prepare
+from edgepack.compress._runs import Finished, finished
+from edgepack.compress._signal import From, Signal
 from edgepack.compress.context import Context
 from edgepack.compress.schedule import Schedule
+from edgepack.data.prepare import Prepared
+from edgepack.errors import CandidateError
 
 if TYPE_CHECKING:
     import keras
 
+__all__ = ["Hooks", "TrainingRecord", "train"]
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hooks:
-    """What a step does inside the loop.
-
-    Attributes:
-        after_step: Called with the number of steps done and their total after each one: masks are applied again,
-            observers frozen. It reads and writes the variables of the net that ``train`` was given.
-        rate: Factor of the learning rate of a trainable variable of the net, by its path; None: 1 for all.
-        key: What the hooks do, with every option of theirs: a checkpoint is taken up only by the same training.
-    """
-
-    after_step: Callable[[int, int], None] | None = None
-    rate: Callable[[str], float] | None = None
-    key: str = ""
+_AS_IT_IS = Hooks()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +33,9 @@ class TrainingRecord:
         epochs: Passes over the training samples.
         start_score: On the selection split before; higher is better.
         best_score: Of the weights that were kept.
+        score_words: What the scores are.
         history: Step and score, in order.
-        seconds: Wall time, this process's part.
+        seconds: Wall time, of earlier processes too.
         batch_size: As it was at the end.
         learnt_from: ``teacher``, ``labels`` or ``both``.
         resumed: It went on from a checkpoint.
@@ -53,19 +46,21 @@ class TrainingRecord:
     epochs: float
     start_score: float
     best_score: float
+    score_words: str
     history: tuple[tuple[int, float], ...]
     seconds: float
     batch_size: int
-    learnt_from: str
+    learnt_from: From
     resumed: bool = False
     notes: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """What was done, with figures, for a step's report."""
+        source = {"teacher": "the teacher", "labels": "the labels", "both": "teacher and labels"}[self.learnt_from]
         told = (
-            f"{self.steps} steps of {self.batch_size} samples ({self.epochs:.1f} epochs), learnt from "
-            f"{self.learnt_from}: score {self.start_score:.4f} -> {self.best_score:.4f} on the selection split"
+            f"{self.steps} steps of {self.batch_size} samples ({self.epochs:.1f} epochs), learnt from {source}: "
+            f"{self.score_words} {self.start_score:.4f} -> {self.best_score:.4f} on the selection split"
         )
         return (told, *self.notes)
 
@@ -87,11 +82,11 @@ def train(
     schedule: Schedule,
     signal: Signal,
     name: str,
-    hooks: Hooks = Hooks(),
+    hooks: Hooks = _AS_IT_IS,
 ) -> TrainingRecord:
     """Train ``net``, the caller's own, in place and leave its best weights in it.
 
-    The start counts: on the selection split ``net`` is never worse than it began.
+    The start counts as a candidate: on the selection split the result is never worse than ``net`` was.
 
     Args:
         net: A flat functional graph; its variables keep their identity.
@@ -102,62 +97,57 @@ def train(
         hooks: What happens inside the loop.
 
     Raises:
-        CandidateError: The loss is no finite number twice (EP-622), or what is asked for does not suit the model.
-        DataError: The labels do not suit the model's outputs (EP-230 to EP-232).
+        CandidateError: The user's loss is unknown (EP-620), labels are asked for and unusable (EP-621), the loss is
+            no finite number twice (EP-622), memory does not suffice for one sample (EP-623), the teacher has other
+            outputs (EP-624), nothing inside can be matched (EP-625), or there is no split to score on (EP-627).
+        DataError: A label is no class of the model (EP-230), or no finite number (EP-231).
     """
     import keras
     import tensorflow as tf
 
-    del name
-    assert context.train is not None
-    scorer = Scorer(context)
-    start = best = scorer(net)
-    kept = net.get_weights()
-    batch = min(context.training.batch_size or schedule.batch_size, context.train.count)
-    total = schedule.total(context.train.count, batch)
-    arrays = [np.load(path, mmap_mode="r") for _, path in context.train.inputs]
-    optimizer = keras.optimizers.AdamW(schedule.learning_rate, weight_decay=schedule.weight_decay)
-    optimizer.build(net.trainable_variables)
-    teacher = context.teacher or context.original
+    samples = _samples(context)
     keras.utils.set_random_seed(context.seed)
+    prepared = prepare(net, context, samples, schedule=schedule, signal=signal, name=name, hooks=hooks)
+    start = [variable.numpy() for variable in net.variables]
+    size = min(context.training.batch_size or schedule.batch_size, samples.count)
+    notes: list[str] = []
+    while True:
+        try:
+            return _record(prepared, finished(prepared, size), notes)
+        except tf.errors.ResourceExhaustedError as error:
+            if size == 1:
+                raise CandidateError(
+                    "EP-623",
+                    f"{name}: memory does not suffice to train {net.name} on one sample at a time",
+                    hint="close other programs, or train with --rematerialize",
+                ) from error
+            restore(net.variables, start)
+            size //= 2
+            notes = [f"memory did not suffice: trained in batches of {size}"]
 
-    @tf.function
-    def step(values):
-        def as_list(found):
-            return found if isinstance(found, (list, tuple)) else [found]
 
-        expected = [tf.stop_gradient(one) for one in as_list(teacher(values, training=False))]
-        with tf.GradientTape() as tape:
-            found = as_list(net(values, training=True))
-            loss = 0.0
-            for one, other in zip(expected, found, strict=True):
-                probable = tf.reduce_all(one >= 0) & tf.reduce_all(tf.abs(tf.reduce_sum(one, -1) - 1) < 1e-3)
-                kl = tf.reduce_mean(tf.reduce_sum(one * (tf.math.log(one + 1e-7) - tf.math.log(other + 1e-7)), -1))
-                loss += tf.where(probable, kl, tf.reduce_mean(tf.square(one - other)))
-        gradients = tape.gradient(loss, net.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, net.trainable_variables, strict=True))
-        return loss
-
-    history = []
-    rng = np.random.default_rng([context.seed, 1])
-    for done in range(1, total + 1):
-        rows = np.sort(rng.choice(context.train.count, batch, replace=False))
-        optimizer.learning_rate.assign(schedule.rate(done / total))
-        step([tf.constant(array[rows]) for array in arrays])
-        if hooks.after_step is not None:
-            hooks.after_step(done, total)
-        if done == total or done % max(1, total // 10) == 0:
-            history.append((done, scorer(net)))
-            if history[-1][1] > best:
-                best, kept = history[-1][1], net.get_weights()
-    net.set_weights(kept)
+def _record(prepared: Preparation, done: Finished, notes: list[str]) -> TrainingRecord:
+    state, samples = done.state, prepared.samples
     return TrainingRecord(
-        steps=total,
-        epochs=total * batch / context.train.count,
-        start_score=start,
-        best_score=best,
-        history=tuple(history),
-        seconds=0.0,
-        batch_size=batch,
-        learnt_from="teacher",
+        steps=state.step,
+        epochs=state.step * done.batch_size / samples.count,
+        start_score=prepared.start_score,
+        best_score=done.score,
+        score_words=prepared.scorer.words,
+        history=tuple(state.history),
+        seconds=state.elapsed_s,
+        batch_size=done.batch_size,
+        learnt_from=state.learnt_from,
+        resumed=done.resumed,
+        notes=(*prepared.notes, *notes, *done.notes, *state.notes),
     )
+
+
+def _samples(context: Context) -> Prepared:
+    if context.train is None:
+        raise CandidateError(
+            "EP-627",
+            "there are no training samples",
+            hint="give --train SOURCE, or a source with a train part; training data is never invented",
+        )
+    return context.train

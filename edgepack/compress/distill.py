@@ -4,9 +4,9 @@
 from dataclasses import replace
 from typing import ClassVar, Self
 
+from edgepack.compress._signal import Signal
 from edgepack.compress.context import Context, Graph, StepReport
 from edgepack.compress.schedule import Schedule
-from edgepack.compress._signal import Signal
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
 
@@ -42,17 +42,9 @@ class Distill(Step):
     def apply(self, graph: Graph, context: Context) -> tuple[Graph, StepReport]:
         """Return ``graph`` with weights that were trained on the teacher's answers."""
         from edgepack.compress._train import train
-        from edgepack.model._flat import again, copy_weights, rebuild
+        from edgepack.compress._training_graph import duplicate
 
-        pairs = []
-
-        def twin(operation):
-            made = again(operation)
-            pairs.append((operation, made))
-            return made
-
-        net = rebuild(graph.net, twin)
-        copy_weights(pairs)
+        net = duplicate(graph.net)
         record = train(net, context, schedule=self.schedule, signal=self.signal, name="distill")
         return replace(graph, net=net), StepReport(kind="distill", sentences=record.sentences, facts=record.facts)
 

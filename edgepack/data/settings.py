@@ -58,11 +58,22 @@ class WavSettings(_Strict):
 
 
 class Augmentation(_Strict):
-    """The ``augmentation:`` block, for steps that train; nothing else reads it."""
+    """The ``augmentation:`` block, for steps that train; nothing else reads it.
+
+    What is left out follows the kind of the data (images, audio, series); where that is unknown nothing is changed.
+    """
 
     flip_horizontal: bool = False
-    shift: Annotated[int, Field(ge=0)] = 0
-    """Largest shift in pixels."""
+    """Never by default: a mirrored 2 is no 2."""
+    flip_vertical: bool = False
+    shift: Annotated[int, Field(ge=0)] | None = None
+    """Largest shift in pixels, or in steps of time."""
+    noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Standard deviation of what is added, in standard deviations of the values."""
+    mixup: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the samples that are blended with another."""
+    cutout: Annotated[int, Field(ge=0)] | None = None
+    """Side in pixels, or length in steps of time, of a part that is blanked."""
 
 
 class Settings(_Strict):
@@ -206,8 +217,12 @@ TEMPLATE = """\
 # wav:
 #   length: 16000             # samples per clip; longer ones are cut, shorter ones zero-padded
 
-# Used only by steps that train.
+# Used only by steps that train. What is left out follows the kind of data; 0 turns a change off.
 # augmentation:
-#   flip_horizontal: true
-#   shift: 2
+#   flip_horizontal: true     # never by default
+#   flip_vertical: false
+#   shift: 2                  # largest, in pixels or steps of time
+#   noise: 0.05               # in standard deviations of the values
+#   mixup: 0.5                # share of samples blended with another
+#   cutout: 8                 # side in pixels, or steps of time, of a part that is blanked
 """
