@@ -22,6 +22,7 @@ from edgepack.compress._probe import Moments
 Scheme = Literal["channel", "spatial"]
 SCHEMES: Final[tuple[Scheme, ...]] = ("channel", "spatial")
 _RIDGE: Final = 1e-6  # of the mean variance: what never varied in the samples must not get infinite weights
+_JITTER: Final = 1e-12  # of a matrix that is ridged already: two parts that do the same leave it singular
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +112,7 @@ def _spatial_split(kernel: Floats, moments: Moments, ranks: Sequence[int]) -> It
         down = basis[:, :rank].reshape(height, inputs, rank)
         products = np.einsum("hir,hwigvj,gjs->wrvs", down, blocks, down, optimize=True).reshape(width * rank, -1)
         wanted = np.einsum("hir,hwio->wro", down, answers, optimize=True).reshape(width * rank, outputs)
-        across = np.linalg.solve(_ridged(products), wanted).reshape(width, rank, outputs)
+        across = np.linalg.solve(_ridged(products, _JITTER), wanted).reshape(width, rank, outputs)
         strengths = np.sqrt(np.square(across).sum(axis=(0, 2)))
         gain = _shared(np.maximum(strengths, strengths.max() * _RIDGE))
         yield (down * gain)[:, None], (across / gain[:, None])[None]
@@ -125,8 +126,8 @@ def _shared(strengths: Floats) -> Floats:
     return np.asarray(np.sqrt(strengths))
 
 
-def _ridged(matrix: Floats) -> Floats:
-    return np.asarray(matrix + np.eye(len(matrix)) * (_RIDGE * np.trace(matrix) / len(matrix) + 1e-12))
+def _ridged(matrix: Floats, share: float = _RIDGE) -> Floats:
+    return np.asarray(matrix + np.eye(len(matrix)) * (share * np.trace(matrix) / len(matrix) + 1e-12))
 
 
 def _signed(directions: Floats) -> Floats:

@@ -118,13 +118,14 @@ def cuttable(net: "keras.Model") -> list["keras.Layer"]:
     ]
 
 
-def options(site: Site, measure: Measure, *, multiple: int) -> list[Option]:
+def options(site: Site, measure: Measure, *, multiple: int, least: float) -> list[Option]:
     """Return the layer as it is, first, and every way to cut it that is cheaper.
 
     Args:
         site: The layer.
         measure: What must be less.
         multiple: Ranks are multiples of it.
+        least: What a cut must save to be worth one more operator.
     """
     whole = site.as_it_is
     schemes = SCHEMES if site.between else SCHEMES[:1]
@@ -133,7 +134,7 @@ def options(site: Site, measure: Measure, *, multiple: int) -> list[Option]:
         for scheme in schemes
         for factors in factorized(site.kernel, site.moments, scheme, _ranks(site, scheme, multiple))
     )
-    return [whole, *(option for option in found if option.cost(measure) < whole.cost(measure))]
+    return [whole, *(option for option in found if option.cost(measure) < whole.cost(measure) - least)]
 
 
 def _ranks(site: Site, scheme: Scheme, multiple: int) -> Sequence[int]:
@@ -147,23 +148,26 @@ def _ranks(site: Site, scheme: Scheme, multiple: int) -> Sequence[int]:
 
 
 def plans(found: Sequence[Sequence[Option]], measure: Measure) -> list[Plan]:
-    """Return plans from mild to severe, each the least loss that its cost can have, up to convexity.
+    """Return plans from mild to severe: always the next cut that moves the outputs least for what it saves.
 
     Args:
         found: For each layer its options, the layer as it is first.
         measure: What a plan saves.
     """
-    moves = [move for choices in found for move in _hull(choices, measure)]
+    moves = [move for choices in found for move in _moves(choices, measure)]
     plan: dict[str, Option] = {}
     result: list[Plan] = []
-    for _, option in sorted(moves, key=lambda move: move[0]):
-        plan = {**plan, option.site.layer.name: option}
-        result.append(plan)
+    for _, steps in sorted(moves, key=lambda move: move[0]):
+        result.extend({**plan, step.site.layer.name: step} for step in steps)
+        plan = dict(result[-1])
     return result
 
 
-def _hull(choices: Sequence[Option], measure: Measure) -> Iterator[tuple[float, Option]]:
-    """Yield the lower convex hull of loss over cost: each step's loss for what it saves, and where it leads."""
+def _moves(choices: Sequence[Option], measure: Measure) -> Iterator[tuple[float, list[Option]]]:
+    """Yield the lower convex hull of loss over cost: each move's loss for what it saves, and the options on its way.
+
+    The last of them is the hull's next corner; the milder ones before it fill what a target leaves.
+    """
     now, left = choices[0], list(choices)
     while left := [option for option in left if option.cost(measure) < now.cost(measure)]:
 
@@ -171,9 +175,14 @@ def _hull(choices: Sequence[Option], measure: Measure) -> Iterator[tuple[float, 
             saved = start.cost(measure) - option.cost(measure)
             return max(option.loss - start.loss, 0.0) / saved, option.cost(measure)
 
-        best = min(left, key=slope)
-        yield slope(best)[0], best
-        now = best
+        corner = min(left, key=slope)
+        milder = [option for option in left if option.cost(measure) > corner.cost(measure)]
+        way: list[Option] = [corner]
+        for option in sorted(milder, key=lambda option: option.cost(measure)):
+            if option.loss < way[0].loss:
+                way.insert(0, option)
+        yield slope(corner)[0], way
+        now = corner
 
 
 def by_energy(found: Sequence[Sequence[Option]], energy: float) -> Plan:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _ROUNDS: Final = 20
 _ENOUGH: Final = 1e-4  # of the variance: a round that gains less is the last
-_RIDGE: Final = 1e-6
+_RIDGE: Final = 1e-6  # of the mean variance: what never varied in the samples must not get infinite weights
+_JITTER: Final = 1e-12  # of a matrix that is ridged already
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,16 +152,16 @@ def fitted(kernel: Floats, moments: Moments) -> Separated:
 
 def _pointwise(depthwise: Floats, blocks: Floats, wanted: Floats) -> Floats:
     products = np.einsum("ki,kilj,lj->ij", depthwise, blocks, depthwise, optimize=True)
-    return np.asarray(np.linalg.solve(_ridged(products), np.einsum("ki,kio->io", depthwise, wanted)))
+    return np.asarray(np.linalg.solve(_jittered(products), np.einsum("ki,kio->io", depthwise, wanted)))
 
 
 def _depthwise(pointwise: Floats, scatter: Floats, wanted: Floats) -> Floats:
     taps = wanted.shape[0]
     products = scatter * np.tile(pointwise @ pointwise.T, (taps, taps))
-    return np.asarray(np.linalg.solve(_ridged(products), np.einsum("io,kio->ki", pointwise, wanted).ravel())).reshape(
+    return np.asarray(np.linalg.solve(_jittered(products), np.einsum("io,kio->ki", pointwise, wanted).ravel())).reshape(
         taps, -1
     )
 
 
-def _ridged(matrix: Floats) -> Floats:
-    return np.asarray(matrix + np.eye(len(matrix)) * (_RIDGE * np.trace(matrix) / len(matrix) + 1e-12))
+def _jittered(matrix: Floats) -> Floats:
+    return np.asarray(matrix + np.eye(len(matrix)) * (_JITTER * np.trace(matrix) / len(matrix) + 1e-12))

@@ -6,50 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepack.arrays import Array, Floats
 from edgepack.compress._channel_ties import Ids
-from edgepack.compress._channels import Channels, Group
+from edgepack.compress._channels import Channels
 from edgepack.compress._cut import cut
-from edgepack.compress._fold import fold
+from edgepack.compress._importance import l1_scores
 
 if TYPE_CHECKING:
     import keras
 
 
 def ranked(net: "keras.Model", channels: Channels) -> dict[str, Ids]:
-    """Return the units of each group whose channels may go, strongest first.
-
-    Strength is the sum of absolute weights that make a unit, BatchNormalization's gain in them, relative to the mean of
-    the layer: layers that are added have one say each (Li et al. 2017, https://arxiv.org/abs/1608.08710).
-    """
-    folded = fold(net)
-    return {
-        group.name: np.argsort(-_strengths(folded, channels, group), kind="stable").astype(np.int64)
-        for group in channels.prunable
-    }
-
-
-def _strengths(folded: "keras.Model", channels: Channels, group: Group) -> Floats:
-    units = channels.units[group.name]
-    place = {int(unit): index for index, unit in enumerate(units)}
-    total = np.zeros(len(units))
-    for producer in group.producers:
-        weights = _weights(folded, producer)
-        for value, axes in zip(weights, channels.layers[producer].weights, strict=False):
-            for axis, ids in enumerate(axes.axes):
-                if ids is None or axis in axes.reads or value.ndim < 2:  # noqa: PLR2004 - a bias says little
-                    continue
-                sums = np.abs(value).sum(axis=tuple(other for other in range(value.ndim) if other != axis))
-                mean = float(sums.mean()) or 1.0
-                for unit, strength in zip(ids.tolist(), sums.tolist(), strict=True):
-                    if unit in place:
-                        total[place[unit]] += strength / mean
-    return total
-
-
-def _weights(folded: "keras.Model", name: str) -> list[Array]:
-    found: list[Array] = folded.get_layer(name).get_weights() if name in {layer.name for layer in folded.layers} else []
-    return found
+    """Return the units of each group whose channels may go, strongest first."""
+    scores = l1_scores(net, channels)
+    return {name: np.argsort(-score, kind="stable").astype(np.int64) for name, score in scores.items()}
 
 
 def narrowed(

@@ -19,6 +19,7 @@ from edgepack.model.precision import Precision
 _SAMPLES: Final = 256
 _DISTANCE_SAMPLES: Final = 128
 _DOUBTFUL_BYTES: Final = 1024  # a cut that is thought to save less is built without, to see
+_LEAST_SHARE: Final = 0.002  # of the cost of all layers: what one cut must save at least
 _WEIGHT_BYTES: Final = {Precision.F32: 4.0, Precision.W16: 2.0, Precision.W4: 0.5, Precision.W4A8: 0.5}
 _SHARES: Final = (0.85, 0.7, 0.5)
 
@@ -84,6 +85,8 @@ class LowRank(Step):
         if name := self._aim.unknown(before):
             raise CandidateError("EP-658", f"lowrank has a target for {name}, and nothing predicts it on this device")
         found = self._options(graph, context)
+        if self.latency_ms is not None:
+            found = [choices for choices in found if self._is_faster(graph, context, choices=choices, before=before)]
         chain = plans(found, self._measure) if self.energy is None else [by_energy(found, self.energy)]
         if not any(chain):
             raise CandidateError(
@@ -100,12 +103,21 @@ class LowRank(Step):
         seen = {} if samples is None else moments(net, cuttable(net), samples, count=_SAMPLES)
         weight_bytes = _WEIGHT_BYTES.get(graph.plan.default, 1.0)
         multiple = context.target.channel_multiple
-        found = [
-            options(site, self._measure, multiple=multiple) for site in sites(net, seen, weight_bytes=weight_bytes)
-        ]
+        places = list(sites(net, seen, weight_bytes=weight_bytes))
+        least = _LEAST_SHARE * sum(site.as_it_is.cost(self._measure) for site in places)
+        found = [options(site, self._measure, multiple=multiple, least=least) for site in places]
         if samples is None or self.energy is not None:
             return found
         return weighed(net, found, Yardstick(net, samples, count=_DISTANCE_SAMPLES))
+
+    def _is_faster(self, graph: Graph, context: Context, *, choices: Sequence[Option], before: Cost) -> bool:
+        """Whether the device is predicted to gain from a cut of this layer alone, at about half of its work."""
+        whole, *cuts = choices
+        if not cuts or before.latency_ms is None:
+            return False
+        half = min(cuts, key=lambda option: abs(option.macs - whole.macs / 2))
+        after = context.cost(replace(graph, net=cut(graph.net, {whole.site.layer.name: half})))
+        return after.latency_ms is not None and after.latency_ms < before.latency_ms
 
     def _searched(self, graph: Graph, context: Context, *, before: Cost, chain: Sequence[Plan]) -> tuple[Plan, Found]:
         """Return the mildest plan that meets the target; the only one there is where energy decides."""
@@ -132,24 +144,26 @@ class LowRank(Step):
     def _without_doubtful(self, graph: Graph, context: Context, *, plan: Plan, result: Found) -> tuple[Plan, Found]:
         """Return the plan without the cuts that save nothing once they are lowered.
 
-        A count of multiply-accumulates is exact as it is planned; bytes and milliseconds are not.
+        Multiply-accumulates are what was planned, and for a target of latency each layer was looked at before.
         """
-        for name, option in plan.items():
-            saved = option.site.as_it_is.bytes - option.bytes
-            if self.macs is not None or (self.size_bytes is not None and saved > _DOUBTFUL_BYTES):
-                continue
+        exact = self.macs is not None or self.latency_ms is not None
+        exact = exact or (self.energy is not None and result.cost.latency_ms is None)
+        for name, option in () if exact else tuple(plan.items()):
+            saved_bytes = option.site.as_it_is.bytes - option.bytes
             less = {key: value for key, value in plan.items() if key != name}
+            if not less or (self._measure == "bytes" and saved_bytes > _DOUBTFUL_BYTES):
+                continue
             after = replace(graph, net=cut(graph.net, less))
-            cost = context.cost(after) if less else result.cost
-            if less and self._figure(cost) <= self._figure(result.cost):
+            cost = context.cost(after)
+            if self._figure(cost) <= self._figure(result.cost):
                 plan, result = less, replace(result, graph=after, cost=cost)
         return plan, result
 
     def _figure(self, cost: Cost) -> float:
         """Return what a cut has to lower."""
-        if self.size_bytes is not None and self.latency_ms is None:
+        if self._measure == "bytes":
             return cost.size_bytes
-        return cost.macs if cost.latency_ms is None else cost.latency_ms
+        return cost.macs if self.macs is not None or cost.latency_ms is None else cost.latency_ms
 
     def _said(self, plan: Plan, before: Cost, after: Cost, *, calibrated: bool) -> StepReport:
         parts = [

@@ -118,7 +118,7 @@ class Student(Step):
         result = replace(graph, net=net)
         if self._aim.empty:
             return result, _report(said, before, context.cost(result))
-        start = Found(index=-1, graph=result, cost=context.cost(result) if said else before, met=False)
+        start = Found(index=-1, graph=result, cost=context.cost(result), met=False)
         found, width = self._aimed(start, context, before=before)
         return found.graph, _report((*said, *width), before, found.cost)
 
@@ -144,6 +144,8 @@ class Student(Step):
     def _aimed(self, start: Found, context: Context, *, before: Cost) -> tuple[Found, tuple[str, ...]]:
         """Return the widest student that meets the target, and its width in words."""
         if self._aim.excess(before, start.cost) <= 1:
+            if start.cost == before:
+                raise CandidateError("EP-672", f"{start.graph.net.name} meets the student's target as it is")
             return start, ()
         channels = analyse(start.graph.net)
         if not channels.prunable:
