@@ -18,7 +18,7 @@ from edgepack.compress._wiring import Wiring
 from edgepack.compress.context import Context
 from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.errors import CandidateError
-from edgepack.model._fakequant import fake_quant_layers
+from edgepack.model._fakequant import RangeSource, fake_quant_layers
 from edgepack.model._flat import again, copy_weights, rebuild
 from edgepack.model.precision import Precision
 
@@ -131,10 +131,10 @@ class _Rewrite:
 
     def fill(self, limits: "Mapping[str, Array]") -> None:
         """Give the made layers their weights, kernels their limits."""
-        copied = [pair for pair in self._made if not hasattr(pair[1], "float_kernel")]
+        copied = [pair for pair in self._made if not hasattr(pair[1], "set_kernel")]
         copy_weights(copied)
         for source, layer in self._made:
-            if hasattr(layer, "float_kernel"):
+            if hasattr(layer, "set_kernel"):
                 _fill_grid(source, layer, limits.get(source.name))
 
     def _layer(self, operation: "Operation") -> "Operation":
@@ -175,13 +175,14 @@ class _Rewrite:
         if id(group) not in self._rounders:
             low, high = group.fixed or self._ranges[id(group)]
             self._rounders[id(group)] = fake_quant_layers()["FakeQuant"](
-                low=low,
-                high=high,
-                fixed=group.fixed is not None,
-                learned=self._layout.learned,
-                name=f"{group.name}{SUFFIX}",
+                low=low, high=high, source=self._source(group), name=f"{group.name}{SUFFIX}"
             )
         return self._rounders[id(group)](tensor)
+
+    def _source(self, group: Group) -> RangeSource:
+        if group.fixed is not None:
+            return "set" if group.is_cut else "runtime"
+        return "learned" if self._layout.learned else "observed"
 
 
 def _has_channels(operation: "Operation", bits: int) -> bool:
@@ -199,7 +200,6 @@ def _fill_grid(source: "Operation", layer: "keras.layers.Layer", limits: "Array 
     if limits is None:
         clip: Literal["max", "mse"] = "max" if layer.weight_bits >= 8 else "mse"  # noqa: PLR2004
         limits = weight_limits(kernel, bits=layer.weight_bits, axis=axis, clip=clip)
-    layer.float_kernel.assign(kernel)
-    layer.limits.assign(np.asarray(limits, np.float32).reshape(layer.limits.shape))
+    layer.set_kernel(kernel, np.asarray(limits, np.float32))
     if source.use_bias:
         layer.bias.assign(values[1])

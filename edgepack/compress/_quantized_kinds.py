@@ -23,6 +23,7 @@ class Kind(Enum):
 
 SIGMOID_RANGE: Final = (0.0, 255 / 256)
 _FIXED: Final = {"softmax": SIGMOID_RANGE, "sigmoid": SIGMOID_RANGE, "tanh": (-1.0, 127 / 128)}
+RUNTIME_RANGES: Final = frozenset(_FIXED.values())
 _KINDS: Final = {
     Kind.KEEP: (
         *("MaxPooling1D", "MaxPooling2D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "UpSampling1D", "RepeatVector"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from edgepack.compress._quantized_kinds import Kind, fixed_range, is_relu, kind_of, takes_relu
+from edgepack.compress._quantized_kinds import RUNTIME_RANGES, Kind, fixed_range, is_relu, kind_of, takes_relu
 from edgepack.compress._wiring import Wiring
 from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
@@ -24,12 +24,14 @@ class Group:
 
     Attributes:
         name: Of the first operation that is rounded to it.
-        fixed: The range, where the runtime sets it.
+        fixed: The range, where it does not depend on the values.
+        is_cut: The range is what cuts the values: a ReLU that ends at another number than 6.
         tensors: What is rounded to it; others of the group hold such values already.
     """
 
     name: str
     fixed: Fixed = None
+    is_cut: bool = False
     tensors: "list[KerasTensor]" = field(default_factory=list)
 
 
@@ -144,10 +146,14 @@ class _Painter:
             if kind in {Kind.KEEP, Kind.JOIN} or not self._is_wanted(tensor, kind):
                 continue
             root = self._root(tensor)
-            group = groups.setdefault(root, Group(name, self._fixed.get(root)))
+            group = groups.setdefault(root, self._group(name, root))
             group.tensors.append(tensor)
             rounded[id(tensor)] = group
         return rounded, groups
+
+    def _group(self, name: str, root: int) -> Group:
+        fixed = self._fixed.get(root)
+        return Group(name, fixed, is_cut=fixed is not None and fixed not in RUNTIME_RANGES)
 
     def _is_wanted(self, tensor: "KerasTensor", kind: Kind) -> bool:
         """Whether ``tensor`` is rounded: not what a ReLU takes over, nor what only float layers hear."""

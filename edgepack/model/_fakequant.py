@@ -8,14 +8,17 @@ They belong to the trainable form, for a file that holds them is read with them.
 import math
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
+    from edgepack.arrays import Array
+
 _LEAST_RANGE: Final = 1e-6
 _BEYOND: Final = 1e30  # no activation reaches it
+RangeSource = Literal["observed", "learned", "set", "runtime"]
 WEIGHTED: Final = (
     "Conv1D",
     "Conv2D",
@@ -52,9 +55,9 @@ def _activation_layer() -> "type[keras.layers.Layer]":
         Args:
             bits: Of the integers.
             low, high: The range at first, in the tensor's own values.
-            fixed: The operator before it has this range in every runtime (softmax): never learned nor observed.
-            learned: The range is trained by gradient
-                (``tf.quantization.fake_quant_with_min_max_vars``; Choi et al. 2018, https://arxiv.org/abs/1805.06085).
+            source: Where the range comes from. ``observed``: it follows what training sees, at ``rate``; ``learned``:
+                it is trained by gradient (Choi et al. 2018, https://arxiv.org/abs/1805.06085); ``set``: it stays;
+                ``runtime``: every runtime gives it to the operator before (softmax), and training passes it by.
         """
 
         def __init__(
@@ -63,26 +66,27 @@ def _activation_layer() -> "type[keras.layers.Layer]":
             low: float,
             high: float,
             bits: int = 8,
-            fixed: bool = False,
-            learned: bool = False,
+            source: RangeSource = "observed",
             **options: Any,  # noqa: ANN401 - what every Keras layer takes
         ) -> None:
             super().__init__(**options)
-            self.options = {"low": low, "high": high, "bits": bits, "fixed": fixed, "learned": learned}
-            self.bits, self.fixed, self.learned = bits, fixed, learned and not fixed
+            self.options = {"low": low, "high": high, "bits": bits, "source": source}
+            self.bits, self.source = bits, source
 
         def build(self, shape: object) -> None:
             del shape
             for name in ("low", "high"):
                 start = keras.initializers.Constant(self.options[name])
-                weight = self.add_weight(name=name, shape=(), initializer=start, trainable=self.learned)
+                weight = self.add_weight(name=name, shape=(), initializer=start, trainable=self.source == "learned")
                 setattr(self, name, weight)
             # The share of a batch's range in the moving range; 0 while nothing is observed.
             self.rate = self.add_weight(name="rate", shape=(), initializer="zeros", trainable=False)
 
         def call(self, tensor: "tf.Tensor", *, training: bool = False) -> "tf.Tensor":
+            if training and self.source == "runtime":
+                return tensor
             exact = tf.cast(tensor, tf.float32)
-            if training and not (self.fixed or self.learned):
+            if training and self.source == "observed":
                 self._observe(exact)
             low, high = tf.minimum(self.low.value, 0.0), tf.maximum(self.high.value, _LEAST_RANGE)
             rounded = tf.quantization.fake_quant_with_min_max_vars(exact, low, high, num_bits=self.bits)
@@ -132,6 +136,9 @@ def _on_grid(base: "type[keras.layers.Layer]") -> "type[keras.layers.Layer]":
     class OnGrid(base):  # type: ignore[misc]
         """The kernel's base layer, its kernel on the grid.
 
+        What is trained is the kernel in units of its limits: one rate then suits channels of any scale, as those that
+        a BatchNormalization was folded into have.
+
         Args:
             weight_bits: Of the integers; 2 ** (weight_bits - 1) - 1 steps on either side of 0.
             per_channel: One limit for each output channel, else one for the kernel.
@@ -151,7 +158,7 @@ def _on_grid(base: "type[keras.layers.Layer]") -> "type[keras.layers.Layer]":
 
         def build(self, input_shape: object) -> None:
             super().build(input_shape)
-            channels = _channels(tuple(self.float_kernel.shape), depthwise=depthwise, transposed=transposed)
+            channels = _channels(tuple(self._kernel.shape), depthwise=depthwise, transposed=transposed)
             shape = (channels,) if self.per_channel else ()
             self.limits = self.add_weight(name="limits", shape=shape, initializer="ones", trainable=False)
             self.stretch = None
@@ -160,9 +167,23 @@ def _on_grid(base: "type[keras.layers.Layer]") -> "type[keras.layers.Layer]":
             self.built = True
 
         @property
-        def float_kernel(self) -> "keras.Variable":
-            """The kernel as it is trained, before it is rounded."""
-            return self._kernel
+        def float_kernel(self) -> "tf.Tensor":
+            """The kernel before it is rounded."""
+            return self._kernel.value * self._shaped(self.limits.value)
+
+        def set_kernel(self, kernel: "Array", limits: "Array") -> None:
+            """Take over a float kernel and the limits of its grid."""
+            self.limits.assign(limits.reshape(self.limits.shape))
+            self._kernel.assign(kernel / self._shaped(self.limits.value).numpy())
+
+        def _shaped(self, limits: "tf.Tensor") -> "tf.Tensor":
+            """Return ``limits`` so that they multiply the kernel channel by channel."""
+            if not self.per_channel:
+                return limits
+            shape = self._kernel.shape
+            if depthwise:
+                return tf.reshape(limits, shape[-2:])
+            return limits[:, tf.newaxis] if transposed else limits
 
         @property
         def kernel(self) -> "tf.Tensor":
@@ -174,7 +195,7 @@ def _on_grid(base: "type[keras.layers.Layer]") -> "type[keras.layers.Layer]":
 
         def rounded(self, more: int) -> "tf.Tensor":
             """Return the kernel on the grid, with ``more`` leading dimensions of 1."""
-            kernel = tf.cast(self._kernel.value, tf.float32)
+            kernel = tf.cast(self.float_kernel, tf.float32)
             kernel = tf.reshape(kernel, (*(1,) * more, *kernel.shape))
             limits = self.limits.value if self.stretch is None else self.limits.value * tf.exp(self.stretch.value)
             found = _rounded(kernel, limits, self.weight_bits, depthwise=depthwise, transposed=transposed)
