@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A net that looks at its inputs in less detail: the interface is as it was, and a resizing layer stands behind it."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import keras
     from keras import KerasTensor, Operation
 
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _IMAGE_RANK: Final = 4
 _SERIES_RANK: Final = 3
 _POOLS: Final = frozenset({"AveragePooling1D", "AveragePooling2D", "MaxPooling1D", "MaxPooling2D"})
@@ -59,9 +61,8 @@ def coarser(net: "keras.Model", share: float) -> "keras.Model":
     try:
         new = rebuild(net, build.make)
     except (ValueError, TypeError) as error:  # a layer of Keras says in its own words what it cannot take
-        said = str(error).strip().partition("\n")[0]
         raise CandidateError(
-            "EP-671", f"layer {build.latest} of {net.name} needs the input's full size: {said}", hint=_HINT
+            "EP-671", f"layer {build.latest} of {net.name} needs the input's full size: {_said(error)}", hint=_HINT
         ) from error
     for one, other in zip(net.outputs, new.outputs, strict=True):
         if one.shape != other.shape:
@@ -75,6 +76,13 @@ def coarser(net: "keras.Model", share: float) -> "keras.Model":
         if source.get_weights():
             target.set_weights(_weights(source, target, wiring, build.read))
     return new
+
+
+def _said(error: Exception) -> str:
+    """Return the one line that says what is wrong, out of the page that Keras makes of it."""
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("Exception encountered when calling")]
+    return (telling or lines or [type(error).__name__])[0]
 
 
 class _Coarser:
