@@ -3,6 +3,7 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from edgepack.compress._quantized_layout import Group, Layout, lay_out
 from edgepack.compress._quantized_plan import complete_plan
 from edgepack.compress._ranges import Range, read_ranges
 from edgepack.compress._wiring import Wiring
-from edgepack.compress.context import Context
+from edgepack.compress.context import Context, Graph
 from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.errors import CandidateError
 from edgepack.model._fakequant import RangeSource, fake_quant_layers
@@ -80,6 +81,18 @@ def quantize(
     new = rebuild(wide, rewrite.make)
     rewrite.fill(limits or {})
     return new
+
+
+def fake_quantized(graph: Graph, context: Context, *, learn: bool = False) -> Graph:
+    """Return ``graph`` fake-quantized, its plan completed; one that is so already is returned as it is.
+
+    Raises:
+        CandidateError: As ``quantize``.
+    """
+    if graph.fake_quantized:
+        return graph
+    plan = complete_plan(graph.net, graph.plan, context.target.int4_ops)
+    return replace(graph, net=quantize(graph.net, plan, context, learn=learn), plan=plan, fake_quantized=True)
 
 
 def _check_mix(plan: PrecisionPlan) -> None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
-from edgepack.compress._quantized import quantize
+from edgepack.compress._quantized import fake_quantized
 from edgepack.compress._quantized_kinds import is_weighted
-from edgepack.compress._quantized_plan import complete_plan
 from edgepack.compress._signal import Signal
 from edgepack.compress.context import Context, Graph, StepReport
 from edgepack.compress.distill import Distill
@@ -128,9 +127,7 @@ class Qat(Step):
         if self.weight_bits is not None:
             default = Precision.W4A8 if self.weight_bits == 4 else Precision.W8A8  # noqa: PLR2004 - the option's words
             plan = plan.model_copy(update={"default": default})
-        plan = complete_plan(graph.net, plan, context.target.int4_ops)
-        net = quantize(graph.net, plan, context, learn=learn)
-        return replace(graph, net=net, plan=plan, fake_quantized=True)
+        return fake_quantized(replace(graph, plan=plan), context, learn=learn)
 
 
 def _twin(net: "keras.Model", *, learn: bool) -> "keras.Model":

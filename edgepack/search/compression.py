@@ -44,7 +44,7 @@ def compress(setting: Setting, recipe: Recipe) -> Compressed:
     Raises:
         CandidateError: The model has no trainable form (EP-682), or a step fails.
     """
-    from edgepack.compress._quantized import quantize
+    from edgepack.compress._quantized import fake_quantized
     from edgepack.model.trainable import read_trainable, write_trainable
 
     if setting.model.trainable is None:
@@ -59,12 +59,10 @@ def compress(setting: Setting, recipe: Recipe) -> Compressed:
         teacher = read_trainable(setting.teacher) if setting.teacher else None
         context = _context(setting, net, teacher, stack)
         graph = _apply(Graph(net=read_trainable(setting.model), plan=recipe.precision), recipe, context)
-        net = graph.net
-        if graph.plan.needs_fake_quantization and not graph.fake_quantized:
-            net = quantize(graph.net, graph.plan, context)
-        fake_quantized = graph.fake_quantized or net is not graph.net
+        if graph.plan.needs_fake_quantization:
+            graph = fake_quantized(graph, context)
         written = write_trainable(
-            net, parent=setting.model, fake_quantized=fake_quantized, folder=setting.work.folder("models")
+            graph.net, parent=setting.model, fake_quantized=graph.fake_quantized, folder=setting.work.folder("models")
         )
     return Compressed(model=written, plan=graph.plan, reports=graph.reports)
 

@@ -4,7 +4,6 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -83,7 +82,7 @@ class GraphCost:
             model = write_trainable(
                 ready.net, parent=setting.model, fake_quantized=ready.fake_quantized, folder=Path(scratch)
             )
-            recipe = Recipe(precision=graph.plan)
+            recipe = Recipe(precision=ready.plan)
             yield lower(model, recipe, calibration=self._samples, folder=Path(scratch))
 
     def _lowered(self, graph: Graph) -> Cost:
@@ -100,11 +99,11 @@ class GraphCost:
         return Cost(size_bytes=artifact.size_bytes, macs=found.macs, latency_ms=latency.upper, ram_bytes=ram_bytes)
 
     def _with_ranges(self, graph: Graph) -> Graph:
-        if graph.fake_quantized or not graph.plan.needs_fake_quantization or self.context is None:
+        if not graph.plan.needs_fake_quantization or self.context is None:
             return graph
-        from edgepack.compress._quantized import quantize
+        from edgepack.compress._quantized import fake_quantized
 
-        return replace(graph, net=quantize(graph.net, graph.plan, self.context), fake_quantized=True)
+        return fake_quantized(graph, self.context)
 
 
 def _few_samples(setting: Setting) -> tuple[Path, ...] | None:
