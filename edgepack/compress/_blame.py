@@ -52,34 +52,55 @@ def blame(net: "keras.Model", samples: Sequence[Array]) -> tuple[Blame, ...]:
         net: A flat float graph, folded and written out in single operators; not changed.
         samples: One array an input; a few dozen are enough.
     """
-    copy, wiring = with_biases(net), Wiring.of(net)
+    copy = with_biases(net)
+    wiring = Wiring.of(copy)
     exact = _answers(copy, samples, {})
     found = []
     for operation in copy.operations:
         kind = kind_of(operation)
-        twin = next(item for item in net.operations if item.name == operation.name)
         weights = result = 0.0
         if is_weighted(operation) and kind is not Kind.FLOAT:
             weights = _weights_alone(copy, operation, samples, exact)
-        if kind in _ROUNDS_RESULT and not _is_fused(twin, wiring):
+        if kind in _ROUNDS_RESULT and not _is_fused(operation, wiring):
             result = divergence(exact, _answers(copy, samples, {id(operation): _rounding(operation)}))
         if weights or result:
             found.append(Blame(operation.name, weights, result))
     return tuple(sorted(found, key=lambda item: (-item.total, item.layer)))
 
 
-def worst(found: Sequence[Blame], *, share: float, most: int) -> tuple[tuple[Blame, ...], float]:
-    """Return the first of ``found`` that together carry ``share`` of the error, at most ``most``, and their share."""
-    whole = sum(item.total for item in found)
-    if whole <= 0:
-        return (), 0.0
-    carried, chosen = 0.0, []
+def worst(found: Sequence[Blame], *, leave: float, most: int) -> tuple[tuple[Blame, ...], float]:
+    """Return the first of ``found`` without which at most ``leave`` of divergence is left, and their share of it.
+
+    Args:
+        found: The worst first.
+        leave: What the others may carry together.
+        most: Return no more than so many.
+    """
+    whole = left = sum(item.total for item in found)
+    chosen: list[Blame] = []
     for item in found[:most]:
-        if carried >= share * whole:
+        if left <= leave:
             break
         chosen.append(item)
-        carried += item.total
-    return tuple(chosen), carried / whole
+        left -= item.total
+    return tuple(chosen), (whole - left) / whole if chosen else 0.0
+
+
+def freed(net: "keras.Model", item: Blame) -> tuple[str, ...]:
+    """Return the layers that must compute in float for ``item`` to cost nothing.
+
+    Its own, and where its result is to blame those that take it: an integer layer would round it as it comes in.
+    """
+    wiring = Wiring.of(net)
+    names = [item.layer]
+    ahead = [net.get_layer(item.layer)] if item.result > item.weights else []
+    while ahead:
+        for node in wiring.nodes_of(ahead.pop()):
+            for consumer in (one for tensor in node.outputs for one in wiring.consumers(tensor)):
+                names.append(consumer.operation.name)
+                if kind_of(consumer.operation) in {Kind.KEEP, Kind.SAME}:
+                    ahead.append(consumer.operation)
+    return tuple(dict.fromkeys(names))
 
 
 def _is_fused(operation: "Operation", wiring: Wiring) -> bool:

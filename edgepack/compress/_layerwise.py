@@ -83,7 +83,8 @@ def walk(
     for node, index in _numbered(original):
         twin = matching[node.operation.name, index]
         tensors = node.arguments.keras_tensors
-        if len(tensors) == 1 and len(wiring.nodes_of(node.operation)) == 1 and hasattr(node.operation, "weights"):
+        weighted = bool(getattr(node.operation, "weights", None))
+        if weighted and len(tensors) == 1 and len(wiring.nodes_of(node.operation)) == 1:
             place = twin.arguments.keras_tensors[0]
             settle(Met(twin.operation, node.operation, ours.tensors[id(place)], exact.tensors[id(tensors[0])]))
         exact.run(node)

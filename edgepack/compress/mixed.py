@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from edgepack.compress._assign import NARROW, WIDE, Assigned, assign_all, assign_within, float_layers, narrowable
-from edgepack.compress._blame import Blame, blame, worst
+from edgepack.compress._blame import Blame, blame, freed, worst
 from edgepack.compress._fold import fold
 from edgepack.compress._grid import Clip
 from edgepack.compress._quantized import quantize
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 _SCANNED: Final = 256
 _BLAMED: Final = 64
-_BLAME_SHARE: Final = 0.8
-_FLOAT_ONE_IN: Final = 10  # at most one operation in so many computes in float, but always one
+_FLOAT_ONE_IN: Final = 10  # at most one layer in so many computes in float, but always two
+_CLOSE: Final = 2.0  # ways that are no further apart are told apart with activations at 8 bits as well
+_LEAST_FLOAT: Final = 2
+_COLLAPSED: Final = 0.01  # of divergence: answers that are closer need no float layers
 _PAYS: Final = 0.5  # of the divergence: float layers cost bytes and time
 _NAMED: Final = 6
 _PURPOSE: Final = 650  # tells this step's draws from those of others
@@ -43,6 +45,7 @@ class _Made:
     """The fake-quantized graph and how far its answers are from the float one's."""
 
     net: "keras.Model"
+    tried: Tried
     plan: PrecisionPlan
     divergence: float
     sentences: tuple[str, ...] = ()
@@ -104,12 +107,13 @@ class Mixed(Step):
         how = HowToRound(rounding=self.rounding, clip=self.clip, correct_bias=self.correct_bias, seed=context.seed)
         assigned = self._assigned(net, replace(graph, net=net), context, samples=samples, how=how)
         tries = try_ways(net, bits=assigned.bits, samples=samples, how=how, balance=self.equalize)
-        best = min(tries, key=lambda tried: tried.divergence)
-        made = _quantized(best, assigned.plan, context, samples)
+        close = _CLOSE * min(tried.divergence for tried in tries)
+        found = [_quantized(tried, assigned.plan, context, samples) for tried in tries if tried.divergence <= close]
+        made = min(found, key=lambda item: item.divergence)
         if self.fallback:
-            made = _with_float_layers(made, best, context, samples)
+            made = _with_float_layers(made, context, samples)
         after = replace(graph, net=made.net, plan=made.plan, fake_quantized=True)
-        return after, _report(assigned, tries, best, made, count=len(samples.check[0]))
+        return after, _report(assigned, tries, made, count=len(samples.check[0]))
 
     def promise(self, before: Graph, after: Graph, context: Context) -> None:
         """See that 4-bit layers are 4-bit (EP-654) and that the file meets the budget (EP-655)."""
@@ -167,23 +171,23 @@ def _calibration(context: Context) -> Prepared:
 
 def _quantized(tried: Tried, plan: PrecisionPlan, context: Context, samples: Samples) -> _Made:
     net = quantize(tried.rounded.net, plan, context, limits=tried.rounded.limits)
-    return _Made(net, plan, samples.distance(net))
+    return _Made(net, tried, plan, samples.distance(net))
 
 
-def _with_float_layers(made: _Made, tried: Tried, context: Context, samples: Samples) -> _Made:
+def _with_float_layers(made: _Made, context: Context, samples: Samples) -> _Made:
     """Let the layers that carry most of the error compute in float, where that at least halves it."""
-    blamed = blame(tried.rounded.net, [value[:_BLAMED] for value in samples.fit])
-    most = max(1, len(blamed) // _FLOAT_ONE_IN)
-    chosen, share = worst(blamed, share=_BLAME_SHARE, most=most)
+    if made.divergence < _COLLAPSED:
+        return replace(made, sentences=("the answers are close enough for every layer to compute in 8 bits",))
+    net = made.tried.rounded.net
+    blamed = blame(net, [value[:_BLAMED] for value in samples.fit])
+    chosen, share = worst(blamed, leave=_COLLAPSED, most=max(_LEAST_FLOAT, len(blamed) // _FLOAT_ONE_IN))
     if not chosen:
         return made
-    names = [item.layer for item in chosen]
-    whose = (
-        f"{share:.0%} of the error of 8 bits comes from {len(chosen)} of {len(blamed)} operations: {_blamed(chosen)}"
-    )
+    names = [name for item in chosen for name in freed(net, item)]
+    whose = f"{share:.0%} of the error of 8 bits comes from {len(chosen)} of {len(blamed)} layers: {_blamed(chosen)}"
     layers = {**made.plan.layers, **dict.fromkeys(names, Precision.F32)}
-    other = _quantized(tried, made.plan.model_copy(update={"layers": layers}), context, samples)
-    moved = f"in float they would leave {other.divergence:.2g} of {made.divergence:.2g}"
+    other = _quantized(made.tried, made.plan.model_copy(update={"layers": layers}), context, samples)
+    moved = f"in float ({_listed(names)}) they would leave {other.divergence:.2g} of {made.divergence:.2g}"
     if other.divergence > _PAYS * made.divergence:
         return replace(made, sentences=(f"{whose}; {moved}, so they stay at 8 bits",))
     return replace(other, sentences=(f"{whose}; {moved}, so they compute in float",))
@@ -193,16 +197,19 @@ def _blamed(chosen: tuple[Blame, ...]) -> str:
     return ", ".join(f"{item.layer} ({'weights' if item.weights > item.result else 'result'})" for item in chosen)
 
 
-def _report(assigned: Assigned, tries: tuple[Tried, ...], best: Tried, made: _Made, *, count: int) -> StepReport:
-    narrow, whole = assigned.narrow, len(assigned.bits)
-    wide = [name for name in assigned.bits if name not in narrow]
+def _report(assigned: Assigned, tries: tuple[Tried, ...], made: _Made, *, count: int) -> StepReport:
+    best = made.tried
     floats = [name for name, precision in made.plan.layers.items() if precision is Precision.F32]
-    others = [f"{tried.words}: {tried.divergence:.2g}" for tried in tries if tried is not best]
-    bits = f"{len(narrow)} of {whole} layers hold 4-bit weights: {_listed(narrow) or 'none'}"
+    layers = [name for name in assigned.bits if name not in floats]
+    narrow = [name for name in layers if assigned.bits[name] == NARROW]
+    wide = [name for name in layers if assigned.bits[name] == WIDE]
+    others = "; ".join(f"{tried.words}: {tried.divergence:.2g}" for tried in tries if tried is not best)
+    against = f" ({others})" if others else ""
+    bits = f"{len(narrow)} of {len(layers)} layers hold 4-bit weights: {_listed(narrow) or 'none'}"
     moved = f"the answers to {count} calibration samples held back diverge by {best.divergence:.2g}"
     sentences = [
         f"{bits}; 8 bits: {_listed(wide) or 'none'}",
-        f"weights by {best.words}: {moved} ({'; '.join(others)}), with 8-bit activations by {made.divergence:.2g}",
+        f"weights by {best.words}: {moved}{against}, with 8-bit activations by {made.divergence:.2g}",
         *made.sentences,
     ]
     facts: list[tuple[str, float | int | str]] = [
