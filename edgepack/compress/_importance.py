@@ -2,7 +2,7 @@
 """Which units of a group matter least, and what it costs to be without some: scores, and losses measured by masking.
 
 A unit is masked where it is read: with its slices of all weights that read it at zero, nobody hears it, whatever
-activations lie between. So one traced net serves every trial, and a masked net is the cut one's function.
+activations lie between. So one traced net serves every trial, and computes what the cut one does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.arrays import Array, Floats
+from edgepack.compress._allocate import Loss, Widths
 from edgepack.compress._channel_ties import Ids
 from edgepack.compress._channels import Channels, Group
 from edgepack.compress._cut import cut
 from edgepack.compress._fold import fold
 from edgepack.compress._probe import Yardstick, batches, runner
+from edgepack.compress._reconstruct import Reader
 from edgepack.data.prepare import Prepared
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def taylor_scores(net: "keras.Model", channels: Channels, samples: Prepared, *, 
     """
     import tensorflow as tf
 
-    masked = Masked(net, channels)
+    masked = Masked(net, channels, {})
     values = [place.variable.value for place in masked.places]
     total = {name: np.zeros(group.width) for name, group in ((group.name, group) for group in channels.prunable)}
 
@@ -120,19 +122,13 @@ class _Place:
         self.variable = variable
         self.value = value
         self.read = read
-        self._muted: tuple[int, ...] = ()
 
     def mute(self, gone: Ids) -> None:
         """Set the slices of ``gone`` to zero and all others to what they are."""
-        hits = [(axis, np.flatnonzero(np.isin(ids, gone))) for axis, ids in self.read]
-        key = tuple(int(place) for axis, found in hits for place in (-axis - 1, *found))
-        if key == self._muted:
-            return
         value = self.value.copy()
-        for axis, found in hits:
-            np.moveaxis(value, axis, 0)[found] = 0
+        for axis, ids in self.read:
+            np.moveaxis(value, axis, 0)[np.isin(ids, gone)] = 0
         self.variable.assign(value)
-        self._muted = key
 
 
 class Masked:
@@ -140,50 +136,53 @@ class Masked:
 
     Attributes:
         net: The copy; ``net`` of the caller is not touched.
+        places: The weights that read units.
+        readers: Layers that are fitted to what stays, by name.
     """
 
-    def __init__(self, net: "keras.Model", channels: Channels) -> None:
+    def __init__(self, net: "keras.Model", channels: Channels, readers: Mapping[str, Reader]) -> None:
         self.net = cut(net, channels, {})
         self.places: list[_Place] = []
+        self._fitted = [(layer, readers[layer.name]) for layer in self.net.layers if layer.name in readers]
         for layer in self.net.layers:
-            values = layer.get_weights()
-            for variable, value, weight in zip(
-                layer.weights, values, channels.layers[layer.name].weights if values else (), strict=True
-            ):
-                read = [(axis, ids) for axis in weight.reads if (ids := weight.axes[axis]) is not None]
-                if read:
-                    self.places.append(_Place(variable, value, read))
+            if layer.weights and layer.name not in readers:
+                self._read(layer, channels)
+
+    def _read(self, layer: "keras.Layer", channels: Channels) -> None:
+        for variable, value, weight in zip(
+            layer.weights, layer.get_weights(), channels.layers[layer.name].weights, strict=True
+        ):
+            read = [(axis, ids) for axis in weight.reads if (ids := weight.axes[axis]) is not None]
+            if read:
+                self.places.append(_Place(variable, value, read))
 
     def mute(self, gone: Ids) -> None:
-        """Mask the units ``gone``, and no others."""
+        """Mask the units ``gone``, and no others; what reads them is fitted to the rest where it can be."""
         for place in self.places:
             place.mute(gone)
+        for layer, reader in self._fitted:
+            kernel, bias = reader.without(gone)
+            layer.kernel.assign(kernel.reshape(layer.kernel.shape))
+            if bias is not None:
+                layer.bias.assign(bias)
 
 
-def measured_loss(
-    net: "keras.Model", channels: Channels, order: Mapping[str, Ids], samples: Prepared, *, count: int
-) -> Callable[[Mapping[str, int]], float]:
-    """Return what tells how far the answers move at given widths, each group without its least units.
-
-    The truth is what ``net`` itself answers: no labels are needed, and the measure of distance suits any output.
+def measured_loss(masked: Masked, gone: Callable[[Widths], Ids], truth: Yardstick) -> Loss:
+    """Return what tells how far the answers move at given widths; no labels are needed.
 
     Args:
-        net: Not changed.
-        channels: Of ``net``.
-        order: Units of each group that may be cut, by place in the group, those that matter least first.
-        samples: Not the selection split, which decides later.
-        count: How many of them.
+        masked: Of the net; its masks change with each call.
+        gone: The units that go at given widths.
+        truth: Holds what the net itself answers, on samples that are not of the selection split, which decides later.
     """
-    masked, yardstick = Masked(net, channels), Yardstick(net, samples, count=count)
     run = runner(masked.net)
     known: dict[tuple[int, ...], float] = {}
 
-    def loss(widths: Mapping[str, int]) -> float:
-        key = tuple(widths[name] for name in order)
+    def loss(widths: Widths) -> float:
+        key = tuple(widths[name] for name in sorted(widths))
         if key not in known:
-            gone = [channels.units[name][places[: len(places) - widths[name]]] for name, places in order.items()]
-            masked.mute(np.concatenate(gone))
-            known[key] = yardstick.distance(run)
+            masked.mute(gone(widths))
+            known[key] = truth.distance(run)
         return known[key]
 
     return loss

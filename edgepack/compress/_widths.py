@@ -7,12 +7,14 @@ from typing import Final
 
 import numpy as np
 
-from edgepack.compress._allocate import Excess
+from edgepack.compress._allocate import Excess, Widths
 from edgepack.compress._channel_ties import Ids
 from edgepack.compress._channels import Channels
 from edgepack.compress._cut import cut
 from edgepack.compress._graph_cost import Estimate, GraphEstimate
+from edgepack.compress._importance import Masked
 from edgepack.compress._mildest import Aim
+from edgepack.compress._reconstruct import Reader
 from edgepack.compress.context import Context, Cost, Graph
 
 _CLOSE: Final = 0.98
@@ -28,16 +30,25 @@ class Ranked:
 
     Attributes:
         order: Units of each group that may be cut, by place in the group, those that go first in front.
+        readers: Layers that are fitted to the channels that stay; empty leaves their weights as they are.
     """
 
     graph: Graph
     channels: Channels
     order: Mapping[str, Ids]
+    readers: Mapping[str, Reader]
 
-    def narrowed(self, widths: Mapping[str, int]) -> Graph:
+    def gone(self, widths: Widths) -> Ids:
+        """Return the units that go at ``widths``."""
+        parts = [self.channels.units[name][places[: len(places) - widths[name]]] for name, places in self.order.items()]
+        return np.concatenate(parts)
+
+    def narrowed(self, widths: Widths) -> Graph:
         """Return a new graph with the last ``widths`` units of each group's order, in their old places."""
+        masked = Masked(self.graph.net, self.channels, self.readers)
+        masked.mute(self.gone(widths))
         keep = {name: np.sort(places[len(places) - widths[name] :]) for name, places in self.order.items()}
-        return replace(self.graph, net=cut(self.graph.net, self.channels, keep))
+        return replace(self.graph, net=cut(masked.net, self.channels, keep))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

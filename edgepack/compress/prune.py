@@ -11,8 +11,10 @@ from pydantic import Field, model_validator
 from edgepack.compress._allocate import Room, by_measured_loss, uniformly
 from edgepack.compress._channels import Channels, analyse
 from edgepack.compress._graph_cost import GraphEstimate
-from edgepack.compress._importance import l1_scores, measured_loss, random_scores, taylor_scores
+from edgepack.compress._importance import Masked, Scores, l1_scores, measured_loss, random_scores, taylor_scores
 from edgepack.compress._mildest import Aim
+from edgepack.compress._probe import Yardstick
+from edgepack.compress._reconstruct import readers_of, surgeon_scores
 from edgepack.compress._widths import Allocate, Fitted, Ranked, Targets, fit
 from edgepack.compress.context import Context, Cost, Graph, StepReport
 from edgepack.compress.step import Gap, Phase, Step
@@ -39,8 +41,10 @@ class Prune(Step):
         latency_ms: Longest predicted latency.
         allocation: ``measured`` takes channels where the answers move least for what is gained; ``uniform`` the same
             share of each group.
-        importance: Which channels of a group go first: small weights (``l1``), little effect on the answers to first
-            order (``taylor``), or any (``random``).
+        importance: Which channels of a group go first: those whose readers lose least by it once they are fitted to
+            the rest (``surgeon``), small weights (``l1``), little effect on the answers to first order (``taylor``),
+            or any (``random``).
+        fit: Layers that read what goes are fitted to what stays, on the calibration samples and without labels.
         floor: Share of its channels that each group keeps at least.
         multiple: Widths are multiples of it where groups are wide enough; None takes the device's.
     """
@@ -52,7 +56,8 @@ class Prune(Step):
     ram_bytes: Limit | None = None
     latency_ms: Annotated[float, Field(gt=0)] | None = None
     allocation: Literal["measured", "uniform"] = "measured"
-    importance: Literal["l1", "taylor", "random"] = "l1"
+    importance: Literal["surgeon", "l1", "taylor", "random"] = "surgeon"
+    fit: bool = True
     floor: Annotated[float, Field(ge=0.25, lt=1)] = 0.25
     multiple: Limit | None = None
 
@@ -78,7 +83,7 @@ class Prune(Step):
                 "prune cuts layers, and this graph's quantization ranges belong to its layers as they are",
                 hint="put prune before qat and mixed",
             )
-        if _samples(context) is None and (self.allocation == "measured" or self.importance == "taylor"):
+        if _samples(context) is None and (self.allocation == "measured" or self.importance in {"surgeon", "taylor"}):
             raise CandidateError(
                 "EP-633",
                 "prune measures on calibration samples what each channel is worth, and there are none",
@@ -157,22 +162,27 @@ class Prune(Step):
 
     def _ranked(self, graph: Graph, context: Context) -> Ranked:
         channels, samples = analyse(graph.net), _samples(context)
-        if self.importance == "taylor" and samples is not None:
-            count = _count(context.cost(graph))
+        count = _count(context.cost(graph))
+        readers = {} if samples is None else readers_of(graph.net, channels, samples, count=count)
+        scores: Scores
+        if self.importance == "surgeon":
+            scores = surgeon_scores(graph.net, channels, readers)
+        elif self.importance == "taylor" and samples is not None:
             scores = taylor_scores(graph.net, channels, samples, count=count, seed=context.seed)
         elif self.importance == "random":
             scores = random_scores(channels, seed=context.seed)
         else:
             scores = l1_scores(graph.net, channels)
         order = {name: np.argsort(score, kind="stable") for name, score in scores.items()}
-        return Ranked(graph=graph, channels=channels, order=order)
+        return Ranked(graph=graph, channels=channels, order=order, readers=readers if self.fit else {})
 
     def _allocate(self, ranked: Ranked, rooms: Sequence[Room], context: Context) -> Allocate:
         samples = _samples(context)
         if self.allocation == "uniform" or samples is None:
             return partial(uniformly, rooms)
-        count = _count(context.cost(ranked.graph))
-        loss = measured_loss(ranked.graph.net, ranked.channels, ranked.order, samples, count=count)
+        net = ranked.graph.net
+        truth = Yardstick(net, samples, count=_count(context.cost(ranked.graph)))
+        loss = measured_loss(Masked(net, ranked.channels, ranked.readers), ranked.gone, truth)
         return lambda excess: by_measured_loss(rooms, excess, loss)
 
 
