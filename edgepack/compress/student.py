@@ -199,14 +199,18 @@ class Student(Step):
 
     @classmethod
     def propose(cls, gap: Gap) -> tuple[Self, ...]:
-        """Return students that meet the limits that bind: by width alone, separable, on a coarser input."""
+        """Return students that meet the limits that bind.
+
+        A coarser input comes first where work or memory binds: weights stay as they are, so it loses least before any
+        training; it takes no byte off the file. Separable convolutions come last: they take the longest to recover.
+        """
         limits = {"size_bytes": gap.size_bytes, "ram_bytes": gap.ram_bytes, "latency_ms": gap.latency_ms}
         aims = {name: value for name, value in limits.items() if value is not None}
         if not aims:
             return ()
         shapes: list[dict[str, object]] = [{}, {"separable": True}]
         if gap.ram_bytes is not None or gap.latency_ms is not None:
-            shapes.append({"resolution": 0.5})
+            shapes = [{"resolution": 0.75}, {"resolution": 0.5}, *shapes]
         return tuple(cls.model_validate({**aims, **shape}) for shape in shapes)
 
 
