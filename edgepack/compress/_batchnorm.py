@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 128
 _BATCHES: Final = 32
+_REMEMBERED: Final = 1280  # samples
+_LEAST_MOMENTUM: Final = 0.9
 _ORDER: Final = 4  # purpose of the seed
 
 
@@ -51,6 +53,25 @@ def recalibrate(net: "keras.Model", context: Context) -> bool:
         norm.moving_mean.assign(mean)
         norm.moving_variance.assign(variance)
     return False
+
+
+@contextmanager
+def short_memory(net: "keras.Model", batch_size: int) -> Iterator[None]:
+    """Let the moving statistics of ``net`` follow its weights closely while it is trained in the block.
+
+    Keras's usual momentum remembers 100 batches: in a short training the net is scored on statistics of weights that
+    it no longer has. A thousand samples are enough.
+    """
+    norms = _norms(net)
+    momenta = [norm.momentum for norm in norms]
+    most = max(_LEAST_MOMENTUM, 1 - batch_size / _REMEMBERED)
+    for norm in norms:
+        norm.momentum = min(norm.momentum, most)
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def _norms(net: "keras.Model") -> "list[keras.layers.BatchNormalization]":

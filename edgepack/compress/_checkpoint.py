@@ -81,7 +81,7 @@ def save(folder: Path, snapshot: Snapshot) -> None:
 def load(folder: Path) -> Snapshot | None:
     """Return what ``folder`` holds; None where that is nothing, or nothing that can be read."""
     try:
-        with np.load(folder / _FILE, allow_pickle=False) as found:
+        with (folder / _FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as found:
             fields = json.loads(found["state"].tobytes())
             fields["history"] = [(step, score) for step, score in fields["history"]]
             names = sorted(found.files)

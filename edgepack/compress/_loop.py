@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from edgepack.arrays import Array
 from edgepack.compress import _checkpoint
 from edgepack.compress._batches import Batches
@@ -126,7 +128,7 @@ class _Running:
         scored = state.along * loop.rounds // loop.total > before * loop.rounds // loop.total
         if scored or state.step % _LOOK_EVERY == 0 or self.done:
             value = float(loss)
-            if not math.isfinite(value):
+            if not math.isfinite(value) or (scored and not self._finite()):
                 self._slower()
                 return False
             self._logs.write(state.step, loss=value, learning_rate=rate)
@@ -135,6 +137,10 @@ class _Running:
         self._keep_snapshot()
         self._tell(loss)
         return True
+
+    def _finite(self) -> bool:
+        """Whether all that is trained is finite: a rectifier may hide from the loss that a kernel is not."""
+        return all(np.isfinite(variable.numpy()).all() for variable in self.loop.graph.trained.trainable_variables)
 
     def _pressed(self) -> int:
         """Return the place along the schedule that the time asks for."""
@@ -149,11 +155,12 @@ class _Running:
         self._logs.write(state.step, score=found)
         if state.along < loop.counts_from * loop.total:
             return
-        if state.best_score is None or found > state.best_score:
-            state.best_score, state.waited = found, 0
+        better = state.best_score is None or found > state.best_score
+        state.waited = 0 if better else state.waited + 1
+        # Of equals the later one is kept: its rate was lower, it has seen more.
+        if better or found == state.best_score:
+            state.best_score = found
             self.best = [variable.numpy() for variable in loop.graph.own.variables]
-        else:
-            state.waited += 1
 
     def _snapshot(self) -> Snapshot:
         values = [variable.numpy() for variable in self.loop.step.variables]
@@ -175,15 +182,16 @@ class _Running:
         if self.state.rate_factor < 1:
             raise CandidateError(
                 "EP-622",
-                f"{self.loop.name}: the loss was no finite number by step {step}, at a tenth of the learning rate too",
+                f"{self.loop.name}: loss or weights were no finite numbers by step {step}, and at a tenth of the "
+                "learning rate too",
                 hint="lower learning_rate in the recipe's schedule, or look for extreme values in the training samples",
             )
         restore(self.loop.step.variables, self._good.values)
         self.state, self.best = deepcopy(self._good.state), self._good.best
         self.state.rate_factor = factor
         self.state.notes.append(
-            f"the loss was no finite number by step {step}: trained again from step {self.state.step} at a tenth of "
-            "the learning rate"
+            f"loss or weights were no finite numbers by step {step}: trained again from step {self.state.step} at a "
+            "tenth of the learning rate"
         )
 
     def _tell(self, loss: "tf.Tensor") -> None:
@@ -228,7 +236,10 @@ class _Logs:
             return
         import tensorflow as tf
 
+        # What tf.summary.scalar writes; that function needs the tensorboard package, which only shows the logs.
+        kind = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
+        kind.plugin_data.plugin_name = "scalars"
         with self._writer.as_default(step=step):
             for name, value in scalars.items():
-                tf.summary.scalar(name, value)
+                tf.summary.write(name, tf.constant(value, tf.float32), metadata=kind)
         self._writer.flush()

@@ -13,7 +13,7 @@ from edgepack.arrays import Array
 from edgepack.compress import _checkpoint
 from edgepack.compress._augment import changes_for
 from edgepack.compress._batches import Batches
-from edgepack.compress._batchnorm import recalibrate
+from edgepack.compress._batchnorm import recalibrate, short_memory
 from edgepack.compress._checkpoint import State
 from edgepack.compress._features import matching
 from edgepack.compress._loop import Loop, restore
@@ -66,7 +66,8 @@ def finished(prepared: Preparation, batch_size: int) -> Finished:
     loop = _loop(prepared, graph, state, batch_size=batch_size, folder=folder)
     if found is not None:
         restore(loop.step.variables, found.values)
-    state, best = loop.run(state, best)
+    with short_memory(graph.trained, batch_size):
+        state, best = loop.run(state, best)
     restore(net.variables, best)
     _checkpoint.remove(folder)
     notes = list(graph.notes)
@@ -102,7 +103,9 @@ def _begun(prepared: Preparation, graph: TrainingGraph, batch_size: int) -> tupl
         restore(net.variables, start)
         graph.take()
         trial = State(learnt_from=candidate, total=round(total * _TRIAL_SHARE), best_score=None)
-        trial, values = _loop(prepared, graph, trial, batch_size=batch_size, folder=None).run(trial, start)
+        loop = _loop(prepared, graph, trial, batch_size=batch_size, folder=None)
+        with short_memory(graph.trained, batch_size):
+            trial, values = loop.run(trial, start)
         tried.append((trial.best_score or 0.0, candidate, values))
         state.spent_s += trial.elapsed_s
     score, state.learnt_from, first = max(tried, key=lambda item: item[0])

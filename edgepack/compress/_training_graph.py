@@ -8,6 +8,7 @@ values are carried over. Several machines (``TF_CONFIG``) are not used.
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING
 
 from edgepack.compress.context import Training
@@ -66,7 +67,7 @@ def training_graph(net: "keras.Model", training: Training) -> TrainingGraph:
     with ExitStack() as stack:
         stack.enter_context(strategy.scope())
         if training.rematerialize:
-            stack.enter_context(keras.RematScope(mode="full"))
+            stack.enter_context(keras.RematScope(mode="list_of_layers", layer_names=_recomputable(net)))
         copy = duplicate(net, policy)
     if mirrored:
         notes = (*notes, f"trained on {strategy.num_replicas_in_sync} devices")
@@ -93,6 +94,11 @@ def duplicate(net: "keras.Model", policy: str | None = None) -> "keras.Model":
     copy = rebuild(net, make)
     copy_weights(pairs)
     return copy
+
+
+def _recomputable(net: "keras.Model") -> list[str]:
+    """Return the layers that TensorFlow can compute twice: inside a trace those that are told of training cannot be."""
+    return [layer.name for layer in net.layers if "training" not in signature(layer.call).parameters]
 
 
 def _copy_variables(source: "keras.Model", target: "keras.Model") -> None:
