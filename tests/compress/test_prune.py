@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Structured pruning to targets, on nets of the kinds that users have."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from edgepack.compress.prune import Prune
+from edgepack.compress.step import Gap
+
+HERE = Path(__file__).resolve().parent
+OUTPUTS = {"probs", "logits", "yonder", "before", "end"}
+
+
+@pytest.fixture(scope="module")
+def report(worker, tmp_path_factory):
+    """What came of pruning, by what was tried."""
+    path = tmp_path_factory.mktemp("prune") / "report.json"
+    script = (HERE / "check_prune.py").read_text()
+    worker.call("check-prune", exec, script, {"TESTS": str(HERE), "REPORT": str(path), "__name__": "check"})
+    return json.loads(path.read_text())
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("net", ["plain", "residual", "series", "recurrent", "two"])
+def test_a_net_is_pruned_to_half_of_its_multiplications(report, net):
+    found = report["nets"][net]
+    assert found["macs"] <= 0.5
+    assert found["macs"] > 0.4, "and not much further"
+    assert found["edges"]
+    assert found["untouched"]
+    assert any("channels are left" in sentence for sentence in found["sentences"])
+
+
+@pytest.mark.tf
+def test_a_quarter_of_every_group_stays_and_outputs_keep_their_width(report):
+    for found in report["nets"].values():
+        for name, width in found["before"].items():
+            assert found["after"][name] >= math.ceil(width / 4), name
+            assert name not in OUTPUTS or found["after"][name] == width, name
+
+
+@pytest.mark.tf
+def test_the_same_input_gives_the_same_net(report):
+    assert report["again"] == report["nets"]["residual"]["digest"]
+
+
+@pytest.mark.tf
+def test_the_control_takes_the_same_share_of_all(report):
+    found = report["uniform"]
+    shares = [found["after"][name] / width for name, width in found["before"].items() if name not in OUTPUTS]
+    assert max(shares) - min(shares) < 0.15
+    assert found["macs"] <= 0.5
+
+
+@pytest.mark.tf
+def test_a_size_is_met_on_the_figure_that_counts(report):
+    assert report["size"]["size"] <= 6000
+    assert report["size"]["size"] > 5400
+
+
+@pytest.mark.tf
+def test_widths_are_multiples_of_what_the_device_takes(report):
+    found = report["multiple"]
+    changed = [width for name, width in found["after"].items() if width != found["before"][name]]
+    assert changed
+    assert all(width % 2 == 0 for width in changed), "8-wide groups in steps of 2, all others of 4"
+    assert all(width % 4 == 0 for name, width in found["after"].items() if found["before"][name] >= 16)
+
+
+@pytest.mark.tf
+def test_every_importance_reaches_the_target(report):
+    assert all(found["macs"] <= 0.6 for found in report["importance"].values())
+    digests = {found["digest"] for found in report["importance"].values()}
+    assert len(digests) == 4, "each chooses in its own way"
+
+
+@pytest.mark.tf
+def test_layers_are_fitted_to_what_stays(report):
+    fitted, plain = report["tiled"]["true"], report["tiled"]["false"]
+    assert fitted["after"] == plain["after"]
+    assert fitted["far"] < 0.1, "channels that others say as well are no loss"
+    assert plain["far"] > 0.3
+    assert set(report["readers"]) >= {"expand", "project", "left", "right", "logits"}
+
+
+@pytest.mark.tf
+def test_without_samples_channels_go_by_their_weights(report):
+    assert report["no_samples"]["macs"] <= 0.6
+
+
+@pytest.mark.tf
+def test_estimates_at_narrower_widths_are_those_of_the_cut_net(report):
+    for name, pairs in report["estimates"].items():
+        for here, cut in pairs:
+            assert here == pytest.approx(cut, rel=1e-9), name
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize(
+    ("case", "code", "words"),
+    [
+        ("frozen", "EP-630", "soft takes a softmax over it"),
+        ("ranges", "EP-631", "ranges"),
+        ("reach", "EP-632", "MACs of"),
+        ("samples", "EP-633", "calibration samples"),
+        ("arena", "EP-634", "ram"),
+        ("latency", "EP-634", "latency"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(report, case, code, words):
+    found = report["refusals"][case]
+    assert found[0] == code
+    assert words in found[1]
+
+
+def test_a_step_without_a_target_is_refused():
+    with pytest.raises(ValidationError, match="needs a target"):
+        Prune()
+
+
+def test_less_than_a_quarter_of_a_group_cannot_be_asked_for():
+    with pytest.raises(ValidationError, match="greater than or equal to"):
+        Prune(macs=0.5, floor=0.1)
+
+
+def test_what_binds_is_what_it_aims_at():
+    assert Prune.propose(Gap()) == ()
+    assert Prune.propose(Gap(drop=2.0)) == ()
+    assert Prune.propose(Gap(ram=0.8, ram_bytes=44_000)) == (Prune(ram_bytes=44_000),)
+    both = Gap(size=0.5, size_bytes=40_000, latency=0.7, latency_ms=3.0)
+    assert Prune.propose(both) == (Prune(size_bytes=40_000, latency_ms=3.0),)
+
+
+def test_the_control_of_the_control_is_none():
+    assert Prune(macs=0.5).control() == (Prune(macs=0.5, allocation="uniform"),)
+    assert Prune(macs=0.5, allocation="uniform").control() is None
