@@ -23,6 +23,8 @@ class PrecisionPlan(BaseModel):
 
     Attributes:
         layers: By the name of a layer of the source model.
+        sparse: Float weights that are mostly zeros are stored without them. LiteRT and tflite-runtime fill them in
+            when they load the file and compute as fast as ever; TFLM cannot read it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -30,9 +32,12 @@ class PrecisionPlan(BaseModel):
     default: Precision
     layers: Mapping[str, Precision] = {}
     io: Io = "float"
+    sparse: bool = False
 
     @model_validator(mode="after")
     def _mixable(self) -> "PrecisionPlan":
+        if self.sparse and self.default is not Precision.F32:
+            raise ValueError(f"only f32 can be sparse, not {self.default.value}: no runtime reads all such layers")
         allowed = _MIXES.get(self.default, set()) | {self.default}
         for name, precision in self.layers.items():
             if precision not in allowed:
@@ -44,6 +49,8 @@ class PrecisionPlan(BaseModel):
         found: dict[str, object] = handler(self)
         if not self.layers:
             found.pop("layers")
+        if not self.sparse:
+            found.pop("sparse")
         return found
 
     def of(self, layer: str) -> Precision:

@@ -53,6 +53,8 @@ def _configure(converter: "tf.lite.TFLiteConverter", plan: PrecisionPlan, sample
 
     precision = plan.default
     if precision is Precision.F32:
+        # Which weights are sparse enough to gain by it, the converter finds out by itself.
+        converter.optimizations = [tf.lite.Optimize.EXPERIMENTAL_SPARSITY] if plan.sparse else []
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if precision is Precision.W16:
