@@ -124,7 +124,7 @@ def options(site: Site, measure: Measure, *, multiple: int, least: float) -> lis
     Args:
         site: The layer.
         measure: What must be less.
-        multiple: Ranks are multiples of it.
+        multiple: Ranks are multiples of it where there are enough of them.
         least: What a cut must save to be worth one more operator.
     """
     whole = site.as_it_is
@@ -143,8 +143,9 @@ def _ranks(site: Site, scheme: Scheme, multiple: int) -> Sequence[int]:
     channel = scheme == "channel"
     each = height * width * inputs + outputs if channel else height * inputs + width * outputs
     most = min(rank_limit(site.kernel.shape, scheme), (site.kernel.size - 1) // each)
-    spread: set[int] = {int(rank) for rank in np.linspace(1, most, _RANKS)} if most > 0 else set()
-    return sorted({max(multiple, rank // multiple * multiple) for rank in spread} & set(range(1, most + 1)))
+    step = multiple if most >= 2 * multiple else 1
+    spread = {int(rank) // step * step for rank in np.linspace(step, most, _RANKS)} if most > 0 else set()
+    return sorted(spread)
 
 
 def plans(found: Sequence[Sequence[Option]], measure: Measure) -> list[Plan]:

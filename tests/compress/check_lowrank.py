@@ -128,6 +128,8 @@ def on_nets():
     found["energy"] = tried(LowRank(energy=0.9), graph, context)
     found["all energy"] = tried(LowRank(energy=0.9999999), graph, context)
     found["unseen"] = tried(LowRank(macs=0.75), graph, replace(context, calibration=None))
+    wide = replace(context, target=replace(context.target, channel_multiple=4))
+    found["multiple"] = tried(LowRank(macs=0.75), graph, wide)
     found["latency"] = tried(LowRank(latency_ms=1), graph, context)
     found["too much"] = tried(LowRank(macs=0.001), graph, context)
     found["fake"] = tried(LowRank(macs=0.75), replace(graph, fake_quantized=True), context)

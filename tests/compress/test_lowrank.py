@@ -2,12 +2,14 @@
 """Low-rank factors: exact at full rank, fitted to what layers read, at the target, and honest where it does not pay."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgepack.compress._factorize import SCHEMES, factorized, rank_limit
+from edgepack.compress._lowrank_plan import Site, _ranks
 from edgepack.compress._mildest import Aim, mildest
 from edgepack.compress._probe import Moments, unknown
 from edgepack.compress.context import Cost
@@ -176,6 +178,20 @@ def test_without_samples_it_works_on_the_weights_and_says_so(cuts):
     assert "there are no calibration samples" in cuts["nets"]["unseen"]["sentences"][0]
     assert cuts["nets"]["unseen"]["share"] <= 0.75
     assert cuts["nets"]["plain"]["far"] < cuts["nets"]["unseen"]["far"]
+
+
+@pytest.mark.tf
+def test_ranks_are_multiples_of_what_the_device_takes_at_once(cuts):
+    ranks = re.findall(r"to rank (\d+)", cuts["nets"]["multiple"]["sentences"][1])
+    assert ranks
+    assert all(int(rank) % 4 == 0 for rank in ranks)
+    assert cuts["nets"]["multiple"]["share"] <= 0.75
+
+
+def test_a_layer_that_is_too_narrow_for_multiples_gets_any_rank():
+    site = Site(None, np.zeros((3, 3, 2, 16)), unknown(18), places=36, between=0, weight_bytes=1.0)
+    assert _ranks(site, "channel", 8) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert _ranks(site, "channel", 4) == [4, 8]
 
 
 @pytest.mark.tf
