@@ -26,6 +26,7 @@ _EXPECTED = {
     "tuple": "a list: [one, two]",
     "too": "a list with one entry at least",
 }
+_BOUNDS = {"greater_than": "above", "greater_than_equal": "of at least", "less_than_equal": "of at most"}
 _Positive = Annotated[int, Field(gt=0)]
 
 
@@ -169,8 +170,8 @@ def _expected(detail: "ErrorDetails", where: Where) -> str:
         return f"expected {context['expected']}"
     if kind == "model_type":
         return f"expected keys below it: {', '.join(allowed_keys(Settings, where))}"
-    if kind in {"greater_than", "greater_than_equal"}:
-        return f"expected a number {'above' if kind == 'greater_than' else 'of at least'} {context.popitem()[1]}"
+    if kind in _BOUNDS:
+        return f"expected a number {_BOUNDS[kind]} {context.popitem()[1]}"
     if kind in {"string_too_long", "string_too_short"}:
         return 'expected one character, such as ";" or "\\t"'
     if where[-1:] == ("resize",):

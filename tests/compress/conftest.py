@@ -34,3 +34,12 @@ def trained(worker, tmp_path_factory):
     script = (HERE / "check_train.py").read_text()
     worker.call("check-train", exec, script, {"TESTS": str(HERE), "REPORT": str(report), "__name__": "check"})
     return json.loads(report.read_text())
+
+
+@pytest.fixture(scope="session")
+def augmented(worker, tmp_path_factory):
+    """What came of ``check_augment.py``, run once in the TensorFlow worker."""
+    report = tmp_path_factory.mktemp("augment") / "report.json"
+    script = (HERE / "check_augment.py").read_text()
+    worker.call("check-augment", exec, script, {"TESTS": str(HERE), "REPORT": str(report), "__name__": "check"})
+    return json.loads(report.read_text())
