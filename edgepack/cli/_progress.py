@@ -14,12 +14,22 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from edgepack.cli._console import Console
 from edgepack.cli._words import figure_words
-from edgepack.device.units import format_quantity
-from edgepack.events import CandidateDone, CandidateStarted, Event, LimitsActive, Note, Reporter, StageStarted
+from edgepack.device.units import format_duration, format_quantity
+from edgepack.events import (
+    CandidateDone,
+    CandidateStarted,
+    Event,
+    LimitsActive,
+    Note,
+    Reporter,
+    StageStarted,
+    TrainingProgress,
+)
 from edgepack.figure import Figure
 from edgepack.work import disk_errors
 
 _MARKS = {"fits": "[green]✓[/]", "misses": "[yellow]✗[/]", "failed": "[red]![/]"}
+_TENTHS = 10
 _SHOWN = ("size", "ram", "latency", "metric_drop")
 
 
@@ -58,6 +68,7 @@ class _Screen:
         self._limits: dict[str, str] = {}
         self._live: Progress | None = None
         self._task = TaskID(0)
+        self._told_tenth: tuple[str, int] = ("", 0)
 
     def show(self, event: Event) -> None:
         """Draw one event."""
@@ -72,6 +83,8 @@ class _Screen:
                 self._wait(stage)
             case CandidateStarted(index=index, total=total, name=name):
                 self._wait(f"candidate {index} of {total}: {name}{self._so_far()}")
+            case TrainingProgress():
+                self._training(event)
             case CandidateDone():
                 self._done(event)
 
@@ -91,6 +104,17 @@ class _Screen:
             self._task = self._live.add_task("")
             self._live.start()
         self._live.update(self._task, description=escape(text))
+
+    def _training(self, event: TrainingProgress) -> None:
+        """Draw a training: each report on a terminal, a line for every tenth elsewhere."""
+        tenth = (event.name, _TENTHS * event.step // max(1, event.total))
+        if not self._rich.is_terminal and tenth == self._told_tenth:
+            return
+        self._told_tenth = tenth
+        score = "" if event.score is None else f", score {event.score:.4g}"
+        left = "" if event.seconds_left is None else f", {format_duration(event.seconds_left * 1e3)} left"
+        done = f"step {event.step:,} of {event.total:,} (epoch {event.epoch:.1f})"
+        self._wait(f"{event.name}: {done}, loss {event.loss:.4g}{score}{left}")
 
     def _done(self, event: CandidateDone) -> None:
         told = "  ".join(

@@ -63,7 +63,9 @@ def _describe(kind: str, step: type[Step]) -> StepResult:
         summary=(inspect.getdoc(step) or "").partition("\n\n")[0].replace("\n", " "),
         options=list(_options(step)),
         example=yaml.safe_dump(
-            {"steps": [write_step(step.example())], "precision": {"default": "w8a8"}}, sort_keys=False, default_flow_style=None
+            {"steps": [write_step(step.example())], "precision": {"default": "w8a8"}},
+            sort_keys=False,
+            default_flow_style=None,
         ),
     )
 
