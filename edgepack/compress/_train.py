@@ -107,6 +107,8 @@ def train(
 
     samples = _samples(context)
     keras.utils.set_random_seed(context.seed)
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()  # on a CPU with a fixed number of threads all is so anyway
     prepared = prepare(net, context, samples, schedule=schedule, signal=signal, name=name, hooks=hooks)
     start = [variable.numpy() for variable in net.variables]
     size = min(context.training.batch_size or schedule.batch_size, samples.count)

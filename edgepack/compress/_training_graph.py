@@ -2,9 +2,14 @@
 """The form of a net that is trained: itself, or a copy that computes as the options ask. Worker process only.
 
 Keras 3 fixes precision, rematerialization and devices of a layer when it is made, so those options train a copy whose
-values are carried over. Several machines (``TF_CONFIG``) are not used.
+values are carried over.
+
+Several machines (``TF_CONFIG``) are not used. Keras 3's variables and optimizers do train under
+``MultiWorkerMirroredStrategy``; but TensorFlow wants it made before the first operation of a process, which loading a
+model already is, and every machine would have to search in step with the others.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -71,6 +76,8 @@ def training_graph(net: "keras.Model", training: Training) -> TrainingGraph:
         copy = duplicate(net, policy)
     if mirrored:
         notes = (*notes, f"trained on {strategy.num_replicas_in_sync} devices")
+        if "TF_CONFIG" in os.environ:
+            notes = (*notes, "TF_CONFIG was left aside: a training uses the devices of one machine")
     return TrainingGraph(own=net, trained=copy, strategy=strategy, notes=notes)
 
 

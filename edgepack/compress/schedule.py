@@ -22,8 +22,8 @@ class Schedule(BaseModel):
         final: Share of the learning rate that is left at the end.
         batch_size: Samples in a step; all of them where there are fewer.
         weight_decay: Of kernels, per unit of learning rate; biases, scales and ranges are left alone.
-        patience: Ends after that many scores in a row without a better one, of about 15 in all; 0: never.
-        average: Decay of the moving average of weights that is scored and kept; 0: the weights themselves.
+        patience: Ends after that many scores in a row without a better one, of about 15 in all. 0, never, is the
+            default: most of what a cosine gains comes at its end.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,7 +36,6 @@ class Schedule(BaseModel):
     batch_size: Annotated[int, Field(gt=0)] = 128
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     patience: Annotated[int, Field(ge=0)] = 0
-    average: Share = 0.0
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
