@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgepack.arrays import Array
 
 SUFFIX = "_fq"
+_APART = {"FloatOnly": "float", "RoundedAgain": "again"}
 _WEIGHT_BITS = {Precision.W8A8: 8, Precision.W4A8: 4}
 
 
@@ -127,6 +128,7 @@ class _Rewrite:
         new = self._layer(operation)
         self._made.append((operation, new))
         calls = deque(self._wiring.nodes_of(operation))
+        count = len(calls)
 
         def call(*args: object, **options: object) -> object:
             node = calls.popleft()
@@ -137,6 +139,8 @@ class _Rewrite:
                 return self._taken(node, taken.popleft(), value) if is_tensor else value
 
             args, options = keras.tree.map_structure(ready, (args, options))
+            if hasattr(new, "set_kernel") and len(calls) < count - 1:
+                options["turn"] = count - 1 - len(calls)
             made = deque(node.outputs)
             return keras.tree.map_structure(lambda tensor: self._rounded(made.popleft(), tensor), new(*args, **options))
 
@@ -167,12 +171,14 @@ class _Rewrite:
             tensor = self._once("input", source, lambda: self._rounded(source, tensor))
         place = (id(node), id(source))
         if place in self._layout.rounded_again:
-            return self._round(self._layout.rounded_again[place], tensor)
+            return self._round(self._layout.rounded_again[place], self._apart("RoundedAgain", source, tensor))
         if place in self._layout.barred:
-            name = f"{source._keras_history.operation.name}_float"  # noqa: SLF001
-            quantized = tensor
-            return self._once("float", source, lambda: fake_quant_layers()["FloatOnly"](name=name)(quantized))
+            return self._apart("FloatOnly", source, tensor)
         return tensor
+
+    def _apart(self, kind: str, source: "KerasTensor", tensor: "KerasTensor") -> "KerasTensor":
+        name = f"{source._keras_history.operation.name}_{_APART[kind]}"  # noqa: SLF001
+        return self._once(kind, source, lambda: fake_quant_layers()[kind](name=name)(tensor))
 
     def _once(self, what: str, source: "KerasTensor", make: "Callable[[], KerasTensor]") -> "KerasTensor":
         key = (what, id(source))
@@ -215,4 +221,15 @@ def _fill_grid(source: "Operation", layer: "keras.layers.Layer", limits: "Array 
         limits = weight_limits(kernel, bits=layer.weight_bits, axis=axis, clip=clip)
     layer.set_kernel(kernel, np.asarray(limits, np.float32))
     if source.use_bias:
-        layer.bias.assign(values[1])
+        layer.bias.assign(_told_apart(values[1]))
+
+
+def _told_apart(bias: "Array") -> "Array":
+    """Return ``bias`` with values that are not all the same: of those the converter rounds one, by one scale, for all.
+
+    A float's last bit is far below a step of the 32-bit integers that biases become.
+    """
+    if bias.size > 1 and bias[0] != 0 and (bias == bias[0]).all():
+        bias = bias.copy()
+        bias[0] = np.nextafter(bias[0], np.float32(0), dtype=np.float32)
+    return bias

@@ -35,13 +35,14 @@ _KINDS: Final = {
     Kind.JOIN: ("Concatenate", "Maximum", "Minimum"),
     Kind.OWN: (
         *("Add", "Subtract", "Multiply", "GlobalAveragePooling1D", "GlobalAveragePooling2D"),
-        *("LeakyReLU", "PReLU", "Relu", "Relu6"),
+        *("LeakyReLU", "Relu", "Relu6"),
     ),
 }
 _KIND_OF: Final = {name: kind for kind, names in _KINDS.items() for name in names}
 _OWN_FUNCTIONS: Final = frozenset({"relu", "relu6", "leaky_relu", "hard_silu", "hard_swish", "gelu"})
 _FUSED: Final = frozenset({"linear", "relu", "relu6"})
 _TAKES_RELU: Final = frozenset({*WEIGHTED, "Add", "Subtract", "Multiply"})
+_PAIRED: Final = frozenset({"Add", "Subtract", "Multiply"})
 _RELU6: Final = 6.0
 _PAIR: Final = 2
 
@@ -60,6 +61,8 @@ def kind_of(operation: "Operation") -> Kind:
         kind = Kind.KEEP if function == "linear" else Kind.OWN if function in _OWN_FUNCTIONS else Kind.FLOAT
     elif name == "ReLU" and not operation.negative_slope and not operation.threshold:
         kind = Kind.OWN
+    elif name in _PAIRED and len(operation._inbound_nodes[0].arguments.keras_tensors) < _PAIR:  # noqa: SLF001
+        kind = Kind.FLOAT  # beside 4-bit weights the converter leaves constants float, those of a PReLU too
     channels_last = getattr(operation, "data_format", "channels_last") == "channels_last"
     return kind if channels_last else Kind.FLOAT
 

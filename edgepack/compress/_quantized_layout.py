@@ -78,6 +78,7 @@ class _Painter:
         self._kinds = {id(operation): self._kind(operation) for operation in net.operations}
         self._parent: dict[int, int] = {}
         self._fixed: dict[int, Fixed] = {}
+        self._named: dict[str, int] = {}
 
     def layout(self, *, learned: bool) -> Layout:
         again = self._unite()
@@ -92,7 +93,10 @@ class _Painter:
         )
         found = {}
         for node, tensor in again:
-            group = groups.setdefault(self._root(node.outputs[0]), Group(f"{node.operation.name}"))
+            root = self._root(node.outputs[0])
+            if root not in groups:
+                groups[root] = self._group(node.operation.name, root)
+            group = groups[root]
             group.tensors.append(tensor)
             found[id(node), id(tensor)] = group
         names = dict.fromkeys(node.operation.name for node in self._nodes if self._of(node) is Kind.FLOAT)
@@ -125,12 +129,19 @@ class _Painter:
                 for other in node.outputs:
                     self._join(other, tensors[0])
             if kind is Kind.JOIN:
-                ranges = {self._fixed.get(self._root(tensor)) for tensor in tensors}
-                for tensor in tensors:
-                    if len(ranges) == 1 or self._fixed.get(self._root(tensor)) is None:
-                        self._join(out, tensor)
-                    else:
-                        left.append((node, tensor))
+                left += [(node, tensor) for tensor in self._unite_joined(out, tensors)]
+        return left
+
+    def _unite_joined(self, out: "KerasTensor", tensors: "Sequence[KerasTensor]") -> "list[KerasTensor]":
+        """Give ``tensors`` one range with ``out``; return those that keep a range of their own, a sigmoid's say."""
+        ranges = [self._fixed.get(self._root(tensor)) for tensor in tensors]
+        alike = len(set(ranges)) == 1
+        left = []
+        for tensor, span in zip(tensors, ranges, strict=True):
+            if alike or span is None:
+                self._join(out, tensor)
+            else:
+                left.append(tensor)
         return left
 
     def _join(self, one: "KerasTensor", other: "KerasTensor") -> None:
@@ -146,13 +157,18 @@ class _Painter:
             if kind in {Kind.KEEP, Kind.JOIN} or not self._is_wanted(tensor, kind):
                 continue
             root = self._root(tensor)
-            group = groups.setdefault(root, self._group(name, root))
+            if root not in groups:
+                groups[root] = self._group(name, root)
+            group = groups[root]
             group.tensors.append(tensor)
             rounded[id(tensor)] = group
         return rounded, groups
 
     def _group(self, name: str, root: int) -> Group:
         fixed = self._fixed.get(root)
+        self._named[name] = self._named.get(name, 0) + 1
+        if self._named[name] > 1:  # a layer that is called again
+            name = f"{name}_{self._named[name]}"
         return Group(name, fixed, is_cut=fixed is not None and fixed not in RUNTIME_RANGES)
 
     def _is_wanted(self, tensor: "KerasTensor", kind: Kind) -> bool:

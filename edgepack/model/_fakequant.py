@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgepack.arrays import Array
 
 _LEAST_RANGE: Final = 1e-6
+_JUST: Final = 2.0**-22
 _BEYOND: Final = 1e30  # no activation reaches it
 RangeSource = Literal["observed", "learned", "set", "runtime"]
 WEIGHTED: Final = (
@@ -33,11 +34,11 @@ WEIGHTED: Final = (
 
 @cache
 def fake_quant_layers() -> "Mapping[str, type[keras.layers.Layer]]":
-    """Return the classes: ``FakeQuant``, ``FloatOnly``, and the form on the grid of each of ``WEIGHTED``."""
+    """Return by name: ``FakeQuant``, ``FloatOnly``, ``RoundedAgain``, and what stands for each of ``WEIGHTED``."""
     import keras
 
     register = keras.saving.register_keras_serializable(package="edgepack")
-    found = {"FakeQuant": register(_activation_layer()), "FloatOnly": register(_barrier_layer())}
+    found = {layer.__name__: register(layer) for layer in (_activation_layer(), *_separating_layers())}
     for name in WEIGHTED:
         found[name] = register(_on_grid(getattr(keras.layers, name)))
     return found
@@ -105,7 +106,7 @@ def _activation_layer() -> "type[keras.layers.Layer]":
     return FakeQuant
 
 
-def _barrier_layer() -> "type[keras.layers.Layer]":
+def _separating_layers() -> "tuple[type[keras.layers.Layer], ...]":
     import keras
     import tensorflow as tf
 
@@ -123,7 +124,26 @@ def _barrier_layer() -> "type[keras.layers.Layer]":
         def compute_output_shape(self, shape: object) -> object:
             return shape
 
-    return FloatOnly
+    class RoundedAgain(keras.layers.Layer):  # type: ignore[misc]
+        """Stands between two ranges of one tensor: the converter refuses to round what is rounded.
+
+        A multiplication may have another range than what it takes; the factor is 1 to the last bit but one.
+        """
+
+        def call(self, tensor: "tf.Tensor") -> "tf.Tensor":
+            return tensor * tf.cast(_on_eight_bits(tf.fill((tensor.shape[-1],), 1 - 2.0**-24)), tensor.dtype)
+
+        def compute_output_shape(self, shape: object) -> object:
+            return shape
+
+    return FloatOnly, RoundedAgain
+
+
+def _on_eight_bits(values: "tf.Tensor") -> "tf.Tensor":
+    import tensorflow as tf
+
+    most = tf.maximum(tf.reduce_max(tf.abs(values)), _LEAST_RANGE)
+    return tf.quantization.fake_quant_with_min_max_vars(values, -most, most, narrow_range=True)
 
 
 def _on_grid(base: "type[keras.layers.Layer]") -> "type[keras.layers.Layer]":
@@ -143,6 +163,8 @@ def _on_grid(base: "type[keras.layers.Layer]") -> "type[keras.layers.Layer]":
             weight_bits: Of the integers; 2 ** (weight_bits - 1) - 1 steps on either side of 0.
             per_channel: One limit for each output channel, else one for the kernel.
             learned: The limits are trained, as a factor ``exp(stretch)``.
+
+        A call's ``turn`` is its number among the calls of a shared layer.
         """
 
         def __init__(
@@ -155,6 +177,7 @@ def _on_grid(base: "type[keras.layers.Layer]") -> "type[keras.layers.Layer]":
         ) -> None:
             super().__init__(*args, **options)
             self.weight_bits, self.per_channel, self.learned = weight_bits, per_channel, learned
+            self._turn = 0
 
         def build(self, input_shape: object) -> None:
             super().build(input_shape)
@@ -198,8 +221,14 @@ def _on_grid(base: "type[keras.layers.Layer]") -> "type[keras.layers.Layer]":
             kernel = tf.cast(self.float_kernel, tf.float32)
             kernel = tf.reshape(kernel, (*(1,) * more, *kernel.shape))
             limits = self.limits.value if self.stretch is None else self.limits.value * tf.exp(self.stretch.value)
+            # The converter leaves float what several operators share, so each call has limits of its own, just.
+            limits = limits * (1 + self._turn * _JUST)
             found = _rounded(kernel, limits, self.weight_bits, depthwise=depthwise, transposed=transposed)
             return tf.cast(found, self.compute_dtype)
+
+        def call(self, inputs: "tf.Tensor", *, turn: int = 0) -> "tf.Tensor":
+            self._turn = turn
+            return super().call(inputs)
 
         def save_own_variables(self, store: dict[str, object]) -> None:
             keras.layers.Layer.save_own_variables(self, store)
@@ -211,10 +240,13 @@ def _on_grid(base: "type[keras.layers.Layer]") -> "type[keras.layers.Layer]":
             options = {"weight_bits": self.weight_bits, "per_channel": self.per_channel, "learned": self.learned}
             return {**super().get_config(), **options}
 
-    OnGrid.__name__ = OnGrid.__qualname__ = f"{base.__name__}OnGrid"
+    found: type[keras.layers.Layer] = OnGrid
     if base.__name__ == "Dense":
-        return _dense_as_image(OnGrid)
-    return _series_as_image(OnGrid) if base.__name__ in {"Conv1D", "DepthwiseConv1D"} else OnGrid
+        found = _dense_as_image(OnGrid)
+    elif base.__name__ in {"Conv1D", "DepthwiseConv1D"}:
+        found = _series_as_image(OnGrid)
+    found.__name__ = found.__qualname__ = f"{base.__name__}OnGrid"  # it is registered, and found again, by its name
+    return found
 
 
 def _dense_as_image(base: "type[keras.layers.Layer]") -> "type[keras.layers.Layer]":
@@ -228,10 +260,10 @@ def _dense_as_image(base: "type[keras.layers.Layer]") -> "type[keras.layers.Laye
     class DenseOnGrid(base):  # type: ignore[misc]
         """A dense layer, its kernel on the grid."""
 
-        def call(self, inputs: "tf.Tensor", training: object = None) -> "tf.Tensor":
+        def call(self, inputs: "tf.Tensor", *, turn: int = 0) -> "tf.Tensor":
             if not self.per_channel:
-                return super().call(inputs)
-            del training
+                return super().call(inputs, turn=turn)
+            self._turn = turn
             rows = math.prod(inputs.shape[1:-1])
             image = tf.reshape(inputs, (-1, rows, 1, inputs.shape[-1]))
             found = tf.nn.conv2d(image, self.rounded(2), strides=1, padding="VALID")
@@ -253,7 +285,8 @@ def _series_as_image(base: "type[keras.layers.Layer]") -> "type[keras.layers.Lay
     class SeriesOnGrid(base):  # type: ignore[misc]
         """A 1-D convolution, its kernel on the grid."""
 
-        def call(self, inputs: "tf.Tensor") -> "tf.Tensor":
+        def call(self, inputs: "tf.Tensor", *, turn: int = 0) -> "tf.Tensor":
+            self._turn = turn
             padding, image = self.padding, tf.reshape(inputs, (-1, 1, *inputs.shape[1:]))
             if padding == "causal":
                 past = self.dilation_rate[0] * (self.kernel_size[0] - 1)
