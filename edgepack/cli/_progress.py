@@ -14,7 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 
 from edgepack.cli._console import Console
 from edgepack.cli._words import figure_words
-from edgepack.device.units import format_duration, format_quantity
+from edgepack.device.units import format_quantity
 from edgepack.events import (
     CandidateDone,
     CandidateStarted,
@@ -30,6 +30,7 @@ from edgepack.work import disk_errors
 
 _MARKS = {"fits": "[green]✓[/]", "misses": "[yellow]✗[/]", "failed": "[red]![/]"}
 _TENTHS = 10
+_MINUTE_S = 60
 _SHOWN = ("size", "ram", "latency", "metric_drop")
 
 
@@ -112,7 +113,7 @@ class _Screen:
             return
         self._told_tenth = tenth
         score = "" if event.score is None else f", score {event.score:.4g}"
-        left = "" if event.seconds_left is None else f", {format_duration(event.seconds_left * 1e3)} left"
+        left = "" if event.seconds_left is None else f", {_rough(event.seconds_left)} left"
         done = f"step {event.step:,} of {event.total:,} (epoch {event.epoch:.1f})"
         self._wait(f"{event.name}: {done}, loss {event.loss:.4g}{score}{left}")
 
@@ -136,6 +137,11 @@ class _Screen:
             for name, figure in self._best.items()
         ]
         return f"  (best: {', '.join(told)})" if told else ""
+
+
+def _rough(seconds: float) -> str:
+    """Return a time that is only expected, as coarse as it is known."""
+    return f"{seconds / _MINUTE_S:.0f} min" if seconds >= 2 * _MINUTE_S else f"{seconds:.0f} s"
 
 
 def _as_json(event: Event) -> dict[str, object]:
