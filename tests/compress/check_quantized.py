@@ -17,7 +17,6 @@ sys.path.insert(0, TESTS)  # noqa: F821 - given by the caller
 from nets import NETS
 
 from edgepack.compress._fold import fold
-from edgepack.compress._grid import integers, weight_limits
 from edgepack.compress._quantized import quantize
 from edgepack.compress._quantized_plan import complete_plan, first_and_last
 from edgepack.compress.context import Context, Target, Training
@@ -31,7 +30,7 @@ from edgepack.model.tflite_file import read_tflite
 from edgepack.model.trainable import read_trainable, write_trainable
 from edgepack.runtime._lower import lower
 
-FOLDER = Path(FOLDER)  # noqa: F821, PLW0642 - given by the caller
+FOLDER = Path(FOLDER)  # noqa: F821 - given by the caller
 SAMPLES = 64
 IMAGE, SERIES, ROW = (8, 8, 4), (12, 4), (10,)
 
