@@ -158,10 +158,10 @@ def _keras_loss(config: object) -> "keras.losses.Loss | None":
     if found is None:
         return None
     if isinstance(found, keras.losses.Loss):
-        settings = found.get_config()
+        settings = {**found.get_config(), "reduction": "sum_over_batch_size"}
         if "from_logits" in settings:
-            return type(found).from_config({**settings, "from_logits": True})
-        return found
+            settings["from_logits"] = True
+        return type(found).from_config(settings)
     return _from_function(found)
 
 

@@ -126,7 +126,10 @@ def _loop(prepared: Preparation, graph: TrainingGraph, state: State, *, batch_si
     """Return the loop that trains ``graph`` as ``state`` says; checkpoints go into ``folder``."""
     context, schedule = prepared.context, prepared.schedule
     training, samples, taught = context.training, prepared.samples, state.learnt_from != "labels"
-    labelled = prepared.labels is not None and state.learnt_from != "teacher"
+    labels = None if state.learnt_from == "teacher" else prepared.labels
+    changes = changes_for(training.augmentation, training.sample_kind, taught=taught)
+    if labels is not None and labels.in_place:
+        changes = changes.without_moves()
     matched = None
     if prepared.signal.features and taught:
         with graph.strategy.scope():
@@ -136,12 +139,10 @@ def _loop(prepared: Preparation, graph: TrainingGraph, state: State, *, batch_si
         signal=prepared.signal,
         answers=prepared.answers,
         teacher=prepared.teacher,
-        labels=prepared.labels if labelled else None,
+        labels=labels,
+        mixed=changes.mixup > 0,
         matching=matched,
     )
-    changes = changes_for(training.augmentation, training.sample_kind, taught=taught)
-    if objective.labels is not None and objective.labels.in_place:
-        changes = changes.without_moves()
     time_s = training.time_s
     if time_s is not None:
         time_s = time_s * _TRIAL_SHARE if folder is None else max(1.0, time_s - state.spent_s)

@@ -34,6 +34,7 @@ class Objective:
         answers: What the outputs are.
         teacher: Never trained; only its answers are read.
         labels: None where there are none to learn from.
+        mixed: Samples are mixed, so a second label counts for each.
         matching: Of internal representations, or None.
     """
 
@@ -42,6 +43,7 @@ class Objective:
     answers: Sequence[Answer]
     teacher: "keras.Model"
     labels: LabelLoss | None
+    mixed: bool = False
     matching: Matching | None = None
 
     @property
@@ -95,7 +97,7 @@ class Objective:
         if self.weight < 1 and self.labels is not None:
             logits = logits_of(learnt[0], self.answers[0].kind)
             against = self.labels.function(labels[0], learnt[0], logits, share)
-            if labels[1] is not labels[0]:
+            if self.mixed:
                 against += self.labels.function(labels[1], learnt[0], logits, 1 - share)
             parts.append((1 - self.weight) * against)
         parts.extend(tf.cast(penalty, tf.float32) for penalty in net.losses)
