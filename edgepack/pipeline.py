@@ -256,13 +256,17 @@ def _written(
                 notes=outcome.notes,
                 objective=request.objective,
                 fits=outcome.word == "fits",
-                interrupted=outcome.interrupted,
-                timed=bool(final.reports) and request.training is not None and request.training.time_s is not None,
+                reproducible=not outcome.interrupted and not _timed(request, final),
             )
             outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force))
     except KeyboardInterrupt:
         return replace(outcome, interrupted=True)
     return outcome
+
+
+def _timed(request: Request, candidate: Candidate) -> bool:
+    """Whether a time limit steered the training of ``candidate``."""
+    return bool(candidate.reports) and request.training is not None and request.training.time_s is not None
 
 
 def _on_test(bench: Bench, choice: Choice | None, test: Scored | None, report: Reporter) -> Candidate | None:

@@ -32,22 +32,9 @@ def gather(
     notes: tuple[str, ...],
     objective: str,
     fits: bool,
-    interrupted: bool,
-    timed: bool,
+    reproducible: bool,
 ) -> BundleContents:
     """Return everything that the bundle of ``chosen`` holds; runs the golden inputs and times a few inferences.
-
-    Args:
-        bench: Where it was measured.
-        chosen: Its metric is on the test split.
-        reason: Why this one.
-        candidates: All that were tried.
-        data: The user's, or None.
-        notes: What weakens the figures.
-        objective: What was optimized.
-        fits: Whether it was found to fit.
-        interrupted: Ctrl-C cut the search short.
-        timed: A time limit steered training.
 
     Raises:
         CandidateError: The artifact no longer runs.
@@ -78,7 +65,7 @@ def gather(
         host=_host(bench, chosen),
         optimize=objective,
         fits=fits,
-        reproducible=not interrupted and not timed,
+        reproducible=reproducible,
         steps=chosen.reports,
         plan=chosen.plan,
     )

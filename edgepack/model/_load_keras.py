@@ -66,18 +66,19 @@ def load_keras(
         config, changes = cleaned(file.config)
         loss = "" if file.loss is None else canonical_json(file.loss).decode()
     keras.backend.clear_session()
-    flat, unrolling = unrolled(config, summary, fixed)
+    read = partial(_read, path, saved_by=summary.saved_by, trust_code=trust_code)
+    written_out, unrolling = unrolled(config, summary, fixed)
     try:
-        model = _read(path, flat if changes or unrolling else None, saved_by=summary.saved_by, trust_code=trust_code)
+        model = read(written_out if changes or unrolling else None)
     except ModelError:
         if not unrolling:
             raise
         # A layer whose steps Keras does not know when it builds the model stays a loop.
         unrolling = ()
-        model = _read(path, config if changes else None, saved_by=summary.saved_by, trust_code=trust_code)
+        model = read(config if changes else None)
     target = folder / digest
+    batched = all(spec.shape[:1] == (None,) for spec in summary.inputs)
     with whole_folder(target) as scratch:
-        batched = all(spec.shape[:1] == (None,) for spec in summary.inputs)
         call = _callable(model, graph, [spec.name for spec in ends])
         outputs = export(model, call, inputs, batched=batched, folder=scratch)
         why = _write_trainable(model, inputs, partial(_ordered, graph=graph), folder=scratch)

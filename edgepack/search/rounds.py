@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from edgepack.compress.recipe import Io, Recipe
+from edgepack.compress.step import Step
 from edgepack.events import CandidateDone, CandidateStarted, Note, Reporter
 from edgepack.search.bench import Bench, Scored
 from edgepack.search.candidate import Candidate
@@ -104,9 +105,15 @@ class Rounds:
             told = "; ".join(dict.fromkeys(recipe.name for recipe in allowed))
             self.report(Note(f"nothing fits without steps; to be tried until one fits: {told}"))
         total = len(self.done) + len(allowed)
+        hopeless: set[Step] = set()
         for recipe in allowed:
+            if recipe.steps[0] in hopeless:
+                self.report(Note(f"skipped {recipe.name}: its first step has failed already"))
+                continue
             if self._try_with_control(recipe, total=total).state == "fits":
                 return
+            if len(recipe.steps) == 1 and self.done[-1].failure is not None:
+                hopeless.add(recipe.steps[0])
 
     def _may_train(self, recipe: Recipe) -> bool:
         del recipe
