@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 Rounding = Literal["nearest", "compensated"]
 
-_ROWS: Final = 32_768
+_ROWS: Final = 16_384
+_ROWS_A_WEIGHT: Final = 8
+_APART: Final = 8
 _NUMBERS: Final = 1 << 26  # that the rows of one layer may hold
 _BATCH: Final = 64
 _WIDE: Final = 8  # bits
@@ -143,16 +145,19 @@ def _nearest(layer: "keras.Layer", bits: int, how: HowToRound) -> Limits:
 
 
 def _moments(met: Met, rng: np.random.Generator) -> Moments:
-    """Return the moments of the layer's inputs over positions drawn alike from every sample."""
-    _, groups, weights = rows_of(met.layer, met.quantized[:1]).shape
+    """Return the moments of the layer's inputs over positions drawn alike from samples spread evenly."""
+    import tensorflow as tf
+
+    positions, groups, weights = rows_of(met.layer, met.quantized[:1]).shape
     count = len(met.quantized)
-    wanted = min(_ROWS, _NUMBERS // (groups * weights))
+    wanted = min(max(_ROWS, _ROWS_A_WEIGHT * weights), _NUMBERS // (groups * weights))
+    # Neighbouring positions say much the same: a map gives one in so many, unless there are too few samples.
+    rows = np.unique(np.linspace(0, count - 1, min(count, -(-_APART * wanted // positions))).astype(np.int64))
     ours, theirs = [], []
-    for first in range(0, count, _BATCH):
-        part = slice(first, first + _BATCH)
-        here = rows_of(met.layer, met.quantized[part]).numpy()
-        there = rows_of(met.original, met.exact[part]).numpy()
-        share = -(-wanted * len(met.quantized[part]) // count)
+    for part in np.array_split(rows, -(-len(rows) // _BATCH)):
+        here = rows_of(met.layer, tf.gather(met.quantized, part)).numpy()
+        there = rows_of(met.original, tf.gather(met.exact, part)).numpy()
+        share = -(-wanted * len(part) // len(rows))
         drawn = np.sort(rng.permutation(len(here))[:share])
         ours.append(here[drawn])
         theirs.append(there[drawn])

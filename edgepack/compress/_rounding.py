@@ -71,12 +71,16 @@ def compensated(
     start = weight_limits(np.asarray(weights, np.float32), bits=bits, axis=axis, clip="mse")
     limits = np.broadcast_to(start.reshape(groups, channels) if per_channel else start, (groups, channels))
     factor = _factor(known)
-    shares = _SHARES if search else (1.0,)
-    tries = [(share, *_try(weights, known, limits * np.float32(share), factor, bits)) for share in shares]
-    errors = np.stack([error for _, _, error in tries])
+    shares = np.asarray(_SHARES if search else (1.0,), np.float32)
+    tries = [
+        part
+        for some in np.array_split(shares, -(-weights.size * len(shares) // _TOGETHER))
+        for part in _tries(weights, known, limits, shares=some, factor=factor, bits=bits)
+    ]
+    errors = np.stack([error for _, error in tries])
     best = errors.argmin(axis=0) if per_channel else np.full((groups, channels), errors.sum(axis=(1, 2)).argmin())
-    rounded = np.choose(best[:, None, :], [found for _, found, _ in tries])
-    chosen = np.asarray(limits * np.asarray(shares, np.float32)[best], np.float32)
+    rounded = np.choose(best[:, None, :], [found for found, _ in tries])
+    chosen = np.asarray(limits * shares[best], np.float32)
     return rounded, chosen.reshape(-1) if per_channel else chosen.reshape(-1)[0].reshape(())
 
 
@@ -86,12 +90,19 @@ def error_of(rounded: Floats, weights: Floats, known: Moments) -> Floats:
     return np.asarray((off * (known.quantized @ off)).sum(axis=1), np.float64)
 
 
-def _try(weights: Floats, known: Moments, limits: Limits, factor: Floats, bits: int) -> tuple[Floats, Floats]:
+def _tries(
+    weights: Floats, known: Moments, limits: Limits, *, shares: Limits, factor: Floats, bits: int
+) -> list[tuple[Floats, Floats]]:
+    """Return for each share of ``limits`` the rounded weights and the errors that they leave.
+
+    Channels do not know of each other, so those of all shares go through side by side.
+    """
     order = np.argsort(-np.diagonal(known.quantized, axis1=1, axis2=2), axis=1, kind="stable")
     back = np.argsort(order, axis=1)
-    free = np.take_along_axis(weights, order[:, :, None], axis=1)
-    rounded = np.take_along_axis(_passed_on(free, factor, limits, bits), back[:, :, None], axis=1)
-    return rounded, error_of(rounded, weights, known)
+    free = np.tile(np.take_along_axis(weights, order[:, :, None], axis=1), (1, 1, len(shares)))
+    side_by_side = np.concatenate([limits * share for share in shares], axis=1)
+    rounded = np.take_along_axis(_passed_on(free, factor, side_by_side, bits), back[:, :, None], axis=1)
+    return [(found, error_of(found, weights, known)) for found in np.split(rounded, len(shares), axis=2)]
 
 
 def _passed_on(free: Floats, factor: Floats, limits: Limits, bits: int) -> Floats:

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The step ``mixed``: which layers get 4 bits, how near the answers stay, and what it refuses."""
 
+from types import SimpleNamespace
+
 import pytest
 from pydantic import ValidationError
 
+from edgepack.compress.context import Cost
 from edgepack.compress.mixed import Mixed
+from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
 from edgepack.compress.step import Gap
+from edgepack.errors import CandidateError
+from edgepack.model.precision import Precision
 
 
 @pytest.fixture
@@ -142,3 +148,21 @@ def test_it_is_proposed_for_size_download_and_accuracy_only():
     assert Mixed.propose(Gap(download=0.7)) == (Mixed(), Mixed(keep_first_last_8=False))
     assert Mixed.propose(Gap(drop=3.0)) == (Mixed(bits=8), Mixed(bits=8, fallback=True))
     assert Mixed.propose(Gap(ram=0.5, latency=0.5)) == ()
+
+
+def promised(step, *, bits, size_bytes=100):
+    """Hold a graph of one layer, planned at 4 bits and made with ``bits``, against what ``step`` promises."""
+    plan = PrecisionPlan(default=Precision.W8A8, layers={"middle": Precision.W4A8})
+    made = SimpleNamespace(name="middle", weight_bits=bits)
+    after = SimpleNamespace(plan=plan, net=SimpleNamespace(layers=[made]))
+    step.promise(None, after, SimpleNamespace(cost=lambda graph: Cost(size_bytes=size_bytes, macs=1)))
+
+
+def test_the_promise_is_held_against_the_graph_and_its_file():
+    promised(Mixed(size_bytes=100), bits=4)
+    with pytest.raises(CandidateError, match="middle") as wide:
+        promised(Mixed(), bits=8)
+    assert wide.value.code == "EP-654"
+    with pytest.raises(CandidateError, match="101 bytes; 100 were asked for") as large:
+        promised(Mixed(size_bytes=100), bits=4, size_bytes=101)
+    assert large.value.code == "EP-655"
