@@ -6,6 +6,8 @@ import json
 import numpy as np
 import pytest
 
+from edgepack.model.tflite_file import read_tflite
+
 pytestmark = [pytest.mark.field, pytest.mark.tf]
 
 
@@ -90,3 +92,56 @@ def test_a_float_tflite_is_quantized_again(build, field, tmp_path):
     states = {item["name"]: item["state"] for item in found["candidates"]}
     assert states["w8a8"] == "fits", found["candidates"]
     assert found["figures"]["metric"]["value"] > 0.95
+
+
+def test_resnet8_meets_60_kb_with_4_bit_weights_and_no_training(build, cifar10, tmp_path):
+    model, data = cifar10
+    found = build(
+        model, "--device=rpi4", "--data", data, "--max-size=60KB", "--max-drop=2%", "--no-train", cwd=tmp_path
+    )
+    assert found["recipe"]["steps"] == [{"kind": "mixed", "size_bytes": 60000}]
+    assert found["figures"]["size"]["value"] <= 60_000
+    assert found["figures"]["metric"]["value"] == pytest.approx(0.843, abs=0.025)
+    graph = read_tflite(tmp_path / "out" / "model.tflite")
+    assert graph.weight_dtypes["int4"] > 20_000, "int4 tensors are in the file"
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert "w4a8" in manifest["layer_precisions"].values()
+
+
+def test_resnet8_is_pruned_to_a_smaller_arena_on_a_microcontroller(build, cifar10, tmp_path):
+    model, data = cifar10
+    (tmp_path / "recipe.yaml").write_text(
+        "steps:\n  - {kind: prune, ram_bytes: 46000}\n  - {kind: distill, schedule: {steps: 60}}\n"
+        "precision: {default: w8a8, io: int8}\n"
+    )
+    found = build(
+        model, "--device=stm32h747", "--data", data, "--recipe", "recipe.yaml", "--max-ram=46000B",
+        "--max-drop=60%", "--no-controls", cwd=tmp_path,
+    )  # fmt: skip
+    assert found["figures"]["ram"]["ci_high"] <= 46_000, "with CMSIS-NN's scratch"
+    assert found["figures"]["metric"]["value"] > 0.4, "how well it recovers is for benchmarks/compression.py to say"
+    assert (tmp_path / "out" / "firmware").is_dir()
+
+
+def test_spoken_digits_fit_16_kib_by_pruning(build, field, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(
+        "steps:\n  - {kind: prune, size_bytes: 16384}\n  - {kind: distill, schedule: {steps: 200}}\n"
+        "precision: {default: w8a8}\n"
+    )
+    data = field("fsdd/fsdd_logmel.npz")
+    found = build(
+        field("fsdd/fsdd_dscnn.h5"), "--device=rpi4", "--data", data, "--recipe", "recipe.yaml", "--max-size=16KiB",
+        "--max-drop=8%", "--no-controls", cwd=tmp_path,
+    )  # fmt: skip
+    assert found["figures"]["size"]["value"] <= 16_384
+    assert found["figures"]["metric"]["value"] > 0.9
+
+
+@pytest.mark.slow
+def test_spoken_digits_fit_16_kib_by_searching(build, field, tmp_path):
+    found = build(
+        field("fsdd/fsdd_dscnn.h5"), "--device=rpi4", "--data", field("fsdd/fsdd_logmel.npz"), "--max-size=16KiB",
+        "--max-drop=2%", cwd=tmp_path,
+    )  # fmt: skip
+    assert {step["kind"] for step in found["recipe"]["steps"]} & {"prune", "student"}
+    assert found["figures"]["size"]["value"] <= 16_384
