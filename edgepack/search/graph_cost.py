@@ -4,6 +4,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from edgepack.compress.context import Context, Cost, Graph
 from edgepack.compress.recipe import Recipe
+from edgepack.data.prepare import Prepared
 from edgepack.digest import digest_json
 from edgepack.measure.latency import op_costs, predict_latency
 from edgepack.measure.memory import arena
@@ -21,6 +23,7 @@ from edgepack.runtime._base import get_runtime
 from edgepack.runtime._lower import lower
 from edgepack.runtime._session import RuntimeSession
 from edgepack.runtime.artifact import Artifact
+from edgepack.search.bench import sample_paths
 from edgepack.search.setting import Setting
 
 _SAMPLES = 4
@@ -36,7 +39,7 @@ class GraphCost:
 
     context: Context | None = None
 
-    def __init__(self, setting: Setting, session: RuntimeSession | None, samples: tuple[Path, ...] | None) -> None:
+    def __init__(self, setting: Setting, session: RuntimeSession | None, samples: Prepared | None) -> None:
         self._setting = setting
         self._session = session
         self._samples = samples
@@ -83,7 +86,8 @@ class GraphCost:
                 ready.net, parent=setting.model, fake_quantized=ready.fake_quantized, folder=Path(scratch)
             )
             recipe = Recipe(precision=ready.plan)
-            yield lower(model, recipe, calibration=self._samples, folder=Path(scratch))
+            samples = None if self._samples is None else sample_paths(self._samples)
+            yield lower(model, recipe, calibration=samples, folder=Path(scratch))
 
     def _lowered(self, graph: Graph) -> Cost:
         setting = self._setting
@@ -103,16 +107,18 @@ class GraphCost:
             return graph
         from edgepack.compress._quantized import fake_quantized
 
-        return fake_quantized(graph, self.context)
+        return fake_quantized(graph, replace(self.context, calibration=self._samples))
 
 
-def _few_samples(setting: Setting) -> tuple[Path, ...] | None:
-    if setting.calibration is None:
+def _few_samples(setting: Setting) -> Prepared | None:
+    """Write the first calibration samples beside the others."""
+    whole = setting.calibration
+    if whole is None:
         return None
-    folder = setting.work.folder("data") / f"few-{setting.calibration.digest}"
-    paths = []
+    folder = setting.work.folder("data") / f"few-{whole.digest}"
     folder.mkdir(parents=True, exist_ok=True)
-    for index, (_, path) in enumerate(setting.calibration.inputs):
-        paths.append(folder / f"input_{index}.npy")
-        np.save(paths[-1], np.load(path, mmap_mode="r")[:_SAMPLES])
-    return tuple(paths)
+    inputs = []
+    for index, (name, path) in enumerate(whole.inputs):
+        inputs.append((name, folder / f"input_{index}.npy"))
+        np.save(inputs[-1][1], np.load(path, mmap_mode="r")[:_SAMPLES])
+    return replace(whole, inputs=tuple(inputs), labels=None, count=min(_SAMPLES, whole.count))
