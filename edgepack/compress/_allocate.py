@@ -15,7 +15,7 @@ Loss = Callable[[Widths], float]
 """How far its answers move."""
 
 _CHUNKS: Final = 8  # of a group: the most that is decided at once
-_LEAST_STEPS: Final = 4
+_LEAST_STEPS: Final = 8
 _LEAST_LOSS: Final = 1e-4  # below the noise of a few hundred samples, cost alone decides
 _UNIFORM_STEPS: Final = 256
 
@@ -41,7 +41,7 @@ class Room:
     def of(cls, group: Group, *, floor: float, multiple: int) -> "Room":
         """Return the room of ``group``: at least the share ``floor``, in ``multiple`` channels where it is wide enough.
 
-        A group too narrow for four steps of ``multiple`` is cut in halves of it, down to one unit.
+        A group too narrow for eight steps of ``multiple`` is cut in halves of it, down to one unit.
         """
         step = multiple // gcd(multiple, group.unit_channels)
         while step > 1 and group.width < _LEAST_STEPS * step:
@@ -119,12 +119,15 @@ class _Greedy:
         return True
 
     def _chunk(self, room: Room, over: float) -> tuple[float, int]:
-        """Return what the next chunk of ``room`` gains and the width after it: no more than the targets need."""
-        width = self.widths[room.name]
-        after = room.below(width, room.chunk)
-        if after >= width:
-            return 0.0, width
-        gain = over - self._with(room, after)
+        """Return what the next chunk of ``room`` gains and the width after it: no more than the targets need.
+
+        Where one chunk gains nothing, more of them may: a smaller tensor does not always make a smaller arena.
+        """
+        width = after = self.widths[room.name]
+        gain = 0.0
+        while gain <= 0 and after > room.least:
+            after = room.below(after, room.chunk)
+            gain = over - self._with(room, after)
         if gain < over:
             return gain, after
         enough = range(room.below(width, 1), after - 1, -room.step)

@@ -2,8 +2,8 @@
 """What a graph costs at given widths, without building it: multiplications, bytes, and the memory of its activations.
 
 Counts of multiplications and weights follow from shapes. Memory is that of the tensors alive at each operator, in the
-order in which the graph runs: no plan of an arena needs less, and TFLM's greedy one rarely more
-(https://arxiv.org/abs/2010.08678, section 4.4.2). What is left out is a constant that one lowering tells.
+order in which the graph runs, and what TFLM's planner makes of them. What is left out is a constant that one lowering
+tells.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.arrays import Floats
+from edgepack.compress._arena_plan import planned_bytes
 from edgepack.compress._channel_ties import Axes, Ids
 from edgepack.compress._channels import Channels
 from edgepack.compress._wiring import Wiring
@@ -45,16 +46,25 @@ class Estimate:
         macs: Multiply-accumulates of layers with weights.
         weights_bytes: Of weights and what belongs to them, at the plan's bits.
         alive_bytes: Of the activations alive at each operator, in running order.
+        sizes_bytes: Of each activation.
+        lives: The first and the last operator that touches it.
     """
 
     macs: float
     weights_bytes: float
     alive_bytes: Floats
+    sizes_bytes: Floats
+    lives: tuple[tuple[int, int], ...]
 
     @property
     def peak_bytes(self) -> float:
-        """The largest of ``alive_bytes``."""
+        """The largest of ``alive_bytes``: no arena is smaller."""
         return float(self.alive_bytes.max(initial=0.0))
+
+    @property
+    def arena_bytes(self) -> int:
+        """The arena that TFLM plans."""
+        return planned_bytes([int(size) for size in self.sizes_bytes], self.lives)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,17 +101,23 @@ class GraphEstimate:
         for layer in (layer for layer in net.layers if layer.weights):
             self._weigh(layer, plan.of(layer.name))
         each = float(_ACTIVATION_BYTES.get(plan.default, 4))
-        tensors, self._alive = _lifetimes(net)
-        self._tensors = [self._size(shape, channels.tensors[key], each) for key, shape in tensors]
+        kept = _lifetimes(net)
+        self._tensors = [self._size(tensor.shape, channels.tensors[tensor.key], each) for tensor in kept]
+        self._lives = tuple((tensor.first, tensor.last) for tensor in kept)
+        self._alive = np.zeros((1 + max((last for _, last in self._lives), default=0), len(kept)))
+        for column, (first, last) in enumerate(self._lives):
+            self._alive[first : last + 1, column] = 1.0
 
     def at(self, widths: Mapping[str, int]) -> Estimate:
         """Return the costs with ``widths`` units of the groups that it names, and all of the others."""
         full = {**self._full, **widths}
-        sizes = np.array([size.at(full) for size in self._tensors])
+        sizes = np.ceil(np.array([size.at(full) for size in self._tensors]) / _ALIGNMENT) * _ALIGNMENT
         return Estimate(
             macs=sum(size.at(full) for size in self._macs),
             weights_bytes=sum(size.at(full) for size in self._bytes),
-            alive_bytes=self._alive @ (np.ceil(sizes / _ALIGNMENT) * _ALIGNMENT),
+            alive_bytes=self._alive @ sizes,
+            sizes_bytes=sizes,
+            lives=self._lives,
         )
 
     def _weigh(self, layer: "keras.Layer", precision: Precision) -> None:
@@ -129,32 +145,34 @@ class GraphEstimate:
         return fixed, tuple((name, count / self._full[name]) for name, count in counts.items())
 
 
-def _lifetimes(net: "keras.Model") -> tuple[list[tuple[int, tuple[int | None, ...]]], Floats]:
-    """Return the tensors that are kept, as key and shape, and which are alive at which operator (operators, tensors).
+@dataclass(slots=True)
+class _Kept:
+    """A tensor that takes memory: its shape, and the first and last operator that touches it."""
+
+    key: int
+    shape: tuple[int | None, ...]
+    first: int
+    last: int
+
+
+def _lifetimes(net: "keras.Model") -> list[_Kept]:
+    """Return the tensors that take memory, inputs first, then in running order.
 
     What the converter folds away is no tensor: dropout, BatchNormalization and plain activations behind a layer.
     """
     wiring = Wiring.of(net)
     calls = [node for node in wiring.nodes if not node.is_input]
-    storage = {id(tensor): id(tensor) for tensor in net.inputs}
-    shapes = {id(tensor): tuple(tensor.shape) for tensor in net.inputs}
-    spans = {id(tensor): [0, 0] for tensor in net.inputs}
+    storage = {id(tensor): _Kept(id(tensor), tuple(tensor.shape), 0, 0) for tensor in net.inputs}
     for number, node in enumerate(calls):
         taken = [storage[id(tensor)] for tensor in node.arguments.keras_tensors]
-        for key in taken:
-            spans[key][1] = max(spans[key][1], number)
+        for kept in taken:
+            kept.last = max(kept.last, number)
         folded = _folded(node, wiring)
         for tensor in node.outputs:
-            storage[id(tensor)] = taken[0] if folded else id(tensor)
-            if not folded:
-                shapes[id(tensor)] = tuple(tensor.shape)
-                spans[id(tensor)] = [number, number]
+            storage[id(tensor)] = taken[0] if folded else _Kept(id(tensor), tuple(tensor.shape), number, number)
     for tensor in net.outputs:
-        spans[storage[id(tensor)]][1] = max(0, len(calls) - 1)
-    alive = np.zeros((max(1, len(calls)), len(spans)))
-    for column, (first, last) in enumerate(spans.values()):
-        alive[first : last + 1, column] = 1.0
-    return [(key, shapes[key]) for key in spans], alive
+        storage[id(tensor)].last = max(0, len(calls) - 1)
+    return list({kept.key: kept for kept in storage.values()}.values())
 
 
 def _folded(node: "Node", wiring: Wiring) -> bool:

@@ -95,7 +95,7 @@ class Targets:
             "macs": cost.macs - found.macs,
             "size": cost.size_bytes - found.weights_bytes,
             "latency": (cost.latency_ms or 0.0) - self.slope_ms * found.macs,
-            "ram": (cost.ram_bytes or 0) - found.peak_bytes,
+            "ram": (cost.ram_bytes or 0) - (found.arena_bytes if self.aim.ram_bytes is not None else 0),
         }
 
     def learn_slope(self, widths: Mapping[str, int], cost: Cost) -> None:
@@ -126,7 +126,9 @@ class Targets:
     @staticmethod
     def _ram_over(found: Estimate, limit_bytes: float) -> float:
         """Sum over all operators: where two share the peak, narrowing one of them is a gain already."""
-        return float(np.maximum(found.alive_bytes - limit_bytes, 0.0).sum())
+        over = float(np.maximum(found.alive_bytes - limit_bytes, 0.0).sum())
+        # Only a graph whose live tensors fit can be planned to fit; to plan is slow.
+        return over if over > 0 else max(0.0, found.arena_bytes - limit_bytes)
 
 
 def fit(ranked: Ranked, targets: Targets, allocate: Allocate, context: Context) -> Fitted:

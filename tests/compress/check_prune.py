@@ -88,6 +88,7 @@ def estimated(make):
         [here.macs, again.macs],
         [here.weights_bytes, again.weights_bytes],
         [here.peak_bytes, again.peak_bytes],
+        [here.arena_bytes, again.arena_bytes],
     ]
 
 

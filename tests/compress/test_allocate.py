@@ -26,13 +26,13 @@ def missed(**worth):
 
 
 def test_widths_are_multiples_where_a_group_is_wide_enough():
-    assert room(width=32, multiple=8).step == 8
-    assert room(width=16, multiple=8).step == 4, "halved until there are four steps"
+    assert room(width=64, multiple=8).step == 8
+    assert room(width=16, multiple=8).step == 2, "halved until there are eight steps"
     assert room(width=6, multiple=8).step == 1
     assert Room.of(group(unit_channels=4), floor=0.25, multiple=8).step == 2, "a unit may be several channels"
 
 
-@pytest.mark.parametrize(("width", "multiple", "least"), [(32, 1, 8), (32, 4, 8), (10, 1, 3), (2, 4, 1), (18, 4, 8)])
+@pytest.mark.parametrize(("width", "multiple", "least"), [(32, 1, 8), (32, 4, 8), (10, 1, 3), (2, 4, 1), (18, 4, 6)])
 def test_a_quarter_of_a_group_always_stays(width, multiple, least):
     assert room(width=width, multiple=multiple).least == least
     found = by_measured_loss([room(width=width, multiple=multiple)], lambda _: 1.0, lambda _: 0.0)
