@@ -12,6 +12,7 @@ from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor
 from edgepack.runtime._promise import check_promise
+from edgepack.runtime._promise_layers import KernelBits, check_layers
 
 
 def tensor(index, shape, dtype, *, constant=False, scales=()):
@@ -98,3 +99,61 @@ def test_dynamic_range_may_leave_small_weights_but_no_large_ones():
     left = replace(both, tensors=(*both.tensors[:3], tensor(3, (8, 16, 4, 2), "float32", constant=True)))
     with pytest.raises(CandidateError, match="1 of 2 weights are not int8"):
         check(left, Precision.W8, "float")
+
+
+KERNELS = KernelBits({"first": 8, "second": 4}, frozenset({"image", "first", "second", "second_relu", "memory"}))
+MIXED = PrecisionPlan(default=Precision.W8A8, layers={"second": Precision.W4A8}, io="int8")
+
+
+def layered(*, second="int4", name="net_1/second_relu_1/Relu;net_1/second_1/convolution", extra=()):
+    """Two convolutions as the converter names them; ``extra``: operator and name of one more that is float."""
+    tensors = [
+        tensor(0, (1, 8, 8, 2), "int8", scales=(0.1,)),
+        tensor(1, (4, 3, 3, 2), "int8", constant=True, scales=(0.1,) * 4),
+        replace(tensor(2, (1, 8, 8, 4), "int8", scales=(0.1,)), name="net_1/first_1/BiasAdd"),
+        tensor(3, (4, 3, 3, 4), second, constant=True, scales=(0.1,) * 4),
+        replace(tensor(4, (1, 8, 8, 4), "int8", scales=(0.1,)), name=name),
+    ]
+    ops = [TfliteOp("CONV_2D", 3, (0, 1, -1), (2,), 1, (3, 3)), TfliteOp("CONV_2D", 3, (2, 3, -1), (4,), 1, (3, 3))]
+    for op, label in extra:
+        tensors.append(replace(tensor(len(tensors), (1, 4), "float32"), name=label))
+        ops.append(TfliteOp(op, 1, (4,), (len(tensors) - 1,), 0, None))
+    return replace(graph_of(), tensors=tuple(tensors), ops=tuple(ops), outputs=(4,))
+
+
+def test_bits_are_kept_layer_by_layer():
+    check_layers(layered(), KERNELS, MIXED)
+    planned = MIXED.model_copy(update={"layers": {**MIXED.layers, "memory": Precision.F32}})
+    free = (("TANH", "net_1/memory_1/cell_1/Tanh"), ("ADD", "net_1/first_float_1/add"))
+    check_layers(layered(extra=free), KERNELS, planned)
+
+
+@pytest.mark.parametrize(
+    ("graph", "kernels", "plan", "words"),
+    [
+        (layered(second="int8"), KERNELS, MIXED, "second's weights are int8 instead of int4"),
+        (layered(second="float32"), KERNELS, MIXED, "second's weights are float32 instead of int4"),
+        (layered(name="net_1/other_1/convolution"), KERNELS, MIXED, "no operator has second's weights"),
+        (layered(extra=(("TANH", "net_1/memory_1/Tanh"),)), KERNELS, MIXED, "TANH of memory stayed float"),
+        (layered(), KERNELS, PrecisionPlan(default=Precision.W4A8), "first has 8 bits"),
+        (
+            layered(second="int8"),
+            KernelBits({"first": 8, "second": 8}, KERNELS.names),
+            PrecisionPlan(default=Precision.W4A8, layers={"first": Precision.W8A8, "second": Precision.W8A8}),
+            "no layer has 4 bits",
+        ),
+    ],
+)
+def test_a_layer_that_is_not_written_as_it_rounds_is_named(graph, kernels, plan, words):
+    with pytest.raises(CandidateError) as caught:
+        check_layers(graph, kernels, plan)
+    assert caught.value.code == "EP-606"
+    assert words in caught.value.message
+
+
+def test_layers_whose_names_end_in_numbers_are_told_apart():
+    kernels = KernelBits({}, frozenset({"conv2d", "conv2d_1"}))
+    graph = layered(name="net_1/conv2d_1_1/Relu")
+    assert kernels.layers_of(graph, graph.ops[1]) == {"conv2d_1"}
+    graph = layered(name="net_1/conv2d_1/Relu")
+    assert kernels.layers_of(graph, graph.ops[1]) == {"conv2d"}
