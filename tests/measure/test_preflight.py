@@ -68,7 +68,9 @@ def test_what_holds_no_layers_cannot_be_restructured(mcu):
     assert preflight(savedmodel, mcu, (_limit("size", 959),)).verdict == "infeasible"
 
 
-@pytest.mark.parametrize(("limit", "verdict"), [(1280, "possible"), (1279, "possible"), (320, "possible"), (319, "infeasible")])
+@pytest.mark.parametrize(
+    ("limit", "verdict"), [(1280, "possible"), (1279, "possible"), (320, "possible"), (319, "infeasible")]
+)
 def test_an_operators_input_and_output_are_held_against_the_ram(mcu, limit, verdict):
     found = preflight(_summary(), mcu, (_limit("ram", limit),))
     assert (found.verdict, found.activations_bytes) == (verdict, 1280)
