@@ -51,7 +51,7 @@ class Sparsify(Step):
     download_bytes: Annotated[int, Field(gt=0)] | None = None
     pattern: Pattern = "magnitude"
     allocation: Allocation = "global"
-    schedule: Schedule = Schedule(steps=800, learning_rate=1e-3)
+    schedule: Schedule = Schedule(steps=1000, learning_rate=3e-3)
     signal: Signal = Signal()
 
     @model_validator(mode="after")
