@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from edgepack.model.precision import Precision
 
@@ -43,15 +43,6 @@ class PrecisionPlan(BaseModel):
             if precision not in allowed:
                 raise ValueError(f"layer {name} cannot be {precision.value} in a model that is {self.default.value}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_empty_layers(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
-        found: dict[str, object] = handler(self)
-        if not self.layers:
-            found.pop("layers")
-        if not self.sparse:
-            found.pop("sparse")
-        return found
 
     def of(self, layer: str) -> Precision:
         """Return the precision of the layer called ``layer``."""

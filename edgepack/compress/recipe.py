@@ -11,10 +11,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     PlainSerializer,
-    SerializerFunctionWrapHandler,
     ValidationError,
     WithJsonSchema,
-    model_serializer,
     model_validator,
 )
 
@@ -89,13 +87,6 @@ class Recipe(BaseModel):
             raise ValueError("a file that is taken as it is has no steps")
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_no_steps(self, handler: SerializerFunctionWrapHandler) -> dict[str, object]:
-        found: dict[str, object] = handler(self)
-        if not self.steps:
-            found.pop("steps")
-        return found
-
     @property
     def name(self) -> str:
         """Short name for tables and logs: ``prune+distill w8a8``."""
@@ -133,19 +124,18 @@ def check_order(steps: Sequence[Step]) -> None:
     for earlier, later in pairwise(steps):
         one, other = PHASES.index(earlier.phase), PHASES.index(later.phase)
         alternating = {earlier.phase, later.phase} <= {"structure", "recover"}
-        if other < one and not alternating:
+        twice = one == other and earlier.phase in {"assign", "train-quantized"}
+        if twice or earlier.phase == "share" or (other < one and not alternating):
             raise ValueError(
                 f"{step_kind(later)} cannot follow {step_kind(earlier)}: {_WHY[earlier.phase]}; "
                 f"the order is {' -> '.join(PHASES)}"
             )
-        if one == other and earlier.phase in {"assign", "train-quantized"}:
-            raise ValueError(f"{step_kind(later)} cannot follow {step_kind(earlier)}: one of them decides the bits")
 
 
 _WHY = {
     "structure": "layers change there",
     "recover": "it trains the layers that are there",
-    "share": "weights that were zeroed or shared would be trained or cut apart again",
-    "assign": "the bits were assigned to the layers as they are",
+    "share": "weights that were zeroed or shared would be trained, rounded or cut apart again",
+    "assign": "one step assigns the bits, to the layers as they are",
     "train-quantized": "its weights and ranges belong to the quantized graph as it is",
 }

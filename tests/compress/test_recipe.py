@@ -2,9 +2,10 @@
 """Recipes: identity, the YAML form, the order of steps, and what a person gets to read of a wrong one."""
 
 import pytest
+import yaml
 
 from edgepack.compress.precision_plan import PrecisionPlan
-from edgepack.compress.recipe import Recipe, known_steps, step_kind
+from edgepack.compress.recipe import Recipe, known_steps, step_kind, write_step
 from edgepack.compress.recipe_file import read_recipe
 from edgepack.compress.step import PHASES
 from edgepack.errors import UsageError
@@ -28,10 +29,10 @@ def refused(tmp_path):
     return read
 
 
-def test_a_recipe_without_steps_has_the_identity_that_it_always_had():
+def test_a_recipe_without_steps_is_a_precision():
     plain = Recipe(precision=W8A8)
-    assert plain.model_dump(mode="json") == {"precision": {"default": "w8a8", "io": "float"}, "as_is": False}
     assert plain.name == "w8a8"
+    assert not plain.trains
 
 
 @pytest.mark.parametrize("kind", sorted(known_steps()))
@@ -54,14 +55,15 @@ def test_the_canonical_order_is_taken_and_structure_and_recovery_alternate():
     ("kinds", "words"),
     [
         (("qat", "prune"), "prune cannot follow qat: its weights and ranges belong to the quantized graph"),
-        (("mixed", "distill"), "distill cannot follow mixed: the bits were assigned"),
+        (("mixed", "distill"), "distill cannot follow mixed: one step assigns the bits"),
+        (("sparsify", "qat"), "qat cannot follow sparsify: weights that were zeroed or shared"),
         (("sparsify", "distill"), "distill cannot follow sparsify: weights that were zeroed or shared"),
         (("qat", "qat"), "qat cannot follow qat"),
     ],
 )
 def test_an_order_that_undoes_work_is_refused_with_the_reason(refused, kinds, words):
-    steps = "".join(f"  - kind: {kind}\n" for kind in kinds)
-    message = refused(f"steps:\n{steps}precision: {{default: w8a8}}\n")
+    steps = [write_step(known_steps()[kind].example()) for kind in kinds]
+    message = refused(yaml.safe_dump({"steps": steps, "precision": {"default": "w8a8"}}))
     assert words in message
     assert all(phase in message for phase in PHASES)
 
