@@ -82,7 +82,7 @@ def test_an_integer_tflite_is_judged_as_it_is(build, field, tmp_path, name, devi
     found = build(field(name), "--device", device, "--max-latency=10s", cwd=tmp_path)
     (only,) = found["candidates"]
     assert only["recipe"] == {
-        "precision": {"default": precision, "layers": {}, "io": io},
+        "precision": {"default": precision, "layers": {}, "io": io, "sparse": False},
         "steps": [],
         "as_is": True,
     }
