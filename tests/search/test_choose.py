@@ -108,7 +108,7 @@ def model(*, quantized=False):
 
 def test_nothing_is_calibrated_without_calibration_data():
     found = propose(model(), precisions=tuple(Precision), calibrated=False, io="int8")
-    assert [recipe.precision.default for recipe in found] == [Precision.F32, Precision.W16, Precision.W8]
+    assert [recipe.precision.default for recipe in found] == [Precision.F32, Precision.W16, Precision.W8, Precision.W4]
     assert {recipe.precision.io for recipe in found} == {"float"}
 
 
@@ -121,6 +121,8 @@ def test_integer_inputs_go_with_integer_activations_only():
         Precision.W8A8: "int8",
         Precision.W8A8_PER_TENSOR: "int8",
         Precision.W8A16: "int8",
+        Precision.W4A8: "int8",
+        Precision.W4: "float",
     }
 
 
