@@ -127,7 +127,12 @@ def _loop(prepared: Preparation, graph: TrainingGraph, state: State, *, batch_si
     context, schedule = prepared.context, prepared.schedule
     training, samples, taught = context.training, prepared.samples, state.learnt_from != "labels"
     labels = None if state.learnt_from == "teacher" else prepared.labels
-    changes = changes_for(training.augmentation, training.sample_kind, taught=taught)
+    changes = changes_for(
+        training.augmentation,
+        training.sample_kind,
+        taught=taught,
+        epochs=prepared.schedule.total(samples.count, batch_size) * batch_size / samples.count,
+    )
     if labels is not None and labels.in_place:
         changes = changes.without_moves()
     matched = None

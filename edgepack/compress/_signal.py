@@ -12,8 +12,9 @@ class Signal(BaseModel):
     """Options of a recipe step that trains.
 
     Attributes:
-        teacher: ``auto`` tries the teacher and the labels briefly and goes on with the better on the selection split;
-            without labels it is the teacher alone.
+        teacher: ``auto`` is the teacher alone where there are no labels. Where there are, trainings of 600 steps and
+            more try ``both`` and ``labels`` for a tenth of the steps each and go on with the better on the selection
+            split; shorter ones take ``both``.
         temperature: Softens the answers of classifiers (Hinton et al. 2015, https://arxiv.org/abs/1503.02531).
         alpha: Weight of the teacher where labels count too; they get the rest.
         features: Weight of matching the teacher's internal representations; 0 leaves them alone.

@@ -9,12 +9,12 @@ from edgepack.data.settings import Augmentation
 
 
 def test_where_the_kind_is_unknown_nothing_is_changed():
-    assert changes_for(Augmentation(), "unknown", taught=True) == Changes()
+    assert changes_for(Augmentation(), "unknown", taught=True, epochs=99) == Changes()
 
 
 @pytest.mark.parametrize("kind", ["image", "audio", "series"])
 def test_each_kind_has_its_own_changes_and_nothing_is_ever_flipped_unasked(kind):
-    found = changes_for(Augmentation(), kind, taught=True)
+    found = changes_for(Augmentation(), kind, taught=True, epochs=99)
     assert found != Changes()
     assert not found.flip_horizontal
     assert not found.flip_vertical
@@ -23,16 +23,22 @@ def test_each_kind_has_its_own_changes_and_nothing_is_ever_flipped_unasked(kind)
 @pytest.mark.parametrize("kind", ["image", "unknown"])
 def test_what_the_settings_say_wins(kind):
     asked = Augmentation(flip_horizontal=True, shift=3, noise=0.5, mixup=0.25, cutout=2)
-    found = changes_for(asked, kind, taught=False)
+    found = changes_for(asked, kind, taught=False, epochs=99)
     assert found == Changes(
         flip_horizontal=True, shift=0.0, shift_steps=3, noise=0.5, mixup=0.25, cutout=0.0, cutout_steps=2
     )
-    off = changes_for(Augmentation(shift=0, noise=0, mixup=0, cutout=0), kind, taught=True)
+    off = changes_for(Augmentation(shift=0, noise=0, mixup=0, cutout=0), kind, taught=True, epochs=99)
     assert off == Changes(shift_steps=0, cutout_steps=0)
 
 
 def test_samples_are_mixed_unasked_only_where_a_teacher_answers_to_the_mixture():
-    assert changes_for(Augmentation(), "image", taught=False).mixup == 0
+    assert changes_for(Augmentation(), "image", taught=False, epochs=99).mixup == 0
+    assert changes_for(Augmentation(), "image", taught=True, epochs=99).mixup > 0
+
+
+def test_samples_are_mixed_unasked_only_where_the_training_sees_them_often():
+    assert changes_for(Augmentation(), "image", taught=True, epochs=15).mixup == 0
+    assert changes_for(Augmentation(mixup=0.5), "image", taught=True, epochs=15).mixup == 0.5
 
 
 def test_labels_that_have_a_place_forbid_moves():
