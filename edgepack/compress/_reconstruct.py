@@ -85,7 +85,7 @@ def readers_of(net: "keras.Model", channels: Channels, samples: Prepared, *, cou
     """
     units = [channels.units[group.name] for group in channels.prunable]
     free = np.concatenate(units) if units else np.empty(0, np.int64)
-    chosen = [layer for layer in net.layers if _can_be_fitted(layer) and np.isin(_read(channels, layer), free).any()]
+    chosen = [layer for layer in net.layers if can_be_fitted(layer) and np.isin(_read(channels, layer), free).any()]
     seen = moments(net, chosen, samples, count=count)
     return {
         layer.name: Reader.of(layer.get_weights(), _read(channels, layer), seen[layer.name])
@@ -94,7 +94,7 @@ def readers_of(net: "keras.Model", channels: Channels, samples: Prepared, *, cou
     }
 
 
-def _can_be_fitted(layer: "keras.Layer") -> bool:
+def can_be_fitted(layer: "keras.Layer") -> bool:
     kind = type(layer)
     if kind.__name__ not in _FITTED or not kind.__module__.startswith("keras.src."):
         return False

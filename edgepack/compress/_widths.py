@@ -13,13 +13,18 @@ from edgepack.compress._channels import Channels
 from edgepack.compress._cut import cut
 from edgepack.compress._graph_cost import Estimate, GraphEstimate
 from edgepack.compress._importance import Masked
+from edgepack.compress._layerwise import draw
 from edgepack.compress._mildest import Aim
 from edgepack.compress._reconstruct import Reader
+from edgepack.compress._refit import refit
 from edgepack.compress.context import Context, Cost, Graph
+from edgepack.data.prepare import Prepared
 
 _CLOSE: Final = 0.98
 """A graph that uses so much of its limit is wide enough: no wider one is looked for."""
 _ATTEMPTS: Final = 6
+_REFIT_SAMPLES: Final = 1024
+_REFIT: Final = 0x2EF  # purpose of the seed
 
 Allocate = Callable[[Excess], dict[str, int]]
 
@@ -43,10 +48,19 @@ class Ranked:
         parts = [self.channels.units[name][places[: len(places) - widths[name]]] for name, places in self.order.items()]
         return np.concatenate(parts)
 
-    def narrowed(self, widths: Widths) -> Graph:
-        """Return a new graph with the last ``widths`` units of each group's order, in their old places."""
-        masked = Masked(self.graph.net, self.channels, self.readers)
-        masked.mute(self.gone(widths))
+    def narrowed(self, widths: Widths, *, samples: Prepared | None = None, seed: int = 0) -> Graph:
+        """Return a new graph with the last ``widths`` units of each group's order, in their old places.
+
+        Args:
+            widths: Of each group.
+            samples: Where every layer is fitted to what the narrowed ones before it give; None leaves that out.
+            seed: Of their draw.
+        """
+        masked, gone = Masked(self.graph.net, self.channels, self.readers), self.gone(widths)
+        masked.mute(gone)
+        if samples is not None:
+            drawn = draw(samples, self.graph.net, count=_REFIT_SAMPLES, seed=[seed, _REFIT])
+            refit(self.graph.net, masked.net, self.channels, gone, drawn)
         keep = {name: np.sort(places[len(places) - widths[name] :]) for name, places in self.order.items()}
         return replace(self.graph, net=cut(masked.net, self.channels, keep))
 

@@ -2,6 +2,7 @@
 """Prune whole channels until the graph meets its targets, where measurement says that they are missed least."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Annotated, ClassVar, Final, Literal, Self
 
@@ -9,6 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from edgepack.compress._allocate import Room, by_measured_loss, uniformly
+from edgepack.compress._batchnorm import recalibrate
 from edgepack.compress._channels import Channels, analyse
 from edgepack.compress._graph_cost import GraphEstimate
 from edgepack.compress._importance import Masked, Scores, l1_scores, measured_loss, random_scores, taylor_scores
@@ -125,7 +127,11 @@ class Prune(Step):
                 "that helps",
                 hint="allow more, or reach it with student, with fewer bits, or with smaller inputs",
             )
-        return found.graph, _said(found, before, ranked.channels, context)
+        if self.fit and (samples := _samples(context)) is not None:
+            fitted = ranked.narrowed(found.widths, samples=samples, seed=context.seed)
+            found = replace(found, graph=fitted)
+        recalibrated = recalibrate(found.graph.net, context)
+        return found.graph, _said(found, before, ranked.channels, recalibrated=recalibrated)
 
     def promise(self, before: Graph, after: Graph, context: Context) -> None:
         """Hold the lowered file against the targets, and see that channels are gone.
@@ -186,10 +192,7 @@ class Prune(Step):
         return lambda excess: by_measured_loss(rooms, excess, loss)
 
 
-def _said(found: Fitted, before: Cost, channels: Channels, context: Context) -> StepReport:
-    from edgepack.compress._batchnorm import recalibrate
-
-    recalibrated = recalibrate(found.graph.net, context)
+def _said(found: Fitted, before: Cost, channels: Channels, *, recalibrated: bool) -> StepReport:
     now = found.cost
     full = {group.name: group.width for group in channels.prunable}
     cuts = [f"{name} {full[name]} to {width}" for name, width in found.widths.items() if width < full[name]]
