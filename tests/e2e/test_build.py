@@ -131,7 +131,7 @@ def test_without_data_nothing_is_calibrated_and_no_accuracy_limit_is_active(edge
 
 def test_where_nothing_fits_the_best_is_kept_and_says_how_far_off(edgepack, tmp_path):
     run = edgepack(
-        "build", MODEL, "--device=rpi4", "--data", DATA, "--max-size=9KB", "-o", "out", "--json", cwd=tmp_path
+        "build", MODEL, "--device=rpi4", "--data", DATA, "--max-size=2KB", "-o", "out", "--json", cwd=tmp_path
     )
     assert run.code == 3
     build = run.build
