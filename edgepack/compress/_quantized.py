@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgepack.compress._fold import fold
+from edgepack.compress._quantized_bias import settle_biases
 from edgepack.compress._quantized_expand import expand
 from edgepack.compress._quantized_kinds import is_weighted
 from edgepack.compress._quantized_layout import lay_out
@@ -68,6 +69,7 @@ def quantize(
     rewrite = Rewrite(wide, layout, bits, ranges=ranges)
     new = rebuild(wide, rewrite.make)
     rewrite.fill(limits or {})
+    settle_biases(new)
     return new
 
 

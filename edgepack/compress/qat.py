@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 from pydantic import Field
 
 from edgepack.compress._quantized import fake_quantized
+from edgepack.compress._quantized_bias import settle_biases
 from edgepack.compress._quantized_kinds import is_weighted
 from edgepack.compress._signal import Signal
 from edgepack.compress.context import Context, Graph, StepReport
@@ -86,6 +87,7 @@ class Qat(Step):
         hooks = Hooks(after_step=freeze, key=f"qat {self.ranges} {self.freeze}")
         record = train(start.net, context, schedule=self.schedule, signal=self.signal, name="qat", hooks=hooks)
         _observe(observed, 0.0)
+        settle_biases(start.net)
         sentences = (*_told(start), *record.sentences)
         return start, StepReport(kind="qat", sentences=sentences, facts=record.facts)
 

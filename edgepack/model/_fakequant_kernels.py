@@ -68,6 +68,12 @@ class OnGrid(_Layer):  # type: ignore[misc]
         self.limits.assign(limits.reshape(self.limits.shape))
         self._kernel.assign(kernel / self._shaped(self.limits.value).numpy())
 
+    def weight_scales(self) -> "Array":
+        """Return the real value of an integer's step, one for each channel or one for all."""
+        stretch = 1.0 if self.stretch is None else math.e ** self.stretch.numpy().astype("float64")
+        scales: Array = self.limits.numpy().astype("float64") * stretch / (2 ** (self.weight_bits - 1) - 1)
+        return scales
+
     def _shaped(self, limits: "tf.Tensor") -> "tf.Tensor":
         """Return ``limits`` so that they multiply the kernel channel by channel."""
         import tensorflow as tf
