@@ -14,6 +14,7 @@ from edgepack.data.data import Data
 from edgepack.figure import Evidence
 from edgepack.measure.measurement import Verdict
 from edgepack.measure.timing import host_latency
+from edgepack.model.model import Model
 from edgepack.runtime.artifact import Artifact
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
@@ -48,12 +49,7 @@ def gather(
         recipe=chosen.recipe,
         verdict=chosen.verdict or Verdict(()),
         measurement=chosen.measurement,
-        source=Source(
-            name=bench.model.source.name,
-            format=bench.model.source_format.value,
-            digest=bench.model.digest,
-            notes=bench.model.notes,
-        ),
+        source=_source(bench.model),
         golden=_golden(bench, chosen.artifact),
         versions=_versions(bench),
         seed=bench.seed,
@@ -69,6 +65,10 @@ def gather(
         steps=chosen.reports,
         plan=chosen.plan,
     )
+
+
+def _source(model: Model) -> Source:
+    return Source(name=model.source.name, format=model.source_format.value, digest=model.digest, notes=model.notes)
 
 
 def _golden(bench: Bench, artifact: Artifact) -> Golden:

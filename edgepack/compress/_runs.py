@@ -148,10 +148,7 @@ def _loop(prepared: Preparation, graph: TrainingGraph, state: State, *, batch_si
         mixed=changes.mixup > 0,
         matching=matched,
     )
-    time_s = training.time_s
-    if time_s is not None:
-        time_s = time_s * _TRIAL_SHARE if folder is None else max(1.0, time_s - state.spent_s)
-    scored = prepared.context.selection.count if prepared.context.selection is not None else 1
+    scored = context.selection.count if context.selection is not None else 1
     return Loop(
         name=prepared.name if folder is not None else f"{prepared.name} ({_WORDS[state.learnt_from]}, trial)",
         graph=graph,
@@ -167,9 +164,15 @@ def _loop(prepared: Preparation, graph: TrainingGraph, state: State, *, batch_si
         after_step=prepared.hooks.after_step,
         report=context.report,
         folder=folder,
-        time_s=time_s,
+        time_s=_time_left_s(training.time_s, state, trial=folder is None),
         logs=training.tensorboard,
     )
+
+
+def _time_left_s(time_s: float | None, state: State, *, trial: bool) -> float | None:
+    if time_s is None:
+        return None
+    return time_s * _TRIAL_SHARE if trial else max(1.0, time_s - state.spent_s)
 
 
 def _rounds(total: int, batch_size: int, scored: int) -> int:

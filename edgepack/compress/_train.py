@@ -110,8 +110,15 @@ def train(
     if tf.config.list_physical_devices("GPU"):
         tf.config.experimental.enable_op_determinism()  # on a CPU with a fixed number of threads all is so anyway
     prepared = prepare(net, context, samples, schedule=schedule, signal=signal, name=name, hooks=hooks)
+    return _trained(prepared, min(context.training.batch_size or schedule.batch_size, samples.count))
+
+
+def _trained(prepared: Preparation, size: int) -> TrainingRecord:
+    """Train in batches of ``size``, or of the largest half of it that memory suffices for."""
+    import tensorflow as tf
+
+    net, name = prepared.net, prepared.name
     start = [variable.numpy() for variable in net.variables]
-    size = min(context.training.batch_size or schedule.batch_size, samples.count)
     notes: list[str] = []
     while True:
         try:

@@ -50,16 +50,11 @@ _TRAINING_ONLY: Final = ("kernel_initializer", "kernel_regularizer", "kernel_con
 def load_keras(
     path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int, ...]], trust_code: bool, folder: Path
 ) -> Model:
-    """Load the file at ``path`` and export it under its digest below ``folder``.
-
-    Raises:
-        ModelError: A dimension is open (EP-112); Keras refuses the file (EP-117).
-    """
+    """Load the file at ``path`` and export it under its digest below ``folder``; ``ModelError`` EP-112 or EP-117."""
     import keras
 
     fixed, notes = fix_shapes(summary.inputs, shapes)
-    inputs, renamed = legal_names(fixed)
-    ends, renamed_ends = legal_names(summary.outputs)
+    (inputs, renamed), (ends, renamed_ends) = legal_names(fixed), legal_names(summary.outputs)
     digest = digest_keras(path, {spec.name: spec.shape for spec in inputs})
     with open_keras(path) as file:
         graph = parse_graph(file.config, where=str(path))
@@ -73,13 +68,12 @@ def load_keras(
     except ModelError:
         if not unrolling:
             raise
-        # A layer whose steps Keras does not know when it builds the model stays a loop.
-        unrolling = ()
+        unrolling = ()  # a layer whose steps Keras does not know when it builds the model stays a loop
         model = read(config if changes else None)
     target = folder / digest
     batched = all(spec.shape[:1] == (None,) for spec in summary.inputs)
+    call = _callable(model, graph, [spec.name for spec in ends])
     with whole_folder(target) as scratch:
-        call = _callable(model, graph, [spec.name for spec in ends])
         outputs = export(model, call, inputs, batched=batched, folder=scratch)
         why = _write_trainable(model, inputs, partial(_ordered, graph=graph), folder=scratch)
     return Model(

@@ -186,7 +186,7 @@ def test_lowered_to_int8_students_have_plain_operators_and_run(worker, tmp_path)
         assert set(lowered["ops"]) >= more.get(title, set()), case
         assert lowered["inputs"] == [[1, 12, 12, 3]]
         assert lowered["outputs"] == [[1, 4]]
-        assert lowered["correlation"] > 0.9, case
+        assert lowered["correlation"] > 0.8, case
 
 
 @pytest.mark.parametrize(
