@@ -21,7 +21,7 @@ from edgepack.runtime._promise import check_promise
 from edgepack.runtime.artifact import Artifact, IoTensor
 from edgepack.work import disk_errors, whole_file
 
-_ATTEMPTS = 3
+_ATTEMPTS = 8
 
 
 def lower(model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None, folder: Path) -> Artifact:
