@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 from _models import loaded, parse_arguments, random_samples
 
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
 from edgepack.process import Worker
-from edgepack.runtime._base import get_runtime
-from edgepack.runtime._lower import lower
 from edgepack.runtime.artifact import Artifact
+from edgepack.runtime.base import get_runtime
+from edgepack.runtime.lower import lower
 from edgepack.work import Work
 
 GOAL = 1.8

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from _models import loaded, parse_arguments, random_samples
 
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
 from edgepack.process import Worker
-from edgepack.runtime._lower import lower
+from edgepack.runtime.lower import lower
 
 GOAL = 1.2
 CALIBRATION_SAMPLES = 100

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 from _models import loaded, parse_arguments
 
-from edgepack.compress._answers import Answer
-from edgepack.compress._augment import Changes
-from edgepack.compress._batches import Batches
-from edgepack.compress._loss import LabelLoss
-from edgepack.compress._signal import From, Signal
-from edgepack.compress._training_graph import training_graph
-from edgepack.compress._training_step import Objective, TrainingStep
-from edgepack.compress.context import Training
-from edgepack.compress.schedule import Schedule
 from edgepack.data.prepare import Prepared
+from edgepack.graph.context import Training
 from edgepack.model.model import Model
 from edgepack.process import Worker
+from edgepack.train._answers import Answer
+from edgepack.train._augment import Changes
+from edgepack.train._batches import Batches
+from edgepack.train._loss import LabelLoss
+from edgepack.train._training_step import Objective, TrainingStep
+from edgepack.train.schedule import Schedule
+from edgepack.train.signal import From, Signal
+from edgepack.train.training_graph import training_graph
 
 GOAL = 0.9
 BATCH = 128

@@ -10,7 +10,6 @@ from typing import Literal
 
 from edgepack.bundle.bundle import Bundle, check_target, write_bundle
 from edgepack.bundle.gather import gather
-from edgepack.compress.context import Training
 from edgepack.compress.recipe import Io, Recipe
 from edgepack.data.data import Data
 from edgepack.data.match import rescales
@@ -20,6 +19,7 @@ from edgepack.device.profile import DeviceProfile
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
 from edgepack.figure import Figure
+from edgepack.graph.context import Training
 from edgepack.measure.judge import Gate
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.preflight import Preflight, preflight

@@ -9,19 +9,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgepack.compress.recipe import Io, PrecisionPlan, Recipe
+from edgepack.compress.recipe import Io, Recipe
 from edgepack.errors import HostError
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.process import Worker
-from edgepack.runtime._base import get_runtime
 from edgepack.runtime._environment import environment_python
-from edgepack.runtime._lower import lower
-from edgepack.runtime._session import RuntimeSession
 from edgepack.runtime.artifact import Artifact
+from edgepack.runtime.base import get_runtime
+from edgepack.runtime.lower import lower
+from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +67,40 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
     """One warm TensorFlow process for the whole run."""
     with Worker(tmp_path_factory.mktemp("worker-logs")) as process:
         yield process
+
+
+def run_script(worker: Worker, name: str, folder: Path, **given: object) -> dict[str, Any]:
+    """Run ``tests/NAME`` inside ``worker`` and return what it reports.
+
+    The worker imports functions by module name, and tests are no modules to it: it gets the script's text, with
+    ``NETS`` (the folder of models that scripts import), ``REPORT`` (the JSON to write) and what is ``given``.
+    """
+    report = folder / "report.json"
+    nets = str(ROOT / "tests" / "nets")
+    globals_ = {"TESTS": nets, "REPORT": str(report), "__name__": "check", **given}
+    worker.call(Path(name).stem, exec, (ROOT / "tests" / name).read_text(), globals_)
+    found: dict[str, Any] = json.loads(report.read_text())
+    return found
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[..., dict[str, Any]]:
+    """Run a script of ``tests`` inside a worker of the test's own: see ``run_script``."""
+    return run_script
+
+
+@pytest.fixture(scope="session")
+def checked(worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """Run a script of ``tests`` inside the warm worker, once for the whole run, and return what it reports."""
+
+    @cache
+    def known(name: str) -> dict[str, Any]:
+        return run_script(worker, name, tmp_path_factory.mktemp(Path(name).stem))
+
+    def run(name: str, **given: object) -> dict[str, Any]:
+        return run_script(worker, name, tmp_path_factory.mktemp(Path(name).stem), **given) if given else known(name)
+
+    return run
 
 
 @dataclass(frozen=True)

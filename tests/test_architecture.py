@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 PACKAGE = Path(__file__).resolve().parent.parent / "edgepack"
-STAGES = ("model", "data", "device", "compress", "runtime", "measure", "search", "bundle")
+STAGES = ("model", "data", "device", "graph", "quantize", "train", "compress", "runtime", "measure", "search", "bundle")
 HEAVY = {"tensorflow", "keras", "onnx", "onnxruntime", "ai_edge_litert", "ai_edge_quantizer", "tflite_micro", "sklearn"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Scripts that are shipped to devices or run in another interpreter cannot import the package's other modules.
@@ -48,6 +48,17 @@ def test_a_stage_imports_only_leftwards(path):
                 assert STAGES.index(target) <= STAGES.index(stage), f"{name_of(path)} imports {module} on its right"
         elif stage not in {"cli", "pipeline.py", "__main__.py"}:
             assert target not in {*STAGES, "cli", "pipeline"}, f"{name_of(path)} imports {module}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_private_module_is_used_by_its_own_folder_alone(path):
+    folder = path.relative_to(PACKAGE).parts[0]
+    if folder == "__main__.py":
+        return  # the door of the command line, whose folder lists commands alone
+    for module, _ in imports(path):
+        parts = module.split(".")
+        if parts[0] == "edgepack" and len(parts) > 2 and parts[2].startswith("_"):
+            assert parts[1] == folder, f"{name_of(path)} imports {module}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -5,10 +5,11 @@ import pickle
 
 import pytest
 
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
 from edgepack.digest import canonical_json, digest_bytes, digest_file, digest_json
 from edgepack.errors import EdgepackError, HostError
 from edgepack.figure import Evidence, Figure
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
 from edgepack.registry import nearest
 

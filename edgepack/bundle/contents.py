@@ -8,11 +8,11 @@ from typing import Literal
 from pydantic import JsonValue
 
 from edgepack.arrays import Array
-from edgepack.compress.context import StepReport
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.figure import Figure
+from edgepack.graph.context import StepReport
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.runtime.artifact import Artifact
 

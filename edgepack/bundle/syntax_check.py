@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from edgepack.errors import OutputError
-from edgepack.runtime._tflm_ops import ADD_METHODS
+from edgepack.runtime.tflm_ops import ADD_METHODS
 
 _TIMEOUT_S = 120
 _STRICT = ("-fsyntax-only", "-Wall", "-Wextra", "-Werror")

@@ -19,9 +19,9 @@ from edgepack.device.profile import RuntimeSpec
 from edgepack.digest import digest_file
 from edgepack.errors import CandidateError, OutputError
 from edgepack.measure.memory import ARENA_STEP_BYTES
-from edgepack.runtime._base import get_runtime
-from edgepack.runtime._session import RuntimeSession
 from edgepack.runtime.artifact import Artifact, IoTensor
+from edgepack.runtime.base import get_runtime
+from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
 
 _REBUILD = "copy the bundle again from where it was built, or build it again"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from edgepack.compress.context import Training
+    from edgepack.graph.context import Training
     from edgepack.work import Work
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -60,8 +60,8 @@ def training_of(given: TrainingGiven, work: "Work") -> "Training":
     Raises:
         ProfileError: The duration has no unit or an unknown one.
     """
-    from edgepack.compress.context import Training
     from edgepack.device.units import parse_duration
+    from edgepack.graph.context import Training
 
     time = given["train_time"]
     return Training(

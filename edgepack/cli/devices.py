@@ -53,8 +53,8 @@ def validate(console: Console, paths: tuple[Path, ...]) -> None:
     """Check each file and exit with 2 if one is wrong."""
     from edgepack.cli._result_parts import ErrorResult
     from edgepack.cli._results_devices import DevicesValidateOutput, ProfileFileResult
-    from edgepack.device._yaml import read_document
     from edgepack.device.profile import parse_profile
+    from edgepack.device.yaml import read_document
     from edgepack.errors import ProfileError
 
     results: list[ProfileFileResult] = []

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How it is made small: recipes and precisions."""
+"""How it is made small: recipes, and one step a file."""

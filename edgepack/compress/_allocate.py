@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import ceil, gcd
 from typing import Final
 
-from edgepack.compress._channels import Group
+from edgepack.graph.channels import Group
 
 Widths = Mapping[str, int]
 Excess = Callable[[Widths], float]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 
 from edgepack.arrays import Floats
-from edgepack.compress._grid import by_channel, from_channels, integers, weight_limits
 from edgepack.compress._kernels import Kernel
+from edgepack.quantize.grid import by_channel, from_channels, integers, weight_limits
 
 if TYPE_CHECKING:
     import tensorflow as tf

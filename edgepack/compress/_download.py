@@ -5,8 +5,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from edgepack.compress.context import Context, Graph
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Context, Graph
 
 Setting = TypeVar("Setting")
 

@@ -17,7 +17,7 @@ from typing import Final, Literal
 import numpy as np
 
 from edgepack.arrays import Floats
-from edgepack.compress._probe import Moments
+from edgepack.graph.probe import Moments
 
 Scheme = Literal["channel", "spatial"]
 SCHEMES: Final[tuple[Scheme, ...]] = ("channel", "spatial")

@@ -12,13 +12,13 @@ import numpy as np
 
 from edgepack.arrays import Array, Floats
 from edgepack.compress._allocate import Loss, Widths
-from edgepack.compress._channel_ties import Ids
-from edgepack.compress._channels import Channels, Group
-from edgepack.compress._cut import cut
-from edgepack.compress._fold import fold
-from edgepack.compress._probe import Yardstick, batches, runner
 from edgepack.compress._reconstruct import Reader
 from edgepack.data.prepare import Prepared
+from edgepack.graph.channel_ties import Ids
+from edgepack.graph.channels import Channels, Group
+from edgepack.graph.cut import cut
+from edgepack.graph.fold import fold
+from edgepack.graph.probe import Yardstick, batches, runner
 
 if TYPE_CHECKING:
     import keras

@@ -9,8 +9,8 @@ import numpy as np
 
 from edgepack.compress._factorize import Factors
 from edgepack.compress._lowrank_plan import Option, Plan
-from edgepack.compress._probe import Yardstick, runner
-from edgepack.model._flat import again, copy_weights, rebuild
+from edgepack.graph.probe import Yardstick, runner
+from edgepack.model.flat import again, copy_weights, rebuild
 
 if TYPE_CHECKING:
     import keras

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgepack.arrays import Floats
 from edgepack.compress._factorize import SCHEMES, Factors, Scheme, factorized, rank_limit
-from edgepack.compress._probe import Moments, unknown
-from edgepack.compress._wiring import Wiring
+from edgepack.graph.probe import Moments, unknown
+from edgepack.graph.wiring import Wiring
 
 if TYPE_CHECKING:
     import keras

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edgepack.compress.context import Context, Cost, Graph
+from edgepack.graph.context import Context, Cost, Graph
 
 _CLOSE: Final = 0.985
 """A setting that uses so much of its limit is mild enough: the next milder one is not looked at."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.arrays import Floats
-from edgepack.compress._channel_ties import Ids
-from edgepack.compress._channels import Channels
-from edgepack.compress._probe import Moments, moments
 from edgepack.data.prepare import Prepared
+from edgepack.graph.channel_ties import Ids
+from edgepack.graph.channels import Channels
+from edgepack.graph.probe import Moments, moments
 
 if TYPE_CHECKING:
     import keras

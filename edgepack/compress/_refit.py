@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.arrays import Array
-from edgepack.compress._channel_ties import Ids
-from edgepack.compress._channels import Channels
-from edgepack.compress._columns import rows_of
-from edgepack.compress._layerwise import Met, walk
 from edgepack.compress._reconstruct import can_be_fitted
+from edgepack.graph.channel_ties import Ids
+from edgepack.graph.channels import Channels
+from edgepack.quantize.columns import rows_of
+from edgepack.quantize.layerwise import Met, walk
 
 if TYPE_CHECKING:
     import keras

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgepack.compress._probe import Yardstick
-from edgepack.compress._wiring import Wiring
 from edgepack.data.prepare import Prepared
-from edgepack.model._flat import again, copy_weights, rebuild
+from edgepack.graph.probe import Yardstick
+from edgepack.graph.wiring import Wiring
+from edgepack.model.flat import again, copy_weights, rebuild
 
 if TYPE_CHECKING:
     import keras

@@ -9,9 +9,9 @@ import numpy as np
 
 from edgepack.arrays import Array, Floats
 from edgepack.compress._lowrank_build import free_name
-from edgepack.compress._wiring import Wiring
 from edgepack.errors import CandidateError
-from edgepack.model._flat import again, rebuild
+from edgepack.graph.wiring import Wiring
+from edgepack.model.flat import again, rebuild
 
 if TYPE_CHECKING:
     import keras

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgepack.arrays import Floats
 from edgepack.compress._lowrank_build import free_name
-from edgepack.compress._probe import Moments, unknown
-from edgepack.model._flat import again, copy_weights, rebuild
+from edgepack.graph.probe import Moments, unknown
+from edgepack.model.flat import again, copy_weights, rebuild
 
 if TYPE_CHECKING:
     import keras

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepack.compress._channel_ties import Ids
-from edgepack.compress._channels import Channels
-from edgepack.compress._cut import cut
 from edgepack.compress._importance import l1_scores
+from edgepack.graph.channel_ties import Ids
+from edgepack.graph.channels import Channels
+from edgepack.graph.cut import cut
 
 if TYPE_CHECKING:
     import keras

@@ -8,17 +8,17 @@ from typing import Final
 import numpy as np
 
 from edgepack.compress._allocate import Excess, Widths
-from edgepack.compress._channel_ties import Ids
-from edgepack.compress._channels import Channels
-from edgepack.compress._cut import cut
-from edgepack.compress._graph_cost import Estimate, GraphEstimate
 from edgepack.compress._importance import Masked
-from edgepack.compress._layerwise import draw
 from edgepack.compress._mildest import Aim
 from edgepack.compress._reconstruct import Reader
 from edgepack.compress._refit import refit
-from edgepack.compress.context import Context, Cost, Graph
 from edgepack.data.prepare import Prepared
+from edgepack.graph.channel_ties import Ids
+from edgepack.graph.channels import Channels
+from edgepack.graph.context import Context, Cost, Graph
+from edgepack.graph.cut import cut
+from edgepack.graph.estimate import Estimate, GraphEstimate
+from edgepack.quantize.layerwise import draw
 
 _CLOSE: Final = 0.98
 """A graph that uses so much of its limit is wide enough: no wider one is looked for."""

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgepack.compress.context import Context, Graph
 from edgepack.compress.recipe import check_order, step_kind
 from edgepack.compress.step import Step
 from edgepack.errors import CandidateError
 from edgepack.events import Note, StageStarted
+from edgepack.graph.context import Context, Graph
 
 if TYPE_CHECKING:
     import keras

@@ -9,20 +9,20 @@ from pydantic import Field, model_validator
 
 from edgepack.compress._centroids import Codebook, Shared, Tie, share, values_of
 from edgepack.compress._download import mildest_download
-from edgepack.compress._fold import fold
 from edgepack.compress._kernels import kernels
-from edgepack.compress._signal import Signal
-from edgepack.compress._training_graph import duplicate
-from edgepack.compress.context import Context, Graph, StepReport
-from edgepack.compress.schedule import Schedule
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Context, Graph, StepReport
+from edgepack.graph.fold import fold
 from edgepack.model.precision import Precision
+from edgepack.train.schedule import Schedule
+from edgepack.train.signal import Signal
+from edgepack.train.training_graph import duplicate
 
 if TYPE_CHECKING:
     import keras
 
-    from edgepack.compress._train import TrainingRecord
+    from edgepack.train.training import TrainingRecord
 
 _CLUSTERS: Final = (128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4)
 _ONE_SCALE: Final = frozenset({Precision.F32, Precision.W16, Precision.W8A8_PER_TENSOR})
@@ -90,7 +90,7 @@ class Cluster(Step):
         Raises:
             CandidateError: The download target is out of reach (EP-661), or the training fails.
         """
-        from edgepack.compress._train import Hooks, train
+        from edgepack.train.training import Hooks, train
 
         clusters = self._clusters(graph, context)
         net, shared = self._shared(graph, clusters, context.seed)

@@ -4,11 +4,11 @@
 from dataclasses import replace
 from typing import ClassVar, Self
 
-from edgepack.compress._signal import Signal
-from edgepack.compress.context import Context, Graph, StepReport
-from edgepack.compress.schedule import Schedule
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Context, Graph, StepReport
+from edgepack.train.schedule import Schedule
+from edgepack.train.signal import Signal
 
 
 class Distill(Step):
@@ -41,8 +41,8 @@ class Distill(Step):
 
     def apply(self, graph: Graph, context: Context) -> tuple[Graph, StepReport]:
         """Return ``graph`` with weights that were trained on the teacher's answers."""
-        from edgepack.compress._train import train
-        from edgepack.compress._training_graph import duplicate
+        from edgepack.train.training import train
+        from edgepack.train.training_graph import duplicate
 
         net = duplicate(graph.net)
         record = train(net, context, schedule=self.schedule, signal=self.signal, name="distill")

@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 from edgepack.compress._lowrank_build import cut, weighed
 from edgepack.compress._lowrank_plan import Measure, Option, Plan, by_energy, cuttable, options, plans, sites
 from edgepack.compress._mildest import Aim, Found, mildest
-from edgepack.compress._probe import Yardstick, moments
-from edgepack.compress.context import Context, Cost, Graph, StepReport
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Context, Cost, Graph, StepReport
+from edgepack.graph.probe import Yardstick, moments
 from edgepack.model.precision import Precision
 
 _SAMPLES: Final = 256

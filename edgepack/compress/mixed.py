@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from edgepack.compress._assign import NARROW, WIDE, Assigned, assign_all, assign_within, float_layers, narrowable
-from edgepack.compress._blame import Blame, blame, freed, worst
-from edgepack.compress._fold import fold
-from edgepack.compress._grid import Clip
-from edgepack.compress._quantized import quantize
-from edgepack.compress._quantized_expand import expand
-from edgepack.compress._round_net import HowToRound, Rounding, with_biases
-from edgepack.compress._ways import Samples, Tried, try_ways
-from edgepack.compress.context import Context, Graph, StepReport
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.data.prepare import Prepared
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Context, Graph, StepReport
+from edgepack.graph.fold import fold
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
+from edgepack.quantize.assign import NARROW, WIDE, Assigned, assign_all, assign_within, float_layers, narrowable
+from edgepack.quantize.blame import Blame, blame, freed, worst
+from edgepack.quantize.expand import expand
+from edgepack.quantize.fake_quantize import quantize
+from edgepack.quantize.grid import Clip
+from edgepack.quantize.round_net import HowToRound, Rounding, with_biases
+from edgepack.quantize.ways import Samples, Tried, try_ways
 
 if TYPE_CHECKING:
     import keras

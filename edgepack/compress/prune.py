@@ -10,18 +10,18 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from edgepack.compress._allocate import Room, by_measured_loss, uniformly
-from edgepack.compress._batchnorm import recalibrate
-from edgepack.compress._channels import Channels, analyse
-from edgepack.compress._graph_cost import GraphEstimate
 from edgepack.compress._importance import Masked, Scores, l1_scores, measured_loss, random_scores, taylor_scores
 from edgepack.compress._mildest import Aim
-from edgepack.compress._probe import Yardstick
 from edgepack.compress._reconstruct import readers_of, surgeon_scores
 from edgepack.compress._widths import Allocate, Fitted, Ranked, Targets, fit
-from edgepack.compress.context import Context, Cost, Graph, StepReport
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.data.prepare import Prepared
 from edgepack.errors import CandidateError
+from edgepack.graph.channels import Channels, analyse
+from edgepack.graph.context import Context, Cost, Graph, StepReport
+from edgepack.graph.estimate import GraphEstimate
+from edgepack.graph.probe import Yardstick
+from edgepack.train.batchnorm import recalibrate
 
 _TRIAL_MACS: Final = 6.4e9  # of one masked evaluation: a tenth of a second on two cores
 _SAMPLES: Final = (64, 512)

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field
 
-from edgepack.compress._quantized import fake_quantized
-from edgepack.compress._quantized_bias import settle_biases
-from edgepack.compress._quantized_kinds import is_weighted
-from edgepack.compress._signal import Signal
-from edgepack.compress.context import Context, Graph, StepReport
 from edgepack.compress.distill import Distill
-from edgepack.compress.schedule import Schedule
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
-from edgepack.model._flat import again, rebuild
+from edgepack.graph.context import Context, Graph, StepReport
+from edgepack.model.flat import again, rebuild
 from edgepack.model.precision import Precision
+from edgepack.quantize.biases import settle_biases
+from edgepack.quantize.fake_quantize import fake_quantized
+from edgepack.quantize.kinds import is_weighted
+from edgepack.train.schedule import Schedule
+from edgepack.train.signal import Signal
 
 if TYPE_CHECKING:
     import keras
@@ -73,7 +73,7 @@ class Qat(Step):
 
     def apply(self, graph: Graph, context: Context) -> tuple[Graph, StepReport]:
         """Return ``graph`` fake-quantized, trained, its ranges frozen."""
-        from edgepack.compress._train import Hooks, train
+        from edgepack.train.training import Hooks, train
 
         start = self._fake_quantized(graph, context)
         observed = [layer for layer in _rounders(start.net) if layer.source == "observed"]

@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
-from edgepack.compress.precision_plan import Io, PrecisionPlan
 from edgepack.compress.step import PHASES, Step
 from edgepack.digest import digest_json
+from edgepack.graph.precision_plan import Io, PrecisionPlan
 from edgepack.registry import discover, nearest
 
 __all__ = ["Io", "PrecisionPlan", "Recipe", "known_steps", "step_kind"]

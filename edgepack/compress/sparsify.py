@@ -9,16 +9,16 @@ from pydantic import Field, model_validator
 from edgepack.compress._download import mildest_download
 from edgepack.compress._kernels import Kernel, kernels
 from edgepack.compress._masks import Allocation, Masks, Pattern, Ramp, keeps_two_of_four, zero, zeros_share
-from edgepack.compress._signal import Signal
-from edgepack.compress._training_graph import duplicate
-from edgepack.compress.context import Context, Graph, StepReport
-from edgepack.compress.schedule import Schedule
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Context, Graph, StepReport
 from edgepack.model.precision import Precision
+from edgepack.train.schedule import Schedule
+from edgepack.train.signal import Signal
+from edgepack.train.training_graph import duplicate
 
 if TYPE_CHECKING:
-    from edgepack.compress._train import TrainingRecord
+    from edgepack.train.training import TrainingRecord
 
 _RAMP: Final = 0.5  # of the training; only from then on is the graph what it is to be
 _SPARSE_RUNTIMES: Final = frozenset({"litert", "tflite-runtime"})
@@ -93,7 +93,7 @@ class Sparsify(Step):
         Raises:
             CandidateError: The download target is out of reach (EP-661), or the training fails.
         """
-        from edgepack.compress._train import Hooks, train
+        from edgepack.train.training import Hooks, train
 
         masks = self._masks(graph, context)
         net = duplicate(graph.net)

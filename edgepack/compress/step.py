@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from edgepack.compress.context import Context, Graph, StepReport
+from edgepack.graph.context import Context, Graph, StepReport
 
 Phase = Literal["structure", "recover", "share", "assign", "train-quantized"]
 PHASES: tuple[Phase, ...] = ("structure", "recover", "share", "assign", "train-quantized")

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
-from edgepack.compress._channels import analyse
 from edgepack.compress._mildest import Aim, Found, mildest
-from edgepack.compress._probe import moments
 from edgepack.compress._student_depth import blocks, shallower
 from edgepack.compress._student_resolution import coarser, smaller_sizes
 from edgepack.compress._student_separable import full_convolutions, separated
 from edgepack.compress._student_width import narrowed, ranked
-from edgepack.compress.context import Context, Cost, Graph, StepReport
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
+from edgepack.graph.channels import analyse
+from edgepack.graph.context import Context, Cost, Graph, StepReport
+from edgepack.graph.probe import moments
 
 if TYPE_CHECKING:
     import keras

@@ -12,7 +12,6 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_v
 
 from edgepack.device._problems import profile_error
 from edgepack.device._rules import check_profile
-from edgepack.device._yaml import read_document
 from edgepack.device.budget import Budget
 from edgepack.device.facts import AnyFact, Fact, Mark, SizeFact, Source, Strict, as_tuple
 from edgepack.device.parts import (
@@ -28,6 +27,7 @@ from edgepack.device.parts import (
 )
 from edgepack.device.units import format_size
 from edgepack.device.wheels import DeviceClass
+from edgepack.device.yaml import read_document
 from edgepack.digest import digest_json
 from edgepack.errors import ProfileError
 from edgepack.model.precision import Precision

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.errors import CandidateError
-from edgepack.runtime._session import RuntimeSession
 from edgepack.runtime.artifact import Artifact, IoTensor
+from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
 
 # Root mean square of the difference over the spread of the reference's outputs. Kernels that round differently stay

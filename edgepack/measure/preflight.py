@@ -15,7 +15,7 @@ from edgepack.model.model import Format, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.shapes import format_shape, suggestion, with_batch_of_one
 from edgepack.model.summary import Summary
-from edgepack.runtime._tflm_ops import ADD_METHODS
+from edgepack.runtime.tflm_ops import ADD_METHODS
 
 Severity = Literal["error", "warning", "info"]
 Conclusion = Literal["possible", "infeasible", "needs-attention"]

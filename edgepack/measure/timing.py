@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.figure import Evidence, Figure
-from edgepack.runtime._session import RuntimeSession
 from edgepack.runtime.artifact import Artifact
+from edgepack.runtime.session import RuntimeSession
 
 WARM_UP = 10
 REPEATS = 200

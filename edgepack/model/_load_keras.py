@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from edgepack.digest import canonical_json
 from edgepack.errors import ModelError
 from edgepack.model._export import export, legal_name, legal_names
-from edgepack.model._flat import flat
 from edgepack.model._unroll import unrolled
+from edgepack.model.flat import flat
 from edgepack.model.keras_config import Json, KerasGraph, mapping, parse_graph, sequence
 from edgepack.model.keras_file import open_keras
 from edgepack.model.keras_summary import digest_keras

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from edgepack.errors import ModelError
 from edgepack.model._flatbuffer import DamagedError, Verifier
-from edgepack.model._macs import count_macs, kernel_of
-from edgepack.model._tflite_schema import DTYPES, SCHEMA
+from edgepack.model.macs import count_macs, kernel_of
 from edgepack.model.sniff import read_head
 from edgepack.model.tflite_graph import TfliteGraph, TfliteOp, TfliteSignature, TfliteTensor
+from edgepack.model.tflite_schema import DTYPES, SCHEMA
 
 if TYPE_CHECKING:
     import numpy as np

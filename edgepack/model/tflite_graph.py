@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass
 
-from edgepack.model._macs import WEIGHT_INPUTS
+from edgepack.model.macs import WEIGHT_INPUTS
 
 _INTEGERS = frozenset({"int2", "int4", "int8", "uint8", "int16"})
 

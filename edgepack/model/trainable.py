@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
 from edgepack.model._export import export
-from edgepack.model._fakequant import fake_quant_layers
+from edgepack.model.fake_quant import fake_quant_layers
 from edgepack.model.keras_summary import digest_keras
 from edgepack.model.model import Model
 from edgepack.work import whole_folder

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from edgepack.errors import CandidateError
-from edgepack.model._flatbuffer_tree import Blob, Table, UnknownLayoutError, Value, read_tree, write_tree
-from edgepack.model._tflite_schema import SCHEMA
+from edgepack.model.flatbuffer_tree import Blob, Table, UnknownLayoutError, Value, read_tree, write_tree
 from edgepack.model.tflite_file import TfliteGraph, TfliteTensor, parse_tflite
+from edgepack.model.tflite_schema import SCHEMA
 
 # Field numbers of tflite/schema.fbs, version 3.
 _MODEL_SUBGRAPHS, _MODEL_BUFFERS, _MODEL_METADATA_BUFFERS, _MODEL_METADATA = 2, 4, 5, 6

@@ -4,9 +4,10 @@
 from collections.abc import Iterator, Sequence
 from math import prod
 
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
-from edgepack.model._macs import WEIGHT_INPUTS
+from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.model.macs import WEIGHT_INPUTS
 from edgepack.model.model import Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.errors import CandidateError
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp
 

@@ -6,9 +6,9 @@ import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from edgepack.compress.recipe import PrecisionPlan
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, parse_tflite, read_tflite

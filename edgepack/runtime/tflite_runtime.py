@@ -3,7 +3,7 @@
 
 from typing import ClassVar
 
-from edgepack.runtime._base import Runtime
+from edgepack.runtime.base import Runtime
 
 # Its extension was built against numpy 1: with numpy 2 it fails at import (_ARRAY_API not found).
 _NUMPY = "numpy==1.26.4"

@@ -3,7 +3,7 @@
 
 from typing import ClassVar
 
-from edgepack.runtime._base import Runtime
+from edgepack.runtime.base import Runtime
 
 
 class Tflm(Runtime):

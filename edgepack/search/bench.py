@@ -23,8 +23,8 @@ from edgepack.measure.judge import Gate
 from edgepack.model.model import Model
 from edgepack.model.predict import predict
 from edgepack.process import Worker
-from edgepack.runtime._base import get_runtime
-from edgepack.runtime._session import RuntimeSession
+from edgepack.runtime.base import get_runtime
+from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work, whole_folder
 
 _GOLDEN_SAMPLES = 16

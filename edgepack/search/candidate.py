@@ -4,11 +4,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from edgepack.compress.context import StepReport
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
 from edgepack.device.units import format_quantity
 from edgepack.errors import EdgepackError
+from edgepack.graph.context import StepReport
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.runtime.artifact import Artifact

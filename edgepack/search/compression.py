@@ -5,10 +5,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgepack.compress.context import Context, Graph, StepReport
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Context, Graph, StepReport
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Model
 from edgepack.process import to_parent
 from edgepack.search.graph_cost import GraphCost
@@ -44,8 +44,8 @@ def compress(setting: Setting, recipe: Recipe) -> Compressed:
     Raises:
         CandidateError: The model has no trainable form (EP-682), or a step fails.
     """
-    from edgepack.compress._quantized import fake_quantized
     from edgepack.model.trainable import read_trainable, write_trainable
+    from edgepack.quantize.fake_quantize import fake_quantized
 
     if setting.model.trainable is None:
         raise CandidateError(

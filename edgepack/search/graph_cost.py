@@ -10,19 +10,19 @@ from typing import Self
 
 import numpy as np
 
-from edgepack.compress.context import Context, Cost, Graph
 from edgepack.compress.recipe import Recipe
 from edgepack.data.prepare import Prepared
 from edgepack.digest import digest_json
+from edgepack.graph.context import Context, Cost, Graph
 from edgepack.measure.latency import op_costs, predict_latency
 from edgepack.measure.memory import arena
 from edgepack.measure.size import download_size
 from edgepack.model.tflite_file import read_tflite
 from edgepack.model.trainable import write_trainable
-from edgepack.runtime._base import get_runtime
-from edgepack.runtime._lower import lower
-from edgepack.runtime._session import RuntimeSession
 from edgepack.runtime.artifact import Artifact
+from edgepack.runtime.base import get_runtime
+from edgepack.runtime.lower import lower
+from edgepack.runtime.session import RuntimeSession
 from edgepack.search.bench import sample_paths
 from edgepack.search.setting import Setting
 
@@ -105,7 +105,7 @@ class GraphCost:
     def _with_ranges(self, graph: Graph) -> Graph:
         if not graph.plan.needs_fake_quantization or self.context is None:
             return graph
-        from edgepack.compress._quantized import fake_quantized
+        from edgepack.quantize.fake_quantize import fake_quantized
 
         return fake_quantized(graph, replace(self.context, calibration=self._samples))
 

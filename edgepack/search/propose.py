@@ -3,8 +3,9 @@
 
 from collections.abc import Sequence
 
-from edgepack.compress.recipe import Io, PrecisionPlan, Recipe, known_steps
+from edgepack.compress.recipe import Io, Recipe, known_steps
 from edgepack.compress.step import Gap, Step
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite

@@ -3,14 +3,14 @@
 
 from dataclasses import dataclass, replace
 
-from edgepack.compress.context import Target, Training
 from edgepack.data.data import Data
 from edgepack.data.match import check_classes, check_labels
 from edgepack.data.metric import Metric
 from edgepack.data.prepare import Prepared
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
+from edgepack.graph.context import Target, Training
 from edgepack.model.model import Model
-from edgepack.runtime._base import get_runtime
+from edgepack.runtime.base import get_runtime
 from edgepack.search.bench import Bench, prepared_split
 from edgepack.work import Work
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.arrays import Array
-from edgepack.compress.context import StepReport
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
+from edgepack.graph.context import StepReport
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.accuracy import compare
 from edgepack.measure.agreement import check_agreement
 from edgepack.measure.judge import cost_limits, judge
@@ -22,8 +22,8 @@ from edgepack.measure.measurement import Measurement, State
 from edgepack.measure.memory import ram
 from edgepack.measure.size import download_size, file_size
 from edgepack.model.tflite_file import read_tflite
-from edgepack.runtime._lower import lower
 from edgepack.runtime.artifact import Artifact
+from edgepack.runtime.lower import lower
 from edgepack.search.bench import Bench, Scored, sample_paths
 from edgepack.search.candidate import Candidate
 from edgepack.search.compression import compress

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from edgepack.bundle.contents import BundleContents, CandidateRow, DataUsed, Golden, HostMeasurement, Source
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import load_device
 from edgepack.digest import digest_file
 from edgepack.figure import Evidence, Figure
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite

@@ -16,8 +16,8 @@ from edgepack.digest import digest_file
 from edgepack.measure.memory import arena
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
-from edgepack.runtime._base import get_runtime
 from edgepack.runtime.artifact import Artifact, IoTensor
+from edgepack.runtime.base import get_runtime
 
 
 def artifact_of(path) -> Artifact:

@@ -16,7 +16,7 @@ from edgepack.errors import OutputError
 from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.memory import arena
-from edgepack.runtime._base import get_runtime
+from edgepack.runtime.base import get_runtime
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cuts nets in two and reports what came of it as JSON in ``REPORT``; runs inside the worker, which has TESTS."""
+"""Cuts nets in two and reports what came of it as JSON in ``REPORT``; runs inside the worker, with TESTS."""
 
 import json
 import sys
@@ -16,9 +16,9 @@ from nets import NETS
 from edgepack.compress._factorize import SCHEMES, factorized, rank_limit
 from edgepack.compress._lowrank_build import cut
 from edgepack.compress._lowrank_plan import sites
-from edgepack.compress._probe import moments
 from edgepack.compress.lowrank import LowRank
 from edgepack.errors import CandidateError
+from edgepack.graph.probe import moments
 
 SCRATCH = str(Path(REPORT).parent)  # noqa: F821 - given by the caller
 LAYERS = keras.layers

@@ -14,11 +14,11 @@ import counted
 from keras import layers as L  # noqa: N812 - every line below is layers
 from nets import NETS
 
-from edgepack.compress._channels import analyse
-from edgepack.compress._graph_cost import GraphEstimate
 from edgepack.compress._reconstruct import readers_of
 from edgepack.compress.prune import Prune
 from edgepack.errors import CandidateError
+from edgepack.graph.channels import analyse
+from edgepack.graph.estimate import GraphEstimate
 
 FOLDER = Path(REPORT).parent  # noqa: F821 - given by the caller
 
@@ -79,7 +79,7 @@ def estimated(make):
     channels = analyse(net)
     estimate = GraphEstimate(net, channels, graph.plan)
     narrow = {group.name: max(1, group.width // 2) for group in channels.prunable}
-    from edgepack.compress._cut import cut
+    from edgepack.graph.cut import cut
 
     half = cut(net, channels, {name: np.arange(width) for name, width in narrow.items()})
     again = GraphEstimate(half, analyse(half), graph.plan).at({})

@@ -12,21 +12,21 @@ import numpy as np
 sys.path.insert(0, TESTS)  # noqa: F821 - given by the caller
 from nets import NETS
 
-from edgepack.compress._quantized import fake_quantized
-from edgepack.compress._signal import Signal
 from edgepack.compress.apply import apply_steps
-from edgepack.compress.context import Context, Graph, Target, Training
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.qat import Qat
 from edgepack.compress.recipe import Recipe
-from edgepack.compress.schedule import Schedule
 from edgepack.data.metric import Metric
 from edgepack.data.prepare import Prepared
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Context, Graph, Target, Training
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.trainable import write_trainable
-from edgepack.runtime._lower import lower
+from edgepack.quantize.fake_quantize import fake_quantized
+from edgepack.runtime.lower import lower
+from edgepack.train.schedule import Schedule
+from edgepack.train.signal import Signal
 
 FOLDER = Path(REPORT).parent  # noqa: F821 - given by the caller
 PATTERNS = np.random.default_rng(1).normal(size=(4, 12, 12, 3))

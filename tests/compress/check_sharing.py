@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sparsifies and clusters nets, and reports what came of it in ``REPORT``; runs inside the worker, which has TESTS."""
+"""Sparsifies and clusters nets, and reports what came of it in ``REPORT``; runs inside the worker, with TESTS."""
 
 import json
 import sys
@@ -18,17 +18,17 @@ from edgepack.compress._kernels import kernels
 from edgepack.compress._masks import keeps_two_of_four, zeros_share
 from edgepack.compress.apply import apply_steps
 from edgepack.compress.cluster import Cluster
-from edgepack.compress.context import Graph
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
-from edgepack.compress.schedule import Schedule
 from edgepack.compress.sparsify import Sparsify
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Graph
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.load import load_model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
 from edgepack.model.trainable import read_trainable, write_trainable
-from edgepack.runtime._lower import lower
+from edgepack.runtime.lower import lower
+from edgepack.train.schedule import Schedule
 
 FOLDER = Path(REPORT).parent  # noqa: F821 - given by the caller
 SHORT = Schedule(steps=6, batch_size=32, learning_rate=1e-3)

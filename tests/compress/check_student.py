@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Makes students of nets and reports what came of it as JSON in ``REPORT``; runs inside the worker, which has TESTS."""
+"""Makes students of nets and reports what came of it as JSON in ``REPORT``; runs inside the worker, with TESTS."""
 
 import json
 import sys

@@ -4,7 +4,7 @@
 import pytest
 
 from edgepack.compress._allocate import Room, by_measured_loss, uniformly
-from edgepack.compress._channels import Group
+from edgepack.graph.channels import Group
 
 
 def group(name="conv", width=32, unit_channels=1):

@@ -10,8 +10,8 @@ from edgepack.compress._centroids import k_means, share, values_of
 from edgepack.compress._kernels import Kernel
 from edgepack.compress.cluster import Cluster
 from edgepack.compress.distill import Distill
-from edgepack.compress.schedule import Schedule
 from edgepack.compress.step import Gap
+from edgepack.train.schedule import Schedule
 
 
 def weights(count=4000, seed=0):

@@ -3,13 +3,13 @@
 
 import pytest
 
-from edgepack.compress._signal import Signal
 from edgepack.compress.distill import Distill
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
-from edgepack.compress.schedule import Schedule
 from edgepack.compress.step import Gap
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
+from edgepack.train.schedule import Schedule
+from edgepack.train.signal import Signal
 
 
 def test_only_what_differs_is_written_and_it_reads_back():

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Low-rank factors: exact at full rank, fitted to what layers read, at the target, and honest where it does not pay."""
 
-import json
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,22 +9,17 @@ import pytest
 from edgepack.compress._factorize import SCHEMES, factorized, rank_limit
 from edgepack.compress._lowrank_plan import Site, _ranks
 from edgepack.compress._mildest import Aim, mildest
-from edgepack.compress._probe import Moments, unknown
-from edgepack.compress.context import Cost
 from edgepack.compress.lowrank import LowRank
 from edgepack.compress.recipe import Recipe
 from edgepack.compress.step import Gap
-
-HERE = Path(__file__).resolve().parent
+from edgepack.graph.context import Cost
+from edgepack.graph.probe import Moments, unknown
 
 
 @pytest.fixture(scope="module")
-def cuts(worker, tmp_path_factory):
+def cuts(checked):
     """What came of the script beside this file."""
-    report = tmp_path_factory.mktemp("lowrank") / "report.json"
-    script = (HERE / "check_lowrank.py").read_text()
-    worker.call("check-lowrank", exec, script, {"TESTS": str(HERE), "REPORT": str(report), "__name__": "check"})
-    return json.loads(report.read_text())
+    return checked("compress/check_lowrank.py")
 
 
 def kernel_and_moments(shape, seed=0):
@@ -221,12 +214,8 @@ def test_what_cannot_be_had_is_refused(cuts, case, code, words):
 
 
 @pytest.mark.tf
-def test_lowered_to_int8_there_are_only_convolutions_more(worker, tmp_path):
-    report = tmp_path / "report.json"
-    script = (HERE / "check_lowered.py").read_text()
-    given = {"TESTS": str(HERE), "REPORT": str(report), "__name__": "check", "SKIPPED": ()}
-    worker.call("lowered-lowrank", exec, script, {**given, "RECIPES": {"cut": ("lowrank", {"macs": 0.7})}})
-    found = json.loads(report.read_text())
+def test_lowered_to_int8_there_are_only_convolutions_more(checked):
+    found = checked("compress/check_lowered.py", RECIPES={"cut": ("lowrank", {"macs": 0.7})}, SKIPPED=())
     for name, expected in {
         "plain": {"CONV_2D", "MAX_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"},
         "residual": {

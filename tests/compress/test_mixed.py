@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
-from edgepack.compress.context import Cost
 from edgepack.compress.mixed import Mixed
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe
 from edgepack.compress.step import Gap
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Cost
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
 
 

@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """Structured pruning to targets, on nets of the kinds that users have."""
 
-import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from edgepack.compress.context import Training
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.prune import Prune
 from edgepack.compress.recipe import Recipe
 from edgepack.compress.step import Gap
 from edgepack.data.prepare import Prepared
 from edgepack.device.profile import load_device
+from edgepack.graph.context import Training
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.memory import arena
 from edgepack.model.load import load_model
 from edgepack.model.precision import Precision
-from edgepack.runtime._lower import lower
+from edgepack.runtime.lower import lower
 from edgepack.search.compression import compress
 from edgepack.search.setting import Setting, target_of
 from edgepack.work import Work
 
-HERE = Path(__file__).resolve().parent
 OUTPUTS = {"probs", "logits", "yonder", "before", "end"}
 
 
@@ -72,12 +69,9 @@ def stemmed(worker, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(worker, tmp_path_factory):
+def report(checked):
     """What came of pruning, by what was tried."""
-    path = tmp_path_factory.mktemp("prune") / "report.json"
-    script = (HERE / "check_prune.py").read_text()
-    worker.call("check-prune", exec, script, {"TESTS": str(HERE), "REPORT": str(path), "__name__": "check"})
-    return json.loads(path.read_text())
+    return checked("compress/check_prune.py")
 
 
 @pytest.mark.tf

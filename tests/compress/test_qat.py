@@ -1,26 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Quantization-aware training: the file answers as the trained graph, ranges end frozen, the source is untouched."""
 
-import json
-from pathlib import Path
-
 import pytest
 from pydantic import ValidationError
 
 from edgepack.compress.distill import Distill
 from edgepack.compress.qat import Qat
-from edgepack.compress.schedule import Schedule
 from edgepack.compress.step import Gap
-
-HERE = Path(__file__).resolve().parent
+from edgepack.train.schedule import Schedule
 
 
 @pytest.fixture(scope="module")
-def found(worker, tmp_path_factory):
-    report = tmp_path_factory.mktemp("qat") / "report.json"
-    script = (HERE / "check_qat.py").read_text()
-    worker.call("check-qat", exec, script, {"TESTS": str(HERE), "REPORT": str(report), "__name__": "check"})
-    return json.loads(report.read_text())
+def found(checked):
+    return checked("compress/check_qat.py")
 
 
 TRAINED = ["observed", "learned", "kept", "narrowed"]

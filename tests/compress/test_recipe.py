@@ -4,11 +4,11 @@
 import pytest
 import yaml
 
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe, known_steps, step_kind, write_step
 from edgepack.compress.recipe_file import read_recipe
 from edgepack.compress.step import PHASES
 from edgepack.errors import UsageError
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
 
 W8A8 = PrecisionPlan(default=Precision.W8A8)

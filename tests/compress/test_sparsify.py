@@ -8,10 +8,10 @@ from pydantic import ValidationError
 from edgepack.compress._kernels import Kernel
 from edgepack.compress._masks import Masks, Ramp, cubic, keeps_two_of_four, zeros_share
 from edgepack.compress.distill import Distill
-from edgepack.compress.precision_plan import PrecisionPlan
-from edgepack.compress.schedule import Schedule
 from edgepack.compress.sparsify import Sparsify
 from edgepack.compress.step import Gap
+from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.train.schedule import Schedule
 
 
 class Variable(np.ndarray):

@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Students: smaller relatives that keep the interface and what they can of the weights, or a precise refusal."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from edgepack.compress._probe import Moments, unknown
 from edgepack.compress._student_separable import fitted
 from edgepack.compress.recipe import Recipe
 from edgepack.compress.step import Gap
 from edgepack.compress.student import Student
+from edgepack.graph.probe import Moments, unknown
 
-HERE = Path(__file__).resolve().parent
 # What a net has nothing for: GRU layers count no work in these tests, so a shorter series saves none.
 REFUSED = {
     "plain/one block": "EP-670",
@@ -36,12 +32,9 @@ MADE = [f"{net}/{option}" for net in NETS for option in OPTIONS if f"{net}/{opti
 
 
 @pytest.fixture(scope="module")
-def students(worker, tmp_path_factory):
+def students(checked):
     """What came of the script beside this file."""
-    report = tmp_path_factory.mktemp("student") / "report.json"
-    script = (HERE / "check_student.py").read_text()
-    worker.call("check-student", exec, script, {"TESTS": str(HERE), "REPORT": str(report), "__name__": "check"})
-    return json.loads(report.read_text())
+    return checked("compress/check_student.py")
 
 
 @pytest.mark.tf
@@ -160,9 +153,7 @@ def test_what_cannot_be_had_is_refused(students, case, code, words):
 
 
 @pytest.mark.tf
-def test_lowered_to_int8_students_have_plain_operators_and_run(worker, tmp_path):
-    report = tmp_path / "report.json"
-    script = (HERE / "check_lowered.py").read_text()
+def test_lowered_to_int8_students_have_plain_operators_and_run(checked):
     recipes = {
         "narrow": ("student", {"width": 0.5}),
         "separable": ("student", {"separable": True}),
@@ -170,9 +161,7 @@ def test_lowered_to_int8_students_have_plain_operators_and_run(worker, tmp_path)
         "pooled": ("student", {"resolution": 0.5}),
         "resized": ("student", {"resolution": 0.75}),
     }
-    given = {"TESTS": str(HERE), "REPORT": str(report), "__name__": "check", "SKIPPED": [("shallow", "plain")]}
-    worker.call("lowered-student", exec, script, {**given, "RECIPES": recipes})
-    found = json.loads(report.read_text())
+    found = checked("compress/check_lowered.py", RECIPES=recipes, SKIPPED=[("shallow", "plain")])
     base = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}
     own = {
         "plain": {"MAX_POOL_2D", "RESHAPE", "SOFTMAX"},

@@ -8,11 +8,11 @@ import pytest
 
 from edgepack.data.metric import Metric
 from edgepack.device import profile as module
-from edgepack.device._yaml import read_document
 from edgepack.device.budget import Budget, active_limits
 from edgepack.device.facts import Fact, Mark
 from edgepack.device.profile import DeviceProfile, device_names, device_path, load_device
 from edgepack.device.wheels import RUNTIMES
+from edgepack.device.yaml import read_document
 from edgepack.measure.latency import OpCost, predict_energy, predict_latency
 from edgepack.model.precision import Precision
 

@@ -10,8 +10,8 @@ from edgepack.errors import CandidateError
 from edgepack.measure.agreement import MAX_RELATIVE_RMS, relative_rms
 from edgepack.model.precision import Precision
 from edgepack.registry import discover
-from edgepack.runtime._base import Runtime, get_runtime
 from edgepack.runtime._serve import BACKENDS
+from edgepack.runtime.base import Runtime, get_runtime
 
 NAMES = sorted(discover("edgepack.runtime", Runtime))
 # Two roundings of the same integer arithmetic: XNNPACK's and the reference kernels' differ by one step at most here.

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepack.compress.context import Training
-from edgepack.compress.precision_plan import PrecisionPlan
 from edgepack.compress.recipe import Recipe, known_steps
 from edgepack.data.metric import Metric
 from edgepack.data.prepare import Prepared
 from edgepack.device.profile import load_device
 from edgepack.digest import digest_file
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Training
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
-from edgepack.runtime._lower import lower
+from edgepack.runtime.lower import lower
 from edgepack.search.compression import compress
 from edgepack.search.setting import Setting, target_of
 from edgepack.work import Work

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepack.device._yaml import parse_document
 from edgepack.device.profile import DeviceProfile, device_names, device_path, load_device, parse_profile
+from edgepack.device.yaml import parse_document
 from edgepack.errors import ProfileError
 from edgepack.model.precision import Precision
 

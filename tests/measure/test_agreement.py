@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.agreement import MAX_RELATIVE_RMS, check_agreement, relative_rms
 from edgepack.model.model import Format
 from edgepack.model.precision import Precision
-from edgepack.runtime._lower import lower
+from edgepack.runtime.lower import lower
 
 
 @pytest.mark.tf

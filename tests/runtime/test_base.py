@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgepack.errors import HostError
-from edgepack.runtime import _base
-from edgepack.runtime._base import get_runtime
+from edgepack.runtime import base
+from edgepack.runtime.base import get_runtime
 from edgepack.runtime.litert import LiteRt
 
 
@@ -30,7 +30,7 @@ def test_another_version_gets_an_environment_of_its_own(work, monkeypatch):
         asked.update(name=name, version=version, pins=pins)
         return Path("/there/bin/python")
 
-    monkeypatch.setattr(_base, "environment_python", make)
+    monkeypatch.setattr(base, "environment_python", make)
     monkeypatch.setattr(LiteRt, "installed", lambda self: "2.3.0")
     assert LiteRt().python(work, "1.4.0") == Path("/there/bin/python")
     assert asked["version"] == "1.4.0"

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import tflite
 
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_bytes
-from edgepack.model._flatbuffer_tree import UnknownLayoutError, read_tree, write_tree
-from edgepack.model._tflite_schema import SCHEMA
+from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.model.flatbuffer_tree import UnknownLayoutError, read_tree, write_tree
 from edgepack.model.model import Format
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import parse_tflite
+from edgepack.model.tflite_schema import SCHEMA
 from edgepack.runtime import _compact
 from edgepack.runtime._compact import compact, with_names
 from edgepack.runtime._convert import convert
-from edgepack.runtime._lower import lower
+from edgepack.runtime.lower import lower
 from tests.write_tflite import Op, Tensor, tflite_bytes
 
 PLACE = Path("model.tflite")

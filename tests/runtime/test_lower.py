@@ -6,14 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_file
 from edgepack.errors import CandidateError
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
 from edgepack.process import Worker
-from edgepack.runtime._lower import lower
+from edgepack.runtime.lower import lower
 
 pytestmark = pytest.mark.tf
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor

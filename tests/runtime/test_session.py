@@ -14,7 +14,7 @@ import pytest
 
 from edgepack.errors import CandidateError, HostError
 from edgepack.model.precision import Precision
-from edgepack.runtime._session import RuntimeSession
+from edgepack.runtime.session import RuntimeSession
 from tests.processes import ends_soon
 
 pytestmark = pytest.mark.tf
@@ -92,7 +92,7 @@ def run_for_long(session, artifact, samples, folder):
 def test_processes_die_with_their_parent(artifact, tmp_path):
     code = (
         "import sys, os, signal; from pathlib import Path\n"
-        "from edgepack.runtime._session import RuntimeSession\n"
+        "from edgepack.runtime.session import RuntimeSession\n"
         "s = RuntimeSession(python=Path(sys.executable), backend='tflm', log_folder=Path(sys.argv[1]), processes=1)\n"
         "s.served; print(s._pool[0].process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import load_device
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence, Figure
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.model.model import Format, Model
 from edgepack.model.precision import Precision

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgepack.compress.recipe import PrecisionPlan, Recipe
+from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import load_device
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
