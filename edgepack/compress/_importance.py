@@ -19,6 +19,7 @@ from edgepack.graph.channels import Channels, Group
 from edgepack.graph.cut import cut
 from edgepack.graph.fold import fold
 from edgepack.graph.probe import Yardstick, batches, runner
+from edgepack.model.flat import as_list
 
 if TYPE_CHECKING:
     import keras
@@ -75,8 +76,7 @@ def taylor_scores(net: "keras.Model", channels: Channels, samples: Prepared, *, 
         with tf.GradientTape() as tape:
             tape.watch(values)
             found = masked.net(batch, training=False)
-            outputs = found if isinstance(found, (list, tuple)) else [found]
-            heard = tf.add_n([tf.reduce_sum(output * sign) for output, sign in zip(outputs, signs, strict=True)])
+            heard = tf.add_n([tf.reduce_sum(output * sign) for output, sign in zip(as_list(found), signs, strict=True)])
         found_gradients: Sequence[tf.Tensor] = tape.gradient(
             heard, values, unconnected_gradients=tf.UnconnectedGradients.ZERO
         )

@@ -57,9 +57,6 @@ def cubic(along: float) -> float:
 class Ramp:
     """Hook of the training loop: masks grow along the cubic; what they cover is zero after each step.
 
-    In a process that goes on with a killed training they are chosen anew from weights that are one step further: the
-    result is as sparse, but not the same to the bit.
-
     Attributes:
         masks: As they are in the end.
         found: What is masked.
@@ -74,11 +71,18 @@ class Ramp:
 
     def after_step(self, done: int, total: int) -> None:
         """Grow the masks every few steps, and zero what they cover."""
-        along = done / max(1.0, self.share * total)
-        updates = min(_UPDATES, int(along * _UPDATES))
+        updates = self._due(done, total)
         if updates != self._updates:
             self._now, self._updates = self.masks.of(self.found, progress=cubic(updates / _UPDATES)), updates
         zero(self.found, self._now)
+
+    def taken_up(self, done: int, total: int) -> None:
+        """Read the masks from the zeros that they left, so that a killed training ends as one that was not."""
+        self._now = [(kernel.values != 0).astype(np.float32) for kernel in self.found]
+        self._updates = self._due(done, total) if done else -1
+
+    def _due(self, done: int, total: int) -> int:
+        return min(_UPDATES, int(done / max(1.0, self.share * total) * _UPDATES))
 
 
 def zero(found: Sequence[Kernel], masks: "Sequence[Array]") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from edgepack.data.prepare import Prepared
 from edgepack.graph.probe import Yardstick
 from edgepack.graph.wiring import Wiring
-from edgepack.model.flat import again, copy_weights, rebuild
+from edgepack.model.flat import again, as_list, copy_weights, rebuild
 
 if TYPE_CHECKING:
     import keras
@@ -148,6 +148,6 @@ def _eager(net: "keras.Model") -> "Callable[[list[Array]], list[Array]]":
 
     def run(batch: "Sequence[Array]") -> "list[Array]":
         found = net(list(batch), training=False)
-        return [np.asarray(value) for value in (found if isinstance(found, (list, tuple)) else [found])]
+        return [np.asarray(value) for value in as_list(found)]
 
     return run

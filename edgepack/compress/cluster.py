@@ -8,16 +8,14 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from edgepack.compress._centroids import Codebook, Shared, Tie, share, values_of
-from edgepack.compress._download import mildest_download
 from edgepack.compress._kernels import kernels
-from edgepack.compress.step import Gap, Phase, Step
+from edgepack.compress._sharing import Sharing, downloads, mildest_download
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph, StepReport
+from edgepack.graph.duplicate import duplicate
 from edgepack.graph.fold import fold
 from edgepack.model.precision import Precision
 from edgepack.train.schedule import Schedule
-from edgepack.train.signal import Signal
-from edgepack.train.training_graph import duplicate
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +27,7 @@ _ONE_SCALE: Final = frozenset({Precision.F32, Precision.W16, Precision.W8A8_PER_
 _PURPOSE: Final = 61
 
 
-class Cluster(Step):
+class Cluster(Sharing):
     """Weight sharing by k-means, with training of the shared values. What it saves is download, and nothing else.
 
     A file of 8-bit weights keeps its length, for TFLite has no tables of values; compressed for the way to the device
@@ -45,41 +43,17 @@ class Cluster(Step):
         signal: What is learnt from.
     """
 
-    phase: ClassVar[Phase] = "share"
-    trains: ClassVar[bool] = True
+    verb: ClassVar[str] = "shares"
 
     clusters: Annotated[int, Field(ge=3, le=256)] | None = None
-    download_bytes: Annotated[int, Field(gt=0)] | None = None
     codebook: Codebook = "model"
     schedule: Schedule = Schedule(steps=600, learning_rate=1e-3)
-    signal: Signal = Signal()
 
     @model_validator(mode="after")
     def _aimed(self) -> Self:
         if (self.clusters is None) == (self.download_bytes is None):
             raise ValueError("needs clusters or download_bytes, one of them")
         return self
-
-    def requires(self, graph: Graph, context: Context) -> None:
-        """Refuse a graph whose ranges are set, and one without kernels.
-
-        Raises:
-            CandidateError: EP-663.
-        """
-        del context
-        if graph.fake_quantized:
-            raise CandidateError(
-                "EP-663",
-                "cluster trains float weights, and this graph's ranges are already set",
-                hint="put cluster before qat",
-            )
-        if not kernels(graph.net):
-            raise CandidateError(
-                "EP-663",
-                f"cluster shares weights of Dense, convolution and recurrent layers, and {graph.net.name} has no "
-                "trainable one that is large enough",
-                hint="leave cluster out of the recipe",
-            )
 
     def apply(self, graph: Graph, context: Context) -> tuple[Graph, StepReport]:
         """Return ``graph`` with few values in each layer, trained.
@@ -130,17 +104,16 @@ class Cluster(Step):
         facts: list[tuple[str, float | int | str]] = [("clusters", clusters), *record.facts]
         where = "each layer" if self.codebook == "layer" else "all"
         told = [f"{total:,} weights of {len(found)} layers have {clusters} values in {where}"]
-        if context.download is not None:
-            sizes = context.download(before), context.download(after)
-            told.append(f"download {sizes[0]:,} -> {sizes[1]:,} bytes (DEFLATE); file and speed stay as they are")
-            facts.append(("download_bytes", sizes[1]))
-        return StepReport(kind="cluster", sentences=(*told, *record.sentences), facts=tuple(facts))
+        words, download_bytes = downloads(before, after, context, stays="file and speed stay as they are")
+        if download_bytes is not None:
+            facts.append(("download_bytes", download_bytes))
+        return StepReport(kind="cluster", sentences=(*told, *words, *record.sentences), facts=tuple(facts))
 
     def promise(self, before: Graph, after: Graph, context: Context) -> None:
         """See that no layer has more values than it may.
 
         Raises:
-            CandidateError: EP-664.
+            CandidateError: EP-663.
         """
         del before, context
         most = self.clusters or _CLUSTERS[0]
@@ -150,20 +123,9 @@ class Cluster(Step):
             found = {"the model": np.unique(np.concatenate(list(found.values())))}
         for where, values in found.items():
             if values.size > most:
-                raise CandidateError("EP-664", f"cluster promised {most} values, and {where} has {values.size}")
-
-    def control(self) -> tuple[Step, ...] | None:
-        """Return the same training of weights that share nothing."""
-        from edgepack.compress.distill import Distill
-
-        return (Distill(schedule=self.schedule, signal=self.signal),)
+                raise CandidateError("EP-663", f"cluster promised {most} values, and {where} has {values.size}")
 
     @classmethod
     def example(cls) -> Self:
         """Return a typical use."""
         return cls(clusters=16)
-
-    @classmethod
-    def propose(cls, gap: Gap) -> tuple[Self, ...]:
-        """Return the download limit as target where it binds, and nothing else: no other cost gets lower."""
-        return () if gap.download_bytes is None else (cls(download_bytes=gap.download_bytes),)

@@ -41,8 +41,8 @@ class Distill(Step):
 
     def apply(self, graph: Graph, context: Context) -> tuple[Graph, StepReport]:
         """Return ``graph`` with weights that were trained on the teacher's answers."""
+        from edgepack.graph.duplicate import duplicate
         from edgepack.train.training import train
-        from edgepack.train.training_graph import duplicate
 
         net = duplicate(graph.net)
         record = train(net, context, schedule=self.schedule, signal=self.signal, name="distill")

@@ -11,7 +11,7 @@ from edgepack.compress.distill import Distill
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph, StepReport
-from edgepack.model.flat import again, rebuild
+from edgepack.graph.duplicate import Pairs, duplicate
 from edgepack.model.precision import Precision
 from edgepack.quantize.biases import settle_biases
 from edgepack.quantize.fake_quantize import fake_quantized
@@ -81,7 +81,8 @@ class Qat(Step):
             _observe(observed, _OBSERVED)
 
         def freeze(step: int, total: int) -> None:
-            if step == round(self.freeze * total):
+            # A time limit may jump over any one step.
+            if step >= round(self.freeze * total) and any(layer.rate.numpy() > 0 for layer in observed):
                 _observe(observed, 0.0)
 
         hooks = Hooks(after_step=freeze, key=f"qat {self.ranges} {self.freeze}")
@@ -134,26 +135,25 @@ class Qat(Step):
 
 def _twin(net: "keras.Model", *, learn: bool) -> "keras.Model":
     """Return a copy of a fake-quantized graph, its limits and ranges trained or not."""
-    pairs: list[tuple[Operation, Operation]] = []
 
-    def make(operation: "Operation") -> "Operation":
-        changes: dict[str, object] = {}
+    def change(operation: "Operation") -> dict[str, object]:
         if hasattr(operation, "set_kernel"):
-            changes["learned"] = learn
-        elif hasattr(operation, "rate") and operation.source in {"observed", "learned"}:
-            changes["source"] = "learned" if learn else "observed"
-        made = again(operation, **changes)
-        pairs.append((operation, made))
-        return made
+            return {"learned": learn}
+        if hasattr(operation, "rate") and operation.source in {"observed", "learned"}:
+            return {"source": "learned" if learn else "observed"}
+        return {}
 
-    new = rebuild(net, make)
+    return duplicate(net, change, copy=_copy_by_name)
+
+
+def _copy_by_name(pairs: Pairs) -> None:
+    """Copy variables of the same name: what is trained and what is not comes in another order."""
     for source, target in pairs:
         if hasattr(source, "variables"):
             values = {variable.name: variable for variable in source.variables}
             for variable in target.variables:
                 if variable.name in values:
                     variable.assign(values[variable.name])
-    return new
 
 
 def _rounders(net: "keras.Model") -> "Iterator[keras.layers.Layer]":

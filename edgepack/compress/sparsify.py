@@ -6,16 +6,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
-from edgepack.compress._download import mildest_download
 from edgepack.compress._kernels import Kernel, kernels
 from edgepack.compress._masks import Allocation, Masks, Pattern, Ramp, keeps_two_of_four, zero, zeros_share
-from edgepack.compress.step import Gap, Phase, Step
+from edgepack.compress._sharing import Sharing, downloads, mildest_download
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph, StepReport
+from edgepack.graph.duplicate import duplicate
 from edgepack.model.precision import Precision
 from edgepack.train.schedule import Schedule
-from edgepack.train.signal import Signal
-from edgepack.train.training_graph import duplicate
 
 if TYPE_CHECKING:
     from edgepack.train.training import TrainingRecord
@@ -25,7 +23,7 @@ _SPARSE_RUNTIMES: Final = frozenset({"litert", "tflite-runtime"})
 _SHARES: Final = tuple(round(0.30 + 0.05 * number, 2) for number in range(14))
 
 
-class Sparsify(Step):
+class Sparsify(Sharing):
     """Unstructured or 2:4 sparsity, grown gradually. What it saves is download, never time.
 
     A file of 8-bit weights keeps its length, and compressed for the way to the device it shrinks. TFLite can store
@@ -44,15 +42,12 @@ class Sparsify(Step):
         signal: What is learnt from.
     """
 
-    phase: ClassVar[Phase] = "share"
-    trains: ClassVar[bool] = True
+    verb: ClassVar[str] = "zeroes"
 
     sparsity: Annotated[float, Field(gt=0, lt=1)] | None = None
-    download_bytes: Annotated[int, Field(gt=0)] | None = None
     pattern: Pattern = "magnitude"
     allocation: Allocation = "global"
     schedule: Schedule = Schedule(steps=1000, learning_rate=3e-3)
-    signal: Signal = Signal()
 
     @model_validator(mode="after")
     def _aimed(self) -> Self:
@@ -62,28 +57,6 @@ class Sparsify(Step):
         if self.pattern == "magnitude" and len(given) != 1:
             raise ValueError("needs sparsity or download_bytes, one of them")
         return self
-
-    def requires(self, graph: Graph, context: Context) -> None:
-        """Refuse a graph whose ranges are set, one without kernels, and a download target that nothing measures.
-
-        Raises:
-            CandidateError: EP-660.
-        """
-        if graph.fake_quantized:
-            raise CandidateError(
-                "EP-660",
-                "sparsify trains float weights, and this graph's ranges are already set",
-                hint="put sparsify before qat",
-            )
-        if not kernels(graph.net):
-            raise CandidateError(
-                "EP-660",
-                f"sparsify zeroes weights of Dense, convolution and recurrent layers, and {graph.net.name} has no "
-                "trainable one that is large enough",
-                hint="leave sparsify out of the recipe",
-            )
-        if self.download_bytes is not None and context.download is None:
-            raise CandidateError("EP-660", "sparsify has a download target, and nothing here measures downloads")
 
     def apply(self, graph: Graph, context: Context) -> tuple[Graph, StepReport]:
         """Return ``graph`` with its least weights zeroed and the others trained.
@@ -98,7 +71,7 @@ class Sparsify(Step):
         masks = self._masks(graph, context)
         net = duplicate(graph.net)
         ramp = Ramp(masks, kernels(net), share=_RAMP)
-        hooks = Hooks(after_step=ramp.after_step, counts_from=_RAMP, key=f"{masks}")
+        hooks = Hooks(after_step=ramp.after_step, taken_up=ramp.taken_up, counts_from=_RAMP, key=f"{masks}")
         record = train(net, context, schedule=self.schedule, signal=self.signal, name="sparsify", hooks=hooks)
         after = self._stored(replace(graph, net=net), context)
         return after, self._said(graph, after, context, record=record)
@@ -133,12 +106,11 @@ class Sparsify(Step):
         layers = ", ".join(f"{one.layer} {zeros_share([one]):.0%}" for one in found)
         facts: list[tuple[str, float | int | str]] = [("sparsity", share), *record.facts]
         told = [f"{share:.1%} of {sum(one.values.size for one in found):,} weights are zero: {layers}"]
-        if context.download is not None:
-            sizes = context.download(before), context.download(after)
-            stays = "speed stays as it is" if after.plan.sparse else "file and speed stay as they are"
-            told.append(f"download {sizes[0]:,} -> {sizes[1]:,} bytes (DEFLATE); {stays}")
-            facts.append(("download_bytes", sizes[1]))
-        return StepReport(kind="sparsify", sentences=(*told, *record.sentences), facts=tuple(facts))
+        stays = "speed stays as it is" if after.plan.sparse else "file and speed stay as they are"
+        words, download_bytes = downloads(before, after, context, stays=stays)
+        if download_bytes is not None:
+            facts.append(("download_bytes", download_bytes))
+        return StepReport(kind="sparsify", sentences=(*told, *words, *record.sentences), facts=tuple(facts))
 
     def promise(self, before: Graph, after: Graph, context: Context) -> None:
         """See that the zeros are there.
@@ -164,18 +136,7 @@ class Sparsify(Step):
         expected = self.sparsity if self.allocation == "layer" and self.sparsity is not None else 0.0
         return zeros_share([kernel]) >= expected - 1 / kernel.values.size
 
-    def control(self) -> tuple[Step, ...] | None:
-        """Return the same training of the dense graph."""
-        from edgepack.compress.distill import Distill
-
-        return (Distill(schedule=self.schedule, signal=self.signal),)
-
     @classmethod
     def example(cls) -> Self:
         """Return a typical use."""
         return cls(sparsity=0.5)
-
-    @classmethod
-    def propose(cls, gap: Gap) -> tuple[Self, ...]:
-        """Return the download limit as target where it binds, and nothing else: no other cost gets lower."""
-        return () if gap.download_bytes is None else (cls(download_bytes=gap.download_bytes),)

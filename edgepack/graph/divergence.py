@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.arrays import Array, Floats
+from edgepack.model.flat import as_list
 
 if TYPE_CHECKING:
     import keras
@@ -22,7 +23,7 @@ def answers(net: "keras.Model", samples: Sequence[Array]) -> list[Array]:
     parts = []
     for first in range(0, len(samples[0]), _BATCH):
         found = net([value[first : first + _BATCH] for value in samples], training=False)
-        parts.append([np.asarray(value) for value in (found if isinstance(found, (list, tuple)) else [found])])
+        parts.append([np.asarray(value) for value in as_list(found)])
     return [np.concatenate(output) for output in zip(*parts, strict=True)]
 
 
@@ -37,15 +38,15 @@ def divergence(reference: Sequence[Array], found: Sequence[Array]) -> float:
 
 
 def _one(reference: Floats, found: Floats) -> float:
-    if _are_probabilities(reference):
+    if are_probabilities(reference):
         one, other = np.maximum(reference, _LEAST), np.maximum(found, _LEAST)
         return float((one * np.log(one / other) - one + other).sum(axis=-1).mean())
     spread = float(reference.var())
     return float(np.square(reference - found).mean()) / (spread if spread > 0 else 1.0)
 
 
-def _are_probabilities(values: Floats) -> bool:
-    """Whether each row is a distribution over at least two classes."""
+def are_probabilities(values: Array) -> bool:
+    """Whether each row of ``values``, (n, ..., classes), is a distribution over at least two classes."""
     return bool(
         values.ndim > 1
         and values.shape[-1] > 1

@@ -11,6 +11,7 @@ from edgepack.arrays import Array, Floats
 from edgepack.data.prepare import Prepared
 from edgepack.graph.divergence import divergence
 from edgepack.graph.wiring import Wiring
+from edgepack.model.flat import as_list
 
 if TYPE_CHECKING:
     import keras
@@ -71,7 +72,7 @@ def moments(
     read = tf.function(lambda values: reader(values, training=False), reduce_retracing=True)
     for batch in batches(samples, count):
         found = read([tf.constant(value) for value in batch])
-        for (layer, _), values in zip(places, found if isinstance(found, (list, tuple)) else [found], strict=True):
+        for (layer, _), values in zip(places, as_list(found), strict=True):
             sums[layer.name].add(_patches(layer, values))
     return {name: total.moments() for name, total in sums.items()}
 
@@ -165,6 +166,6 @@ def runner(net: "keras.Model") -> Run:
 
     def run(batch: list[Array]) -> list[Array]:
         found = traced([tf.constant(value) for value in batch])
-        return [value.numpy() for value in (found if isinstance(found, (list, tuple)) else [found])]
+        return [value.numpy() for value in as_list(found)]
 
     return run

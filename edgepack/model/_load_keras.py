@@ -15,7 +15,7 @@ from edgepack.digest import canonical_json
 from edgepack.errors import ModelError
 from edgepack.model._export import export, legal_name, legal_names
 from edgepack.model._unroll import unrolled
-from edgepack.model.flat import flat
+from edgepack.model.flat import as_list, flat
 from edgepack.model.keras_config import Json, KerasGraph, mapping, parse_graph, sequence
 from edgepack.model.keras_file import open_keras
 from edgepack.model.keras_summary import digest_keras
@@ -216,4 +216,4 @@ def _ordered(model: "Callable[..., Any]", *tensors: object, graph: KerasGraph) -
     found = model(structure if inputs_by_key or len(tensors) > 1 else tensors[0], training=False)
     if outputs_by_key:
         return [found[name] for name, _ in graph.outputs]
-    return list(found) if isinstance(found, (list, tuple)) else [found]
+    return as_list(found)

@@ -2,7 +2,7 @@
 """The trainable form: one flat Keras 3 functional graph of lists of inputs and outputs. Worker process only."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgepack.model._export import legal_name
 from edgepack.model.model import TensorSpec
@@ -58,7 +58,7 @@ def rebuild(net: "keras.Model", make: Make) -> "keras.Model":
         return made[id(operation)]
 
     outputs = net._run_through_graph(ends, operation_fn=call)  # noqa: SLF001 - what clone_model itself calls
-    return keras.Model(ends, _as_list(outputs), name=net.name)
+    return keras.Model(ends, as_list(outputs), name=net.name)
 
 
 def again(operation: "Operation", **changes: object) -> "Operation":
@@ -79,7 +79,8 @@ def _inputs(net: "keras.Model") -> "list[tuple[KerasTensor, str]]":
     return [(tensor, tensor._keras_history.operation.name) for tensor in net.inputs]  # noqa: SLF001
 
 
-def _as_list(value: object) -> list[object]:
+def as_list(value: object) -> list[Any]:
+    """Return the values of a structure that may come bare where there is one: a net of one output answers so."""
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 

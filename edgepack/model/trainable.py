@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from edgepack.errors import ModelError
 from edgepack.model._export import export
 from edgepack.model.fake_quant import fake_quant_layers
+from edgepack.model.flat import as_list
 from edgepack.model.keras_summary import digest_keras
 from edgepack.model.model import Model
 from edgepack.work import whole_folder
@@ -59,7 +60,7 @@ def write_trainable(net: "keras.Model", *, parent: Model, fake_quantized: bool, 
 
     def call(*tensors: "tf.Tensor") -> "dict[str, tf.Tensor]":
         found = net(list(tensors), training=False)
-        return dict(zip(names, found if isinstance(found, (list, tuple)) else [found], strict=True))
+        return dict(zip(names, as_list(found), strict=True))
 
     with tempfile.TemporaryDirectory() as first:
         saved = Path(first) / TRAINABLE

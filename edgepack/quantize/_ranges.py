@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepack.data.prepare import Prepared
+from edgepack.model.flat import as_list
 
 if TYPE_CHECKING:
     import keras
@@ -83,4 +84,4 @@ def _answers(reader: "keras.Model", samples: Prepared, most: int) -> "Iterator[l
     for begin in range(0, count, _BATCH):
         batch = [np.asarray(array[begin : min(count, begin + _BATCH)]) for array in arrays]
         found = reader(batch, training=False)
-        yield [np.asarray(value) for value in (found if isinstance(found, (list, tuple)) else [found])]
+        yield [np.asarray(value) for value in as_list(found)]

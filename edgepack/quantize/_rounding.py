@@ -23,7 +23,7 @@ _TOGETHER: Final = 1 << 24  # numbers that a search holds at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class Covariances:
     """What is known of a layer's inputs, per group of channels.
 
     Attributes:
@@ -35,15 +35,15 @@ class Moments:
     cross: Floats
 
 
-def moments(quantized: Kernel, original: Kernel) -> Moments:
-    """Return the moments of two matching samples of rows, each (rows, groups, weights)."""
+def covariances(quantized: Kernel, original: Kernel) -> Covariances:
+    """Return the covariances of two matching samples of rows, each (rows, groups, weights)."""
     ours, theirs = (rows.transpose(1, 0, 2) - rows.mean(axis=0)[:, None, :] for rows in (quantized, original))
     turned = ours.transpose(0, 2, 1)
     count = len(quantized)
-    return Moments(np.asarray(turned @ ours / count, np.float64), np.asarray(turned @ theirs / count, np.float64))
+    return Covariances(np.asarray(turned @ ours / count, np.float64), np.asarray(turned @ theirs / count, np.float64))
 
 
-def target(weights: Floats, known: Moments) -> Floats:
+def target(weights: Floats, known: Covariances) -> Floats:
     """Return the weights that come nearest to the float layer's answers on the inputs that there really are.
 
     Ridge regression towards ``weights``, (groups, weights, channels): directions that no sample shows stay as they
@@ -55,7 +55,7 @@ def target(weights: Floats, known: Moments) -> Floats:
 
 
 def compensated(
-    weights: Floats, known: Moments, *, bits: int, per_channel: bool, search: bool
+    weights: Floats, known: Covariances, *, bits: int, per_channel: bool, search: bool
 ) -> tuple[Floats, Limits]:
     """Return rounded weights, (groups, weights, channels), and the limits of their grid.
 
@@ -84,14 +84,14 @@ def compensated(
     return rounded, chosen.reshape(-1) if per_channel else chosen.reshape(-1)[0].reshape(())
 
 
-def error_of(rounded: Floats, weights: Floats, known: Moments) -> Floats:
+def error_of(rounded: Floats, weights: Floats, known: Covariances) -> Floats:
     """Return the mean squared error of each channel's output, (groups, channels), where ``weights`` were exact."""
     off = rounded - weights
     return np.asarray((off * (known.quantized @ off)).sum(axis=1), np.float64)
 
 
 def _tries(
-    weights: Floats, known: Moments, limits: Limits, *, shares: Limits, factor: Floats, bits: int
+    weights: Floats, known: Covariances, limits: Limits, *, shares: Limits, factor: Floats, bits: int
 ) -> list[tuple[Floats, Floats]]:
     """Return for each share of ``limits`` the rounded weights and the errors that they leave.
 
@@ -124,7 +124,7 @@ def _passed_on(free: Floats, factor: Floats, limits: Limits, bits: int) -> Float
     return rounded
 
 
-def _factor(known: Moments) -> Floats:
+def _factor(known: Covariances) -> Floats:
     """Return the upper Cholesky factor of the inverse of the damped covariance, columns by falling variance."""
     order = np.argsort(-np.diagonal(known.quantized, axis1=1, axis2=2), axis=1, kind="stable")
     sorted_rows = np.take_along_axis(known.quantized, order[:, :, None], axis=1)
@@ -133,7 +133,7 @@ def _factor(known: Moments) -> Floats:
     return np.asarray(np.linalg.cholesky(np.linalg.inv(ordered + damping)).transpose(0, 2, 1), np.float64)
 
 
-def _mean_variance(known: Moments) -> Floats:
+def _mean_variance(known: Covariances) -> Floats:
     """Return the mean variance of each group's inputs; 1 where nothing ever varies."""
     found = np.diagonal(known.quantized, axis1=1, axis2=2).mean(axis=1)
     return np.asarray(np.where(found > 0, found, 1.0), np.float64)

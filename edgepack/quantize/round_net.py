@@ -11,7 +11,7 @@ from edgepack.arrays import Array
 from edgepack.model.fake_quant import WEIGHTED
 from edgepack.model.flat import again, copy_weights, rebuild
 from edgepack.quantize._bias_correction import correct_bias
-from edgepack.quantize._rounding import Moments, compensated, moments, target
+from edgepack.quantize._rounding import Covariances, compensated, covariances, target
 from edgepack.quantize.columns import channel_axes, has_columns, kernel_of, matrices, rows_of
 from edgepack.quantize.grid import Axis, Clip, Kernel, Limits, snap, weight_limits
 from edgepack.quantize.layerwise import Met, walk
@@ -118,7 +118,7 @@ def round_layer(met: Met, *, bits: int, how: HowToRound) -> Limits:
     if how.rounding == "nearest" or not has_columns(layer):
         return _nearest(layer, bits, how)
     kernel = np.asarray(layer.kernel)
-    known = _moments(met, np.random.default_rng([how.seed, bits]))
+    known = _covariances(met, np.random.default_rng([how.seed, bits]))
     start = target(np.asarray(matrices(kernel, layer), np.float64), known)
     axes = grid_axes(layer, bits)
     found, limits = compensated(start, known, bits=bits, per_channel=axes is not None, search=bits < _WIDE)
@@ -144,8 +144,8 @@ def _nearest(layer: "keras.Layer", bits: int, how: HowToRound) -> Limits:
     return limits
 
 
-def _moments(met: Met, rng: np.random.Generator) -> Moments:
-    """Return the moments of the layer's inputs over positions drawn alike from samples spread evenly."""
+def _covariances(met: Met, rng: np.random.Generator) -> Covariances:
+    """Return the covariances of the layer's inputs over positions drawn alike from samples spread evenly."""
     import tensorflow as tf
 
     positions, groups, weights = rows_of(met.layer, met.quantized[:1]).shape
@@ -161,4 +161,4 @@ def _moments(met: Met, rng: np.random.Generator) -> Moments:
         drawn = np.sort(rng.permutation(len(here))[:share])
         ours.append(here[drawn])
         theirs.append(there[drawn])
-    return moments(np.concatenate(ours), np.concatenate(theirs))
+    return covariances(np.concatenate(ours), np.concatenate(theirs))

@@ -11,6 +11,7 @@ import numpy as np
 from edgepack.arrays import Array
 from edgepack.data.metric import CLASSIFIERS
 from edgepack.graph.context import Context
+from edgepack.graph.divergence import are_probabilities
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -19,7 +20,6 @@ Kind = Literal["probabilities", "logits", "likelihoods", "odds", "values"]
 """Softmax and what is before it, sigmoid and what is before it, or numbers of another kind."""
 
 _SAMPLES: Final = 256
-_SUM_SLACK: Final = 1e-3
 _TINY: Final = 1e-7
 _THROUGH: Final = {"Identity", "IdentityN", "Cast", "Reshape", "Squeeze", "FakeQuantWithMinMaxVars"}
 
@@ -62,7 +62,7 @@ def answers_of(context: Context, seen: Sequence[Array], losses: Sequence[str]) -
 
 def _kind(values: Array, activation: str, loss: str, context: Context) -> Kind:
     rows = values.reshape(len(values), -1) if values.ndim == 1 else values
-    if rows.shape[-1] > 1 and values.min() >= 0 and np.abs(rows.sum(axis=-1) - 1).max() < _SUM_SLACK:
+    if are_probabilities(rows):
         return "probabilities"
     if activation == "sigmoid":
         return "likelihoods"

@@ -47,6 +47,7 @@ class Loop:
         counts_from: Share of the training before which no score is kept.
         score: Of the caller's net; higher is better.
         after_step: The hook, or None.
+        taken_up: The other hook, or None.
         report: Gets progress.
         folder: Of checkpoints, or None.
         time_s: Ends the training after that time.
@@ -63,6 +64,7 @@ class Loop:
     counts_from: float
     score: "Callable[[keras.Model], float]"
     after_step: Callable[[int, int], None] | None
+    taken_up: Callable[[int, int], None] | None
     report: Reporter
     folder: Path | None
     time_s: float | None
@@ -78,6 +80,13 @@ class Loop:
         while not running.done:
             running.along(self._stream(running.state.step))
         return running.state, running.best
+
+    def take_up(self, state: State, values: Sequence[Array]) -> None:
+        """Give all that is trained the ``values`` that belong to ``state``, and tell the hook."""
+        restore(self.step.variables, values)
+        if self.taken_up is not None:
+            with self.graph.shown():
+                self.taken_up(state.along, self.total)
 
     def _stream(self, first: int) -> "Iterable[Batch]":
         stream = self.batches.stream(first)
@@ -186,8 +195,8 @@ class _Running:
                 "learning rate too",
                 hint="lower learning_rate in the recipe's schedule, or look for extreme values in the training samples",
             )
-        restore(self.loop.step.variables, self._good.values)
         self.state, self.best = deepcopy(self._good.state), self._good.best
+        self.loop.take_up(self.state, self._good.values)
         self.state.rate_factor = factor
         self.state.notes.append(
             f"loss or weights were no finite numbers by step {step}: trained again from step {self.state.step} at a "

@@ -30,6 +30,8 @@ class Hooks:
     Attributes:
         after_step: Called after each step with how far the training is and its total: masks are applied again,
             observers frozen. It reads and writes the variables of the net that ``train`` was given.
+        taken_up: Called with the same two numbers where a training goes on from values of its past, in a new process
+            or after a loss that was no number: what the hook knows is to be read from the net again.
         rate: Factor of the learning rate of a trainable variable of the net, by its path; None: 1 for all.
         counts_from: Share of the training before which no score is kept: a net that is not yet what it is to become
             may score better. Above 0 the start does not count either.
@@ -37,6 +39,7 @@ class Hooks:
     """
 
     after_step: Callable[[int, int], None] | None = None
+    taken_up: Callable[[int, int], None] | None = None
     rate: Callable[[str], float] | None = None
     counts_from: float = 0.0
     key: str = ""

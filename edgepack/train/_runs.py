@@ -65,7 +65,7 @@ def finished(prepared: Preparation, batch_size: int) -> Finished:
         state, best = found.state, found.best
     loop = _loop(prepared, graph, state, batch_size=batch_size, folder=folder)
     if found is not None:
-        restore(loop.step.variables, found.values)
+        loop.take_up(state, found.values)
     with short_memory(graph.trained, batch_size):
         state, best = loop.run(state, best)
     restore(net.variables, best)
@@ -162,6 +162,7 @@ def _loop(prepared: Preparation, graph: TrainingGraph, state: State, *, batch_si
         counts_from=prepared.hooks.counts_from,
         score=prepared.scorer,
         after_step=prepared.hooks.after_step,
+        taken_up=prepared.hooks.taken_up,
         report=context.report,
         folder=folder,
         time_s=_time_left_s(training.time_s, state, trial=folder is None),

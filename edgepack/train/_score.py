@@ -11,6 +11,7 @@ from edgepack.data.prepare import Prepared
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context
 from edgepack.graph.divergence import divergence
+from edgepack.model.flat import as_list
 
 if TYPE_CHECKING:
     import keras
@@ -75,7 +76,7 @@ def outputs(net: "keras.Model", prepared: Prepared, batch_size: int = BATCH) -> 
 def few_outputs(net: "keras.Model", prepared: Prepared) -> tuple[Array, ...]:
     """Return what ``net`` answers on the first 256 samples, one array an output."""
     found = net([np.load(path, mmap_mode="r")[:BATCH] for _, path in prepared.inputs], training=False)
-    return tuple(np.asarray(value) for value in (found if isinstance(found, (list, tuple)) else [found]))
+    return tuple(np.asarray(value) for value in as_list(found))
 
 
 def _traced(net: "keras.Model") -> Traced:
@@ -85,7 +86,7 @@ def _traced(net: "keras.Model") -> Traced:
 
     def answer(values: "list[tf.Tensor]") -> "list[tf.Tensor]":
         found = net(values, training=False)
-        return list(found) if isinstance(found, (list, tuple)) else [found]
+        return as_list(found)
 
     made: Traced = tf.function(answer, input_signature=[specs])
     return made

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edgepack.arrays import Array
+from edgepack.model.flat import as_list
 from edgepack.train._answers import Answer, logits_of
 from edgepack.train._distill_loss import distance
 from edgepack.train._features import Matching
@@ -169,11 +170,6 @@ class TrainingStep:
         for _, optimizer, held in self._optimizers:
             optimizer.apply([next(gradients) for _ in held], held)
         return loss
-
-
-def as_list(found: object) -> "list[tf.Tensor]":
-    """Return the outputs of a net, of which one alone may come bare."""
-    return list(found) if isinstance(found, (list, tuple)) else [found]
 
 
 def _optimizers(

@@ -137,6 +137,8 @@ def _trained(prepared: Preparation, size: int) -> TrainingRecord:
 
 def _record(prepared: Preparation, done: Finished, notes: list[str]) -> TrainingRecord:
     state, samples = done.state, prepared.samples
+    if prepared.hooks.counts_from == 0 and done.score <= prepared.start_score:
+        notes = [*notes, "no weights on the way scored better than those it began with, which were kept"]
     return TrainingRecord(
         steps=state.step,
         epochs=state.step * done.batch_size / samples.count,

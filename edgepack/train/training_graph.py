@@ -10,14 +10,14 @@ model already is, and every machine would have to search in step with the others
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from inspect import signature
 from typing import TYPE_CHECKING
 
 from edgepack.graph.context import Training
-from edgepack.model.flat import again, copy_weights, rebuild
+from edgepack.graph.duplicate import duplicate
 
 if TYPE_CHECKING:
     import keras
@@ -73,7 +73,7 @@ def training_graph(net: "keras.Model", training: Training) -> TrainingGraph:
         stack.enter_context(strategy.scope())
         if training.rematerialize:
             stack.enter_context(keras.RematScope(mode="list_of_layers", layer_names=_recomputable(net)))
-        copy = duplicate(net, policy)
+        copy = duplicate(net, None if policy is None else _under(policy))
     if mirrored:
         notes = (*notes, f"trained on {strategy.num_replicas_in_sync} devices")
         if "TF_CONFIG" in os.environ:
@@ -81,26 +81,15 @@ def training_graph(net: "keras.Model", training: Training) -> TrainingGraph:
     return TrainingGraph(own=net, trained=copy, strategy=strategy, notes=notes)
 
 
-def duplicate(net: "keras.Model", policy: str | None = None) -> "keras.Model":
-    """Return a new graph like ``net``, a flat one, with the same values.
+def _under(policy: str) -> "Callable[[Operation], dict[str, object]]":
+    """Return the change that lets the float32 layers of a graph compute under the Keras dtype policy ``policy``."""
+    import keras
 
-    Args:
-        net: Not changed.
-        policy: Keras dtype policy that the layers of the new one compute under; None: their own.
-    """
-    pairs: list[tuple[Operation, Operation]] = []
-
-    def make(operation: "Operation") -> "Operation":
-        import keras
-
+    def change(operation: "Operation") -> dict[str, object]:
         float_layer = isinstance(operation, keras.layers.Layer) and operation.dtype_policy.name == "float32"
-        made = again(operation, dtype=policy) if policy and float_layer else again(operation)
-        pairs.append((operation, made))
-        return made
+        return {"dtype": policy} if float_layer else {}
 
-    copy = rebuild(net, make)
-    copy_weights(pairs)
-    return copy
+    return change
 
 
 def _recomputable(net: "keras.Model") -> list[str]:

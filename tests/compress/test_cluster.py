@@ -137,8 +137,8 @@ def test_a_download_target_is_met_by_the_most_values(sharing_report):
 @pytest.mark.parametrize(
     ("case", "code", "words"),
     [
-        ("quantized", "EP-663", "ranges are already set"),
-        ("tiny", "EP-663", "no trainable one that is large enough"),
+        ("quantized", "EP-660", "ranges are already set"),
+        ("tiny", "EP-660", "no trainable one that is large enough"),
         ("far", "EP-661", "expected at most 500"),
         ("unmeasured", "EP-660", "nothing here measures downloads"),
     ],

@@ -57,7 +57,7 @@ def setting(net, folder, *, labels="classes", metric="accuracy", training=None, 
 
 def shaken(net, by=0.3):
     """Return a copy of ``net`` whose kernels were disturbed: something to recover from."""
-    from edgepack.train.training_graph import duplicate
+    from edgepack.graph.duplicate import duplicate
 
     copy, draw = duplicate(net), np.random.default_rng(4)
     for variable in copy.trainable_variables:

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from edgepack.quantize._rounding import compensated, error_of, moments, target
+from edgepack.quantize._rounding import compensated, covariances, error_of, target
 from edgepack.quantize.grid import snap, weight_limits
 
 
@@ -29,7 +29,7 @@ def nearest(values, bits, per_channel=True):
 @pytest.mark.parametrize("bits", [2, 3, 4])
 @pytest.mark.parametrize("groups", [1, 5])
 def test_the_output_is_nearer_than_after_plain_rounding(bits, groups):
-    known, values = moments(*[inputs(groups)[0]] * 2), kernel(groups)
+    known, values = covariances(*[inputs(groups)[0]] * 2), kernel(groups)
     found, _ = compensated(values, known, bits=bits, per_channel=True, search=True)
     ours, theirs = error_of(found, values, known), error_of(nearest(values, bits), values, known)
     assert ours.sum() < 0.5 * theirs.sum()
@@ -37,7 +37,7 @@ def test_the_output_is_nearer_than_after_plain_rounding(bits, groups):
 
 
 def test_searching_limits_only_helps():
-    known, values = moments(*[inputs(3)[0]] * 2), kernel(3)
+    known, values = covariances(*[inputs(3)[0]] * 2), kernel(3)
     errors = [
         error_of(compensated(values, known, bits=3, per_channel=True, search=search)[0], values, known)
         for search in (True, False)
@@ -48,7 +48,7 @@ def test_searching_limits_only_helps():
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_results_lie_on_the_grid_of_their_limits(per_channel):
-    known, values = moments(*[inputs(2)[0]] * 2), kernel(2)
+    known, values = covariances(*[inputs(2)[0]] * 2), kernel(2)
     found, limits = compensated(values, known, bits=4, per_channel=per_channel, search=True)
     assert limits.shape == ((12,) if per_channel else ())
     axis = (0, 2) if per_channel else None
@@ -58,34 +58,34 @@ def test_results_lie_on_the_grid_of_their_limits(per_channel):
 def test_the_target_makes_up_for_what_the_layers_before_did():
     ours, exact = inputs(noise=0.3)
     values = kernel()
-    known = moments(ours, exact)
+    known = covariances(ours, exact)
     wanted = (exact - exact.mean(axis=0))[:, 0] @ values[0]
 
     def off(weights):
         return float(np.square((ours - ours.mean(axis=0))[:, 0] @ weights[0] - wanted).mean())
 
     assert off(target(values, known)) < 0.8 * off(values)
-    same = moments(exact, exact)
+    same = covariances(exact, exact)
     assert np.allclose(target(values, same), values, atol=1e-6), "where nothing happened before, nothing is changed"
 
 
 def test_inputs_that_never_vary_are_survived():
     ours = np.ones((50, 2, 4), np.float32)
-    found, limits = compensated(kernel(2, 4), moments(ours, ours), bits=4, per_channel=True, search=True)
+    found, limits = compensated(kernel(2, 4), covariances(ours, ours), bits=4, per_channel=True, search=True)
     assert np.isfinite(found).all()
     assert (limits > 0).all()
 
 
 def test_fewer_rows_than_weights_are_enough():
     ours, exact = inputs(weights=40, rows=15, noise=0.1)
-    known = moments(ours, exact)
+    known = covariances(ours, exact)
     values = kernel(weights=40)
     found, _ = compensated(target(values, known), known, bits=4, per_channel=True, search=True)
     assert np.abs(found).max() < 3 * np.abs(values).max(), "directions that no sample shows stay as they are"
 
 
 def test_columns_beyond_a_block_are_made_up_for_as_well():
-    known = moments(*[inputs(weights=300, rows=3000)[0]] * 2)
+    known = covariances(*[inputs(weights=300, rows=3000)[0]] * 2)
     values = kernel(weights=300, channels=3)
     found, _ = compensated(values, known, bits=3, per_channel=True, search=False)
     assert error_of(found, values, known).sum() < 0.3 * error_of(nearest(values, 3), values, known).sum()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a net with Dropout; KILL_AT ends the process there as a full machine does. Reports as JSON in ``REPORT``."""
+"""Trains a net with Dropout while masks grow; KILL_AT ends the process there as a full machine does. Reports as JSON in ``REPORT``."""
 
 import json
 import os
@@ -12,6 +12,8 @@ import keras
 from learnable import digest, listed, setting, shaken
 from nets import NETS
 
+from edgepack.compress._kernels import kernels
+from edgepack.compress._masks import Masks, Ramp
 from edgepack.data.settings import Augmentation
 from edgepack.train.schedule import Schedule
 from edgepack.train.signal import Signal
@@ -21,8 +23,8 @@ SCRATCH = Path(REPORT).parent  # noqa: F821 - given by the caller
 
 
 def end(step, total):
-    """Kill this process in the middle of the training."""
-    del total
+    """Let the masks grow, and kill this process in the middle of the training."""
+    ramp.after_step(step, total)
     if step == KILL_AT:  # noqa: F821 - given by the caller
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -32,13 +34,14 @@ net = listed(NETS["series"]())
 training = {"sample_kind": "series", "augmentation": Augmentation(shift=2, mixup=0.5)}
 context = setting(net, SCRATCH, training=training)
 student = shaken(net)
+ramp = Ramp(Masks(0.5), kernels(student), share=0.95)
 record = train(
     student,
     context,
     schedule=Schedule(steps=260, batch_size=16),
     signal=Signal(teacher="both"),
     name="resume",
-    hooks=Hooks(after_step=end),
+    hooks=Hooks(after_step=end, taken_up=ramp.taken_up, counts_from=0.1),
 )
 found = {
     "digest": digest(student),
