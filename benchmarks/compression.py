@@ -40,7 +40,9 @@ ROWS = {
     "int4-ptq": ("rpi4", -3.0, None, None),
     "int4-qat": ("rpi4", -0.5, 58, None),
     "macs-75": ("rpi4", -0.9, None, 5),
+    "macs-75-pruned": ("rpi4", -0.9, None, 5),
     "macs-50": ("rpi4", -3.5, None, 8),
+    "macs-50-50KB": ("rpi4", -3.5, 50, 8),
     "macs-75-int4-qat": ("rpi4", -1.8, None, 8),
     "arena-44KB": ("stm32h747", -1.5, None, 5),
 }

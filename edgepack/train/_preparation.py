@@ -9,6 +9,7 @@ from edgepack.data.prepare import Prepared
 from edgepack.digest import digest_bytes, digest_json
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context
+from edgepack.graph.divergence import divergence
 from edgepack.train._answers import Answer, answers_of
 from edgepack.train._loss import LabelLoss, label_loss, losses_of
 from edgepack.train._score import Scorer, few_outputs
@@ -122,6 +123,7 @@ def prepare(
     _seed_layers(net, context.seed)
     losses = losses_of(context, len(net.outputs))
     answers = answers_of(context, few_outputs(context.original, samples), losses)
+    schedule = _with_rate(schedule, net, context)
     teacher = context.teacher or context.original
     check_teacher(net, teacher)
     labels, candidates, notes = _learnable(context, signal, answers, losses)
@@ -142,6 +144,14 @@ def prepare(
         start_score=scorer(net),
         notes=notes,
     )
+
+
+def _with_rate(schedule: Schedule, net: "keras.Model", context: Context) -> Schedule:
+    """Return ``schedule`` with a learning rate that suits how far ``net`` is from the original on unseen samples."""
+    if schedule.learning_rate is not None or context.selection is None:
+        return schedule.settled(0.0)
+    pair = [few_outputs(one, context.selection) for one in (context.original, net)]
+    return schedule.settled(divergence(*pair))
 
 
 def _learnable(

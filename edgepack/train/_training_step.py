@@ -183,7 +183,7 @@ def _optimizers(
         groups.setdefault(1.0 if rate is None else rate(variable.path), []).append(variable)
     found = []
     for factor, held in groups.items():
-        optimizer = keras.optimizers.AdamW(schedule.learning_rate, weight_decay=schedule.weight_decay)
+        optimizer = keras.optimizers.AdamW(weight_decay=schedule.weight_decay)
         optimizer.exclude_from_weight_decay(var_list=[one for one in held if len(one.shape) < _MATRIX])
         optimizer.build(held)
         found.append((factor, optimizer, held))

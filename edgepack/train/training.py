@@ -38,6 +38,7 @@ class TrainingRecord:
         seconds: Wall time, of earlier processes too.
         batch_size: As it was at the end.
         learnt_from: ``teacher``, ``labels`` or ``both``.
+        learning_rate: The highest.
         resumed: It went on from a checkpoint.
         notes: What a person should know, in sentences.
     """
@@ -51,6 +52,7 @@ class TrainingRecord:
     seconds: float
     batch_size: int
     learnt_from: From
+    learning_rate: float
     resumed: bool = False
     notes: tuple[str, ...] = ()
 
@@ -59,7 +61,8 @@ class TrainingRecord:
         """What was done, with figures, for a step's report."""
         source = {"teacher": "the teacher", "labels": "the labels", "both": "teacher and labels"}[self.learnt_from]
         told = (
-            f"{self.steps} steps of {self.batch_size} samples ({self.epochs:.1f} epochs), learnt from {source}: "
+            f"{self.steps} steps of {self.batch_size} samples ({self.epochs:.1f} epochs, rate {self.learning_rate:g}), "
+            f"learnt from {source}: "
             f"{self.score_words} {self.start_score:.4f} -> {self.best_score:.4f} on the selection split"
         )
         return (told, *self.notes)
@@ -72,6 +75,7 @@ class TrainingRecord:
             ("start_score", self.start_score),
             ("best_score", self.best_score),
             ("learnt_from", self.learnt_from),
+            ("learning_rate", self.learning_rate),
         )
 
 
@@ -149,6 +153,7 @@ def _record(prepared: Preparation, done: Finished, notes: list[str]) -> Training
         seconds=state.elapsed_s,
         batch_size=done.batch_size,
         learnt_from=state.learnt_from,
+        learning_rate=prepared.schedule.highest_rate,
         resumed=done.resumed,
         notes=(*prepared.notes, *notes, *done.notes, *state.notes),
     )

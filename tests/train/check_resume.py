@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a net with Dropout while masks grow; KILL_AT ends the process there as a full machine does. Reports as JSON in ``REPORT``."""
+"""Trains a net with Dropout under growing masks; KILL_AT ends the process there. Reports as JSON in ``REPORT``."""
 
 import json
 import os
@@ -34,7 +34,7 @@ net = listed(NETS["series"]())
 training = {"sample_kind": "series", "augmentation": Augmentation(shift=2, mixup=0.5)}
 context = setting(net, SCRATCH, training=training)
 student = shaken(net)
-ramp = Ramp(Masks(0.5), kernels(student), share=0.95)
+ramp = Ramp(Masks(0.02), kernels(student), share=0.95)
 record = train(
     student,
     context,

@@ -28,6 +28,12 @@ def test_a_schedule_has_one_length_and_a_default():
         Schedule.model_validate({"speed": 1})
 
 
+def test_a_net_that_lost_little_learns_gently():
+    assert Schedule().settled(0.1).learning_rate == 1e-3
+    assert Schedule().settled(0.9).learning_rate == 3e-3
+    assert Schedule(learning_rate=0.02).settled(0.1).learning_rate == 0.02
+
+
 def test_the_rate_rises_and_then_falls_to_the_end():
     schedule = Schedule(learning_rate=0.1, warmup=0.25)
     rates = [schedule.rate(share) for share in np.linspace(0, 1, 41)]
@@ -36,7 +42,7 @@ def test_the_rate_rises_and_then_falls_to_the_end():
     assert rates[:11] == sorted(rates[:11])
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] == pytest.approx(0, abs=1e-12)
-    assert Schedule(warmup=0).rate(0) == Schedule().learning_rate
+    assert Schedule(warmup=0).rate(0) == Schedule().highest_rate
 
 
 def test_scoring_is_frequent_but_costs_no_more_than_a_fifth():
