@@ -17,6 +17,7 @@ from edgepack.events import Reporter, TrainingProgress
 from edgepack.train import _checkpoint
 from edgepack.train._batches import Batches
 from edgepack.train._checkpoint import Snapshot, State
+from edgepack.train._preparation import Hooks
 from edgepack.train._training_step import Batch, TrainingStep
 from edgepack.train.schedule import Schedule
 from edgepack.train.training_graph import TrainingGraph
@@ -44,10 +45,8 @@ class Loop:
         schedule: The learning rate along the training.
         total: Number of steps.
         rounds: How often it is scored.
-        counts_from: Share of the training before which no score is kept.
+        hooks: What a step does inside the loop.
         score: Of the caller's net; higher is better.
-        after_step: The hook, or None.
-        taken_up: The other hook, or None.
         report: Gets progress.
         folder: Of checkpoints, or None.
         time_s: Ends the training after that time.
@@ -61,10 +60,8 @@ class Loop:
     schedule: Schedule
     total: int
     rounds: int
-    counts_from: float
+    hooks: Hooks
     score: "Callable[[keras.Model], float]"
-    after_step: Callable[[int, int], None] | None
-    taken_up: Callable[[int, int], None] | None
     report: Reporter
     folder: Path | None
     time_s: float | None
@@ -84,9 +81,9 @@ class Loop:
     def take_up(self, state: State, values: Sequence[Array]) -> None:
         """Give all that is trained the ``values`` that belong to ``state``, and tell the hook."""
         restore(self.step.variables, values)
-        if self.taken_up is not None:
+        if self.hooks.taken_up is not None:
             with self.graph.shown():
-                self.taken_up(state.along, self.total)
+                self.hooks.taken_up(state.along, self.total)
 
     def _stream(self, first: int) -> "Iterable[Batch]":
         stream = self.batches.stream(first)
@@ -131,9 +128,9 @@ class _Running:
         state.step += 1
         state.elapsed_s = self._earlier_s + time.monotonic() - self._began
         state.along = min(loop.total, max(state.along + 1, self._pressed()))
-        if loop.after_step is not None:
+        if loop.hooks.after_step is not None:
             with loop.graph.shown():
-                loop.after_step(state.along, loop.total)
+                loop.hooks.after_step(state.along, loop.total)
         scored = state.along * loop.rounds // loop.total > before * loop.rounds // loop.total
         if scored or state.step % _LOOK_EVERY == 0 or self.done:
             value = float(loss)
@@ -162,7 +159,7 @@ class _Running:
         found = loop.score(loop.graph.own)
         state.history.append((state.step, found))
         self._logs.write(state.step, score=found)
-        if state.along < loop.counts_from * loop.total:
+        if state.along < loop.hooks.counts_from * loop.total:
             return
         better = state.best_score is None or found > state.best_score
         state.waited = 0 if better else state.waited + 1
