@@ -38,6 +38,13 @@ def test_the_formula_of_a_datasheet_band():
     assert figure.ci_level is None
 
 
+def test_packed_weights_widen_the_upper_end_alone():
+    plain = predict([OpCost("CONV_2D", 35_000_000, 0), OpCost("ADD", 0, 1_000)], RPI4, Precision.W4A8)
+    packed = predict([OpCost("CONV_2D", 35_000_000, 0, unpacks=True), OpCost("ADD", 0, 1_000)], RPI4, Precision.W4A8)
+    assert (packed.value, packed.ci_low) == (plain.value, plain.ci_low)
+    assert packed.ci_high == pytest.approx(plain.ci_high + 2 * 2.0)  # two more milliseconds, times the band
+
+
 @pytest.mark.parametrize(
     ("precision", "like"),
     [(Precision.W16, Precision.F32), (Precision.W8, Precision.F32), (Precision.W8A8_PER_TENSOR, Precision.W8A8)],
