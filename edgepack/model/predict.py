@@ -9,8 +9,8 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import ModelError
+from edgepack.model._affine import dequantize, quantize
 from edgepack.model.model import Model
-from edgepack.quantization import dequantize, quantize
 from edgepack.work import disk_errors
 
 Step = Callable[[Sequence[Array]], Sequence[Array]]
