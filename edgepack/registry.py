@@ -29,7 +29,11 @@ def discover(package: str, base: type[T]) -> dict[str, type[T]]:
         here = [
             item
             for item in vars(module).values()
-            if isclass(item) and issubclass(item, base) and item.__module__ == module.__name__ and not isabstract(item)
+            if isclass(item)
+            and issubclass(item, base)
+            and item is not base
+            and item.__module__ == module.__name__
+            and not isabstract(item)
         ]
         if len(here) > 1:
             raise TypeError(f"{module.__name__} defines {len(here)} of {base.__name__}; one thing, one file")

@@ -14,10 +14,10 @@ from typing import Literal
 
 import numpy as np
 
-from edgepack import quantization
 from edgepack.arrays import Array
 from edgepack.bundle.contents import Golden
 from edgepack.errors import OutputError
+from edgepack.model import affine
 from edgepack.model.precision import Precision
 from edgepack.runtime.artifact import Artifact, IoTensor
 
@@ -62,12 +62,12 @@ class GoldenFile:
 def quantize(real: Array, tensor: IoTensor) -> Array:
     """Return ``real`` in ``tensor``'s type, as the runtime was fed."""
     scale, zero_point = tensor.scale or 0.0, tensor.zero_point or 0
-    return quantization.quantize(real, np.dtype(tensor.dtype), scale=scale, zero_point=zero_point)
+    return affine.quantize(real, np.dtype(tensor.dtype), scale=scale, zero_point=zero_point)
 
 
 def dequantize(raw: Array, tensor: IoTensor) -> Array:
     """Return ``raw`` as float32 where ``tensor`` is quantized, else as it is."""
-    return quantization.dequantize(raw, scale=tensor.scale or 0.0, zero_point=tensor.zero_point or 0)
+    return affine.dequantize(raw, scale=tensor.scale or 0.0, zero_point=tensor.zero_point or 0)
 
 
 def write_golden(golden: Golden, artifact: Artifact, target: Path) -> GoldenFile:

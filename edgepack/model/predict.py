@@ -9,7 +9,7 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import ModelError
-from edgepack.model._affine import dequantize, quantize
+from edgepack.model.affine import dequantize, quantize
 from edgepack.model.model import Model
 from edgepack.work import disk_errors
 

@@ -42,9 +42,9 @@ class Subject:
 
 @pytest.fixture(scope="module")
 def subject(worker, tmp_path_factory):
-    """Load a net of ``tests/compress/nets.py`` by name, with samples whose labels can be learnt."""
+    """Load a net of ``tests/nets/nets.py`` by name, with samples whose labels can be learnt."""
     folder = tmp_path_factory.mktemp("steps")
-    script = (Path(__file__).parents[1] / "compress" / "nets.py").read_text()
+    script = (Path(__file__).parents[1] / "nets" / "nets.py").read_text()
     script += "\nkeras.utils.set_random_seed(3)\n"
     script += "for name, make in NETS.items(): make().save(f'{folder}/{name}.keras')\n"
     worker.call("make-nets", exec, script, {"folder": str(folder), "__name__": "nets"})

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from edgepack.model._affine import dequantize, quantize
+from edgepack.model.affine import dequantize, quantize
 from edgepack.runtime import _serve
 
 INT8 = np.dtype("int8")
