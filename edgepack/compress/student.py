@@ -2,7 +2,7 @@
 """A smaller relative of the model: narrower, shallower, coarser or separable, started from the model's own weights."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _SAMPLES: Final = 256
 _WIDTHS: Final = tuple(number / 64 for number in range(63, 3, -1))  # mild to severe
+_RESOLUTIONS: Final = (0.875, 0.75, 0.625, 0.5)  # mild to severe; eighths leave the sizes behind strides whole
 _FIXED_SHARE: Final = 0.15  # of a file that widths do not change, as a first guess
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -36,7 +37,8 @@ class Student(Step):
     Attributes:
         width: Share of every layer's channels to keep; the strongest are kept.
         depth: A whole number of blocks to drop, or the share of the droppable ones to keep.
-        resolution: Share of the input's height and width, or length, to work on.
+        resolution: Share of the input's height and width, or length, to work on; ``fit`` takes the mildest of 7/8,
+            3/4, 5/8 and 1/2 that meets the targets, and narrows layers only where none does.
         separable: Put depthwise and pointwise convolutions in place of full ones.
         macs: Share of the multiply-accumulates to keep at most; this and those below choose the width.
         size_bytes: Largest file.
@@ -48,7 +50,7 @@ class Student(Step):
 
     width: Share | None = None
     depth: Annotated[int, Field(ge=1)] | Share | None = None
-    resolution: Share | None = None
+    resolution: Share | Literal["fit"] | None = None
     separable: bool = False
     macs: Share | None = None
     size_bytes: int | None = Field(default=None, gt=0)
@@ -61,6 +63,8 @@ class Student(Step):
             raise ValueError(
                 "needs width, depth, resolution, separable, or a target: macs, size_bytes, ram_bytes, latency_ms"
             )
+        if self.resolution == "fit" and self._aim.empty:
+            raise ValueError("resolution: fit needs a target: macs, size_bytes, ram_bytes, latency_ms")
         if self.width is not None and not self._aim.empty:
             raise ValueError("width is what a target chooses: give one or the other")
         return self
@@ -92,8 +96,13 @@ class Student(Step):
             lacks = "no group of channels that can be cut"
         if lacks:
             raise CandidateError("EP-670", f"{net.name} has {lacks}", hint="leave this option out of the student")
-        if self.resolution is not None and not smaller_sizes(net, self.resolution):
-            coarser(net, self.resolution)
+        if self.resolution is not None and not self._resolutions(net):
+            coarser(net, _RESOLUTIONS[-1] if self.resolution == "fit" else self.resolution)
+
+    def _resolutions(self, net: "keras.Model") -> tuple[float, ...]:
+        """Return the shares of the input's size that are asked for and can be had, mild to severe."""
+        asked = _RESOLUTIONS if self.resolution == "fit" else (self.resolution,)
+        return tuple(share for share in asked if share is not None and smaller_sizes(net, share))
 
     @property
     def _narrows(self) -> bool:
@@ -108,7 +117,7 @@ class Student(Step):
         before = context.cost(graph)
         if name := self._aim.unknown(before):
             raise CandidateError("EP-672", f"student has a target for {name}, and nothing predicts it on this device")
-        net, said = self._reshaped(graph.net, context)
+        net, said = self._reshaped(graph, context, before=before)
         if self.width is not None:
             channels = analyse(net)
             net = narrowed(
@@ -122,9 +131,9 @@ class Student(Step):
         found, width = self._aimed(start, context, before=before)
         return found.graph, _report((*said, *width), before, found.cost)
 
-    def _reshaped(self, net: "keras.Model", context: Context) -> "tuple[keras.Model, tuple[str, ...]]":
-        """Return ``net`` with all done to it but the width, and what that was."""
-        said: list[str] = []
+    def _reshaped(self, graph: Graph, context: Context, *, before: Cost) -> "tuple[keras.Model, tuple[str, ...]]":
+        """Return the net of ``graph`` with all done to it but the width, and what that was."""
+        net, said = graph.net, list[str]()
         if self.depth is not None and context.calibration is not None:
             count = self.depth if isinstance(self.depth, int) else max(1, round((1 - self.depth) * len(blocks(net))))
             net, gone = shallower(net, count, context.calibration)
@@ -136,10 +145,29 @@ class Student(Step):
             kept = ", ".join(f"{name} ({1 - error:.0%} of its answers' variance)" for name, error in errors.items())
             said.append(f"separable in place of full: {kept}")
         if self.resolution is not None:
-            sizes = smaller_sizes(net, self.resolution)
-            net = coarser(net, self.resolution)
-            said.append(", ".join(f"{name} looked at as {'x'.join(map(str, size))}" for name, size in sizes.items()))
+            shares = self._resolutions(net)
+            share = self._fitting(replace(graph, net=net), shares, context, before=before)
+            sizes = smaller_sizes(net, share) if share else {}
+            net = coarser(net, share) if share else net
+            said.extend(f"{name} looked at as {'x'.join(map(str, size))}" for name, size in sizes.items())
         return net, tuple(said)
+
+    def _fitting(self, graph: Graph, shares: tuple[float, ...], context: Context, *, before: Cost) -> float | None:
+        """Return the mildest of ``shares`` of the input's size that meets the target, else the severest.
+
+        None where not even that one lowers what is over the target.
+        """
+        if self.resolution != "fit":
+            return shares[0]
+        excess = self._aim.excess(before, context.cost(graph))
+        found = mildest(
+            [excess * share * share for share in shares],
+            lambda index: replace(graph, net=coarser(graph.net, shares[index])),
+            self._aim,
+            before=before,
+            context=context,
+        )
+        return shares[found.index] if self._aim.excess(before, found.cost) < excess else None
 
     def _aimed(self, start: Found, context: Context, *, before: Cost) -> tuple[Found, tuple[str, ...]]:
         """Return the widest student that meets the target, and its width in words."""
@@ -210,7 +238,7 @@ class Student(Step):
             return ()
         shapes: list[dict[str, object]] = [{}, {"separable": True}]
         if gap.ram_bytes is not None or gap.latency_ms is not None:
-            shapes = [{"resolution": 0.75}, {"resolution": 0.5}, *shapes]
+            shapes = [{"resolution": "fit"}, *shapes]
         return tuple(cls.model_validate({**aims, **shape}) for shape in shapes)
 
 

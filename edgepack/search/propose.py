@@ -34,8 +34,11 @@ def propose(model: Model, *, precisions: Sequence[Precision], calibrated: bool, 
     )
 
 
-# Structures in the order in which they have lost least at equal cost; the first that fits ends the search.
+# Structures in the order in which they have lost least at equal cost; the first that fits ends the search. Where work
+# or memory binds that is a coarser input: at 75% of ResNet-8's work -0.7 points against -2.0 for pruning. It takes no
+# byte off the file.
 _STRUCTURES = ("prune", "student", "lowrank")
+_COARSER_FIRST = ("student", "prune", "lowrank")
 _SHARES = ("sparsify", "cluster")
 
 
@@ -52,7 +55,7 @@ def propose_steps(gap: Gap, *, precisions: Sequence[Precision], io: Io) -> tuple
     plan = PrecisionPlan(default=base, io=io if base.needs_calibration else "float")
     recover, train_quantized = known["distill"].example(), known["qat"].example()
     assigns = _options(("mixed",), gap) if base is Precision.W8A8 else ()
-    structures = _options(_STRUCTURES, gap)
+    structures = _options(_STRUCTURES if gap.size is not None else _COARSER_FIRST, gap)
     chains: list[tuple[Step, ...]] = [(step,) for step in assigns]
     chains += [(step, train_quantized) for step in assigns]
     if gap.drop is not None and base is Precision.W8A8:

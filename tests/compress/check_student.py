@@ -58,6 +58,7 @@ OPTIONS = {
     "fewer blocks": {"depth": 0.5},
     "half size": {"resolution": 0.5},
     "odd size": {"resolution": 0.7},
+    "fitting size": {"resolution": "fit", "macs": 0.6},
     "all": {"resolution": 0.5, "separable": True, "macs": 0.1},
 }
 

@@ -27,7 +27,7 @@ REFUSED = {
     "two/fewer blocks": "EP-670",
 }
 NETS = ("plain", "residual", "series", "recurrent", "two")
-OPTIONS = ("width", "macs", "separable", "one block", "fewer blocks", "half size", "odd size", "all")
+OPTIONS = ("width", "macs", "separable", "one block", "fewer blocks", "half size", "odd size", "fitting size", "all")
 MADE = [f"{net}/{option}" for net in NETS for option in OPTIONS if f"{net}/{option}" not in REFUSED]
 
 
@@ -186,6 +186,7 @@ def test_lowered_to_int8_students_have_plain_operators_and_run(checked):
         ({"width": 1.5}, "less than 1"),
         ({"depth": 0}, "depth"),
         ({"resolution": 2}, "less than 1"),
+        ({"resolution": "fit"}, "resolution: fit needs a target"),
         ({"alpha": 1}, "Extra inputs"),
     ],
 )
@@ -208,7 +209,8 @@ def test_proposals_aim_at_the_limits_that_bind_mild_first():
     assert Student(size_bytes=16384, separable=True) in size
     ram = Student.propose(Gap(ram=0.5, ram_bytes=40000, latency=0.9, latency_ms=3.0))
     assert all(step.ram_bytes == 40000 and step.latency_ms == 3.0 for step in ram)
-    assert any(step.resolution for step in ram)
+    assert ram[0].resolution == "fit"
+    assert not any(step.resolution for step in size), "a coarser input takes no byte off the file"
 
 
 def test_its_control_is_uniform_width_at_the_same_target():
