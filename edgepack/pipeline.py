@@ -2,7 +2,8 @@
 """The story on a page: a model, data, a device and a budget in; a bundle and a verdict out."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -26,11 +27,13 @@ from edgepack.measure.preflight import Preflight, preflight
 from edgepack.model.inspect import inspect
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
-from edgepack.model.summary import refuse_unsuitable
+from edgepack.model.summary import Summary, refuse_unsuitable
 from edgepack.process import Worker, uninterrupted
 from edgepack.search.bench import Bench, Scored, open_bench, scored_split
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective, choose
+from edgepack.search.journal import Journal, Kept, open_journal
+from edgepack.search.origin import is_closed, origin_of
 from edgepack.search.rounds import Rounds, Wishes
 from edgepack.search.setting import Setting, default_training, step_setting
 from edgepack.search.trial import score, unscored
@@ -56,6 +59,7 @@ class Request:
         teacher: A larger model with the same inputs and outputs to distil from; None takes the model itself.
         separable: A student may have separable convolutions.
         controls: A step that trained is held against the same training without it.
+        resume: Go on with a build that was cut off, or refuse.
     """
 
     model: Path
@@ -77,6 +81,7 @@ class Request:
     teacher: Path | None = None
     separable: bool = False
     controls: bool = True
+    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +129,31 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
     limits = active_limits(profile, request.budget, metric=data.metric if data and data.labelled else None)
     bounds = preflight(summary, profile, limits)
     _announce(report, data, limits, bounds)
-    with request.work.locked(), _worker(request, report) as worker:
-        model = _load(request, request.model, worker, report)
-        with open_bench(
-            model,
+    outcome: Outcome | None = None
+    try:
+        with _benched(request, summary, data, limits, report) as (bench, journal):
+            outcome = _journaled(request, bench, data, journal, report)
+    except KeyboardInterrupt:
+        if outcome is None:
+            raise
+        # It came while processes were ended: all is done and written.
+        outcome = replace(outcome, interrupted=True)
+    word = "infeasible" if bounds.infeasible and outcome.word != "fits" else outcome.word
+    return replace(outcome, word=word, seconds=time.monotonic() - start)
+
+
+@contextmanager
+def _benched(
+    request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], report: Reporter
+) -> Iterator[tuple[Bench, Journal]]:
+    with (
+        request.work.locked(),
+        open_journal(request.work, report) as journal,
+        _worker(request, report) as worker,
+        open_bench(
+            _load(request, request.model, worker, report),
             worker=worker,
-            profile=profile,
+            profile=request.profile,
             data=data,
             limits=limits,
             gate=request.gate,
@@ -137,10 +161,9 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
             seed=request.seed,
             rescales=rescales([kind for kind, _ in summary.op_counts]),
             report=report,
-        ) as bench:
-            outcome = _search(request, bench, data, report)
-    word = "infeasible" if bounds.infeasible and outcome.word != "fits" else outcome.word
-    return replace(outcome, word=word, seconds=time.monotonic() - start)
+        ) as bench,
+    ):
+        yield bench, journal
 
 
 def _announce(report: Reporter, data: Data | None, limits: tuple[Limit, ...], bounds: Preflight) -> None:
@@ -172,9 +195,24 @@ def _load(request: Request, path: Path, worker: Worker, report: Reporter) -> Mod
     return model
 
 
-def _search(request: Request, bench: Bench, data: Data | None, report: Reporter) -> Outcome:
+def _journaled(request: Request, bench: Bench, data: Data | None, journal: Journal, report: Reporter) -> Outcome:
+    training = request.training or default_training(request.work)
+    kept = Kept(
+        journal=journal,
+        origin=origin_of(bench, data, training=training, teacher=request.teacher),
+        reused=is_closed(data, training),
+        report=report,
+    )
+    journal.begin(kept.origin, resume=request.resume, report=report)
+    outcome = _search(request, bench, data, kept, report)
+    if not outcome.interrupted:
+        journal.end()
+    return outcome
+
+
+def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, report: Reporter) -> Outcome:
     selection = scored_split(bench, data, "selection", report)
-    rounds = _rounds(request, bench, data, selection, report)
+    rounds = _rounds(request, bench, data, selection, kept)
     candidates = rounds.run()
     interrupted = rounds.interrupted
     choice = choose(candidates, objective=request.objective, profile=bench.profile)
@@ -207,12 +245,12 @@ def _search(request: Request, bench: Bench, data: Data | None, report: Reporter)
     return _written(outcome, request=request, bench=bench, data=data, final=final, report=report)
 
 
-def _rounds(request: Request, bench: Bench, data: Data | None, selection: Scored | None, report: Reporter) -> Rounds:
+def _rounds(request: Request, bench: Bench, data: Data | None, selection: Scored | None, kept: Kept) -> Rounds:
     io = request.io or ("int8" if bench.profile.device_class == "mcu" else "float")
 
     @cache
     def setting() -> Setting:
-        teacher = _load(request, request.teacher, bench.worker, report) if request.teacher else None
+        teacher = _load(request, request.teacher, bench.worker, kept.report) if request.teacher else None
         training = request.training or default_training(request.work)
         return step_setting(bench, data, training=training, teacher=teacher)
 
@@ -226,8 +264,9 @@ def _rounds(request: Request, bench: Bench, data: Data | None, selection: Scored
             controls=request.controls,
         ),
         scored=selection,
+        kept=kept,
         setting=setting,
-        report=report,
+        report=kept.report,
     )
 
 
@@ -244,9 +283,9 @@ def _written(
     outcome: Outcome, *, request: Request, bench: Bench, data: Data | None, final: Candidate, report: Reporter
 ) -> Outcome:
     """Return ``outcome`` with its bundle on disk; a Ctrl-C meanwhile waits until it is whole."""
-    report(StageStarted(f"writing {request.target}"))
     try:
         with uninterrupted():
+            report(StageStarted(f"writing {request.target}"))
             contents = gather(
                 bench,
                 chosen=final,

@@ -3,12 +3,10 @@
 
 import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
-from edgepack import __version__
 from edgepack.bundle.contents import BundleContents, CandidateRow, DataUsed, Golden, HostMeasurement, Source
 from edgepack.data.data import Data
 from edgepack.figure import Evidence
@@ -18,9 +16,7 @@ from edgepack.model.model import Model
 from edgepack.runtime.artifact import Artifact
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
-
-# Packages whose version shapes the file or the figures.
-_SHAPING = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer", "tflite-micro", "numpy")
+from edgepack.search.origin import versions
 
 
 def gather(
@@ -51,7 +47,7 @@ def gather(
         measurement=chosen.measurement,
         source=_source(bench.model),
         golden=_golden(bench, chosen.artifact),
-        versions=_versions(bench),
+        versions=versions(bench),
         seed=bench.seed,
         reason=reason,
         data=_data_used(data, tuple(note for note in notes if note not in bench.model.notes)),
@@ -78,18 +74,6 @@ def _golden(bench: Bench, artifact: Artifact) -> Golden:
         inputs={tensor.name: np.load(path) for tensor, path in zip(artifact.inputs, bench.golden, strict=True)},
         raw_outputs={tensor.name: np.load(path) for tensor, path in zip(artifact.outputs, paths, strict=True)},
     )
-
-
-def _versions(bench: Bench) -> dict[str, str]:
-    found = {"edgepack": __version__, "python": platform.python_version()}
-    for package in _SHAPING:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    served = bench.session.served
-    found[bench.runtime.name] = served.version + (f" ({served.commit})" if served.commit else "")
-    return found
 
 
 def _data_used(data: Data | None, notes: tuple[str, ...]) -> DataUsed | None:

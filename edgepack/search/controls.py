@@ -3,7 +3,7 @@
 
 from dataclasses import replace
 
-from edgepack.compress.recipe import Recipe
+from edgepack.compress.recipe import Recipe, step_kind, write_step
 from edgepack.compress.step import PHASES, Step
 from edgepack.device.units import format_quantity
 from edgepack.figure import Figure
@@ -12,6 +12,7 @@ from edgepack.search.bench import Bench, Scored
 from edgepack.search.candidate import Candidate
 from edgepack.search.trial import outputs
 
+_NOTHING = object()
 _DECISIVE = ("train-quantized", "structure", "share", "recover")
 
 
@@ -32,6 +33,27 @@ def control_of(recipe: Recipe) -> Recipe | None:
     return None
 
 
+def described(control: Recipe, recipe: Recipe) -> str:
+    """Return what ``control`` does in place of ``recipe``'s technique, in words: ``prune (allocation uniform)``."""
+    parts = []
+    for step in control.steps:
+        twin = next((one for one in recipe.steps if type(one) is type(step)), None)
+        if step not in recipe.steps:
+            parts.append(step_kind(step) if twin is None else f"{step_kind(step)} ({_difference(step, twin)})")
+    gone = [step_kind(step) for step in recipe.steps if type(step) not in map(type, control.steps)]
+    return " and ".join([*parts, *(f"no {kind}" for kind in gone)]) or control.name
+
+
+def _difference(step: Step, twin: Step) -> str:
+    ours, theirs = write_step(step), write_step(twin)
+    changed = [_option(name, value) for name, value in ours.items() if theirs.get(name, _NOTHING) != value]
+    return ", ".join([*changed, *(f"without {name}" for name in theirs if name not in ours)])
+
+
+def _option(name: str, value: object) -> str:
+    return f"{name} {' '.join(f'{key} {item}' for key, item in value.items()) if isinstance(value, dict) else value}"
+
+
 def _in_order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Return ``steps`` in canonical order; structure and recovery, which alternate, stay as they are."""
     rank = {phase: max(1, place) for place, phase in enumerate(PHASES)}
@@ -45,7 +67,7 @@ def held_against(candidate: Candidate, control: Candidate, *, scored: Scored, be
     ours, theirs = (outputs(bench, item, scored.inputs) for item in (candidate.artifact, control.artifact))
     # The control is the original here: a negative drop is what the technique gained.
     drop = compare(metric=scored.metric, labels=scored.labels, original=theirs, candidate=ours, seed=bench.seed).drop
-    words = f"{_gain(drop)} against its control, {control.recipe.name}"
+    words = f"{_gain(drop)} against its control, {described(control.recipe, candidate.recipe)}"
     if drop.value >= 0:
         return replace(candidate, beaten_by=f"gained nothing: {words}")
     *before, last = candidate.reports

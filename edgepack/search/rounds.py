@@ -10,8 +10,9 @@ from edgepack.events import CandidateDone, CandidateStarted, Note, Reporter
 from edgepack.search.bench import Bench, Scored
 from edgepack.search.candidate import Candidate
 from edgepack.search.compression import needs_graph
-from edgepack.search.controls import control_of, held_against
+from edgepack.search.controls import control_of, described, held_against
 from edgepack.search.gap import gap_of
+from edgepack.search.journal import Kept
 from edgepack.search.propose import propose, propose_steps
 from edgepack.search.setting import Setting
 from edgepack.search.trial import LowerAhead, Made, made_by_steps, try_recipe
@@ -41,6 +42,7 @@ class Rounds:
     """Tries recipes and keeps what became of each.
 
     Attributes:
+        kept: What steps made before is taken from there.
         setting: Makes what steps need, once it is needed; None of it is prepared before.
         done: Every candidate so far.
         interrupted: Ctrl-C came.
@@ -49,6 +51,7 @@ class Rounds:
     bench: Bench
     wishes: Wishes
     scored: Scored | None
+    kept: Kept
     setting: Callable[[], Setting]
     report: Reporter
     done: list[Candidate] = field(default_factory=list)
@@ -66,7 +69,8 @@ class Rounds:
             if not any(candidate.verdict for candidate in self.done):
                 raise
             self.bench.worker.stop()
-            self.report(Note(f"interrupted: keeping the best of {len(self.done)} candidates"))
+            words = f"interrupted: keeping the best of {len(self.done)} candidates"
+            self.report(Note(f"{words}; the same command with --resume --force goes on"))
             self.interrupted = True
         return tuple(self.done)
 
@@ -125,7 +129,7 @@ class Rounds:
         control = control_of(recipe)
         if candidate.state != "fits" or control is None or not self.wishes.controls or self.scored is None:
             return candidate
-        self.report(Note(f"{recipe.name} fits; its control is the same training as {control.name}"))
+        self.report(Note(f"{recipe.name} fits; its control is the same training with {described(control, recipe)}"))
         rival = self._try(control, lambda: self._make(control), total=total + 1)
         judged = held_against(candidate, rival, scored=self.scored, bench=self.bench)
         self.done[self.done.index(candidate)] = judged
@@ -133,7 +137,7 @@ class Rounds:
 
     def _make(self, recipe: Recipe) -> Made:
         if needs_graph(recipe):
-            return made_by_steps(self.bench, recipe, self.setting())
+            return self.kept.made(recipe, lambda: made_by_steps(self.bench, recipe, self.setting()))
         return LowerAhead(self.bench, [recipe]).take()
 
     def _try(self, recipe: Recipe, make: Callable[[], Made], *, total: int) -> Candidate:
