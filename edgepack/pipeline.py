@@ -34,6 +34,7 @@ from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective, choose
 from edgepack.search.journal import Journal, Kept, open_journal
 from edgepack.search.origin import is_closed, origin_of
+from edgepack.search.relax import Relaxation, relaxations
 from edgepack.search.rounds import Rounds, Wishes
 from edgepack.search.setting import Setting, default_training, step_setting
 from edgepack.search.trial import score, unscored
@@ -93,6 +94,7 @@ class Outcome:
         measurement: The chosen candidate's figures; its metric is on the test split.
         verdict: Of the chosen candidate, over the test split; empty where nothing was judged.
         original_metric: The original's metric on the test split.
+        relaxations: Limits that, relaxed alone, let a candidate fit; empty where one does.
         interrupted: Ctrl-C came; what was finished by then was kept.
     """
 
@@ -107,6 +109,7 @@ class Outcome:
     bundle: Bundle | None
     notes: tuple[str, ...]
     interrupted: bool
+    relaxations: tuple[Relaxation, ...] = ()
     seconds: float = 0.0
 
 
@@ -238,6 +241,7 @@ def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, repor
         original_metric=test.original_metric if test else None,
         bundle=None,
         notes=notes,
+        relaxations=() if any(candidate.state == "fits" for candidate in candidates) else relaxations(candidates),
         interrupted=interrupted,
     )
     if final is None:

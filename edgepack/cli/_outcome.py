@@ -18,6 +18,7 @@ from edgepack.device.units import format_quantity
 from edgepack.measure.measurement import LimitVerdict, State
 from edgepack.pipeline import Outcome
 from edgepack.search.candidate import Candidate
+from edgepack.search.relax import words
 
 _DOES_NOT_FIT, _NOTHING_LEFT = 3, 6
 _COLUMNS = ("candidate", "", "size", "RAM", "latency", "metric", "drop", "why not")
@@ -95,7 +96,13 @@ def _verdict(outcome: Outcome) -> list[str]:
         lines += [f"  input    {item.name}: {item.formula}" for item in candidate.artifact.inputs]
         lines += [f"  output   {item.name}: {item.formula}" for item in candidate.artifact.outputs]
     lines += [f"  note     {note}" for note in outcome.notes]
-    return [*lines, *(_shortfall(limit) for limit in outcome.verdict.open), *_next(outcome)]
+    return [*lines, *(_shortfall(limit) for limit in outcome.verdict.open), *_relaxed(outcome), *_next(outcome)]
+
+
+def _relaxed(outcome: Outcome) -> list[str]:
+    """Return what would let a candidate fit, the smallest relaxation first; one alone is enough."""
+    limits = {limit.name: limit.value for limit in outcome.limits}
+    return [f"  relax    {words(item, limits[item.name])}" for item in outcome.relaxations]
 
 
 def _shortfall(limit: LimitVerdict) -> str:

@@ -68,6 +68,16 @@ class CandidateResult(Result):
     seconds: float
 
 
+class RelaxationResult(Result):
+    """A limit that, relaxed alone to what ``option`` says, lets the candidate ``recipe`` fit on the selection split."""
+
+    name: str
+    option: str
+    needed: float
+    unit: str
+    recipe: str
+
+
 class BuildResult(Result):
     """What became of one device's build."""
 
@@ -80,6 +90,7 @@ class BuildResult(Result):
     figures: FiguresResult
     original_metric: FigureResult | None
     limits: list[LimitResult]
+    relaxations: list[RelaxationResult]
     candidates: list[CandidateResult]
     notes: list[str]
     interrupted: bool
@@ -106,6 +117,10 @@ def build_result(outcome: Outcome) -> BuildResult:
         figures=_figures(outcome.measurement),
         original_metric=_figure(outcome.original_metric),
         limits=[_limit(limit) for limit in outcome.verdict.limits],
+        relaxations=[
+            RelaxationResult(name=item.name, option=item.option, needed=item.needed, unit=item.unit, recipe=item.recipe)
+            for item in outcome.relaxations
+        ],
         candidates=[_candidate(candidate) for candidate in outcome.candidates],
         notes=list(outcome.notes),
         interrupted=outcome.interrupted,

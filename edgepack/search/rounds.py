@@ -2,10 +2,12 @@
 """The rounds of a search: what needs no training first, then steps without training, then steps that train."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from edgepack.compress.recipe import Io, Recipe
 from edgepack.compress.step import Step
+from edgepack.errors import CandidateError
 from edgepack.events import CandidateDone, CandidateStarted, Note, Reporter
 from edgepack.search.bench import Bench, Scored
 from edgepack.search.candidate import Candidate
@@ -14,8 +16,11 @@ from edgepack.search.controls import control_of, described, held_against
 from edgepack.search.gap import gap_of
 from edgepack.search.journal import Kept
 from edgepack.search.propose import propose, propose_steps
+from edgepack.search.relax import near_misses
 from edgepack.search.setting import Setting
-from edgepack.search.trial import LowerAhead, Made, made_by_steps, try_recipe
+from edgepack.search.trial import LowerAhead, Made, made_by_steps, score, try_recipe
+
+_NEAR: Final = 2  # candidates to a limit: the nearest may lose too much accuracy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +93,23 @@ class Rounds:
         ahead = LowerAhead(bench, recipes)
         for recipe in recipes:
             self._try(recipe, ahead.take, total=len(recipes))
-        if not any(candidate.state == "fits" for candidate in self.done):
+        if not self._fits:
             self._step_rounds()
+        if not self._fits and self.scored is not None:
+            self._score_near_misses(self.scored)
+
+    @property
+    def _fits(self) -> bool:
+        return any(candidate.state == "fits" for candidate in self.done)
+
+    def _score_near_misses(self, scored: Scored) -> None:
+        """Score what misses one cost alone: only then is it known whether relaxing that limit would be enough."""
+        for near in near_misses(self.done, most=_NEAR):
+            try:
+                judged = score(self.bench, near, scored)
+            except CandidateError as failure:
+                judged = replace(near, failure=failure)
+            self.done[self.done.index(near)] = judged
 
     def _step_rounds(self) -> None:
         gap = gap_of(self.done, self.bench)

@@ -144,6 +144,18 @@ def test_where_nothing_fits_the_best_is_kept_and_says_how_far_off(edgepack, tmp_
     assert build["figures"]["size"]["value"] == smallest
 
 
+def test_the_relaxation_that_it_offers_is_enough(edgepack, tmp_path):
+    command = ["build", MODEL, "--device=rpi4", "--data", DATA, "--no-train", "--json"]
+    run = edgepack(*command, "--max-size=4KB", "-o", "tight", cwd=tmp_path)
+    assert run.code == 3
+    (relaxed,) = run.build["relaxations"]
+    assert relaxed["name"] == "size"
+    again = edgepack(*command, *relaxed["option"].split(), "-o", "loose", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert again.build["recipe"]["precision"]["default"] == relaxed["recipe"]
+    assert again.build["relaxations"] == []
+
+
 def test_an_existing_folder_is_never_overwritten_without_force(digits_rpi4, edgepack, tmp_path):
     _, folder = digits_rpi4
     shutil.copytree(folder / "out", tmp_path / "out")

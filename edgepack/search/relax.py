@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where nothing fits: the single limits that, relaxed alone, would have let a candidate in."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from edgepack.device.units import format_quantity
+from edgepack.measure.judge import ACCURACY_LIMITS
+from edgepack.measure.measurement import LimitVerdict, State
+from edgepack.search.candidate import Candidate
+
+_OF_THE_DEVICE: Final = frozenset({"size", "ram", "flash"})
+_DIGITS: Final = 3
+_KIB: Final = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relaxation:
+    """A limit that would have to give way, and who would fit then.
+
+    Attributes:
+        name: Of the limit.
+        option: What to write instead: ``--max-ram 56.25KiB``; its value is enough.
+        needed: The value that the candidate needs, in the limit's unit.
+        unit: Of the limit.
+        recipe: The candidate that would fit, on the selection split.
+        factor: The value that is needed over the limit; for a floor the other way round.
+    """
+
+    name: str
+    option: str
+    needed: float
+    unit: str
+    recipe: str
+    factor: float
+
+
+def relaxations(candidates: Sequence[Candidate]) -> tuple[Relaxation, ...]:
+    """Return for each limit the least relaxation of it alone with which a candidate fits, the smallest first.
+
+    What a candidate was not measured for it does not meet: such a candidate proves nothing. Memory that the device does
+    not have is no relaxation.
+    """
+    best: dict[str, Relaxation] = {}
+    for candidate in candidates:
+        if candidate.verdict is None or candidate.failure is not None or candidate.beaten_by:
+            continue
+        missed = candidate.verdict.open
+        if len(missed) != 1 or missed[0].state is not State.MISSED or _is_memory(missed[0]):
+            continue
+        found = _relaxation(missed[0], candidate)
+        if found.name not in best or found.factor < best[found.name].factor:
+            best[found.name] = found
+    return tuple(sorted(best.values(), key=lambda item: item.factor))
+
+
+def near_misses(candidates: Sequence[Candidate], *, most: int) -> tuple[Candidate, ...]:
+    """Return candidates that were not scored because they miss one cost limit alone, the nearest ``most`` of each."""
+    near: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        if candidate.verdict is None or candidate.failure is not None or candidate.scored:
+            continue
+        costs = [limit for limit in candidate.verdict.open if limit.name not in ACCURACY_LIMITS]
+        if len(costs) == 1 and costs[0].state is State.MISSED:
+            near.setdefault(costs[0].name, []).append(candidate)
+    ranked = (sorted(found, key=lambda item: _excess(item, name))[:most] for name, found in near.items())
+    return tuple(candidate for found in ranked for candidate in found)
+
+
+def _excess(candidate: Candidate, name: str) -> float:
+    limits = candidate.verdict.limits if candidate.verdict else ()
+    return next(limit.gated_on or 0.0 for limit in limits if limit.name == name)
+
+
+def _is_memory(limit: LimitVerdict) -> bool:
+    return limit.name in _OF_THE_DEVICE and limit.origin.startswith("profile ")
+
+
+def _relaxation(limit: LimitVerdict, candidate: Candidate) -> Relaxation:
+    needed = limit.gated_on or 0.0
+    floor = limit.name == "min-metric"
+    over, under = (limit.limit, needed) if floor else (needed, limit.limit)
+    option = "--min-metric" if floor else f"--max-{limit.name}"
+    return Relaxation(
+        name=limit.name,
+        option=f"{option} {_enough(needed, limit.unit, floor=floor)}",
+        needed=needed,
+        unit=limit.unit,
+        recipe=candidate.recipe.name,
+        factor=over / under if under > 0 else math.inf,
+    )
+
+
+def _enough(value: float, unit: str, *, floor: bool) -> str:
+    """Return ``value`` as the command line takes it, some three digits, rounded to the side that is enough."""
+    if unit == "B":
+        # A size is a whole number of bytes: a quarter of a KiB is, a tenth is not.
+        step = 1 if value < _KIB else _KIB // 4 if value < 100 * _KIB else _KIB
+        whole = math.ceil(value / step - 1e-9) * step
+        return f"{whole}B" if step == 1 else f"{_plain(whole / _KIB)}KiB"
+    if unit == "1" and not floor:
+        return f"{_plain(_rounded(value * 100, up=True))}%"
+    return f"{_plain(_rounded(value, up=not floor))}{unit if unit in {'ms', 'mJ'} else ''}"
+
+
+def _plain(value: float) -> str:
+    """Return ``value`` without an exponent and without zeros at its end."""
+    text = f"{value:.12f}".rstrip("0")
+    return f"{text}0" if text.endswith(".") and abs(value) == 1 else text.rstrip(".")
+
+
+def _rounded(value: float, *, up: bool) -> float:
+    if value == 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(abs(value))) - _DIGITS + 1)
+    turned = math.ceil(value / step - 1e-9) if up else math.floor(value / step + 1e-9)
+    return float(f"{turned * step:.{_DIGITS + 3}g}")
+
+
+def words(relaxation: Relaxation, limit: float) -> str:
+    """Return a relaxation as a person reads it, beside the ``limit`` that it replaces."""
+    points = relaxation.name == "drop"
+    was = format_quantity(limit, relaxation.unit, points=points)
+    times = "" if math.isinf(relaxation.factor) else f", {relaxation.factor:.3g} times as much"
+    return f"{relaxation.option} instead of {was}{times}: {relaxation.recipe} fits then"

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The smallest relaxation of one limit: honest about what was not measured, and enough when it is pasted."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepack.compress.recipe import Recipe
+from edgepack.device.units import duration_ms, fraction, size_bytes
+from edgepack.errors import CandidateError
+from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.measure.measurement import LimitVerdict, State, Verdict
+from edgepack.model.precision import Precision
+from edgepack.search.candidate import Candidate
+from edgepack.search.relax import _enough, near_misses, relaxations, words
+
+
+def limit(name, allowed, got, *, unit="B", origin=None):
+    state = State.UNMEASURED if got is None else State.MET if got <= allowed else State.MISSED
+    return LimitVerdict(name, allowed, unit, got, got, state, True, None, origin or f"--max-{name}")
+
+
+def candidate(*limits, precision=Precision.W8A8, **more):
+    return Candidate(Recipe(precision=PrecisionPlan(default=precision)), verdict=Verdict(limits), **more)
+
+
+DROP = limit("drop", 0.01, 0.004, unit="1")
+
+
+def test_each_limit_has_the_least_relaxation_of_it_alone_smallest_first():
+    found = relaxations(
+        [
+            candidate(limit("ram", 1000, 3000), DROP),
+            candidate(limit("ram", 1000, 2000), DROP, precision=Precision.W8A16),
+            candidate(limit("ram", 1000, 900), limit("drop", 0.01, 0.0123, unit="1"), precision=Precision.W4A8),
+            candidate(limit("ram", 1000, 1100), limit("drop", 0.01, 0.5, unit="1"), precision=Precision.F32),
+        ]
+    )
+    assert [(item.option, item.recipe) for item in found] == [
+        ("--max-drop 1.23%", "w4a8"),
+        ("--max-ram 2KiB", "w8a16"),
+    ]
+    assert words(found[0], 0.01) == "--max-drop 1.23% instead of 1.00%, 1.23 times as much: w4a8 fits then"
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        candidate(limit("ram", 1000, 3000), limit("drop", 0.01, None, unit="1")),  # its accuracy is not known
+        candidate(limit("latency", 10, None, unit="ms"), DROP),
+        candidate(limit("ram", 1000, 3000, origin="profile nrf52840"), DROP),  # the device has no more
+        candidate(limit("ram", 1000, 3000), DROP, failure=CandidateError("EP-601", "died")),
+        candidate(limit("ram", 1000, 3000), DROP, beaten_by="gained nothing"),
+        candidate(limit("ram", 1000, 900), DROP),
+    ],
+)
+def test_what_proves_nothing_is_not_offered(nothing):
+    assert relaxations([nothing]) == ()
+
+
+def test_a_floor_is_lowered():
+    floor = LimitVerdict("min-metric", 0.9, "1", 0.87654, 0.87654, State.MISSED, True, None, "--min-metric")
+    (found,) = relaxations([candidate(floor)])
+    assert found.option == "--min-metric 0.876"
+    assert found.factor == pytest.approx(0.9 / 0.87654)
+
+
+def test_the_nearest_of_each_limit_are_worth_scoring():
+    unscored = limit("drop", 0.01, None, unit="1")
+    near = [candidate(limit("ram", 1000, got), unscored) for got in (3000, 1500, 2000)]
+    twice = candidate(limit("ram", 1000, 1100), limit("size", 10, 11), unscored)
+    scored = candidate(limit("ram", 1000, 1050), DROP, scored=True)
+    assert near_misses([*near, twice, scored], most=2) == (near[1], near[2])
+
+
+@given(st.floats(1, 1e8), st.sampled_from(["B", "ms", "1"]))
+def test_what_is_pasted_is_enough_and_hardly_more(value, unit):
+    value = value / 1e8 if unit == "1" else value
+    read = {"B": size_bytes, "ms": duration_ms, "1": fraction}[unit]
+    pasted = read(_enough(value, unit, floor=False))
+    assert value * (1 - 1e-6) <= pasted <= value * 1.011 + 256 * (unit == "B")
