@@ -9,6 +9,7 @@ from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import LimitVerdict, Measurement
 from edgepack.pipeline import Outcome
 from edgepack.search.candidate import Candidate
+from edgepack.search.frontier import frontier
 
 
 class FigureResult(Result):
@@ -56,13 +57,17 @@ class StepReportResult(Result):
 
 
 class CandidateResult(Result):
-    """One candidate: figures on the selection split, or the reason it went no further."""
+    """One candidate: figures on the selection split, or the reason it went no further.
+
+    On the ``frontier`` is what no other candidate beats in size, RAM, latency, energy and drop together.
+    """
 
     name: str
     state: Literal["fits", "misses", "failed"]
     reason: str
     code: str | None
     recipe: Recipe
+    frontier: bool
     figures: FiguresResult
     steps: list[StepReportResult]
     seconds: float
@@ -107,6 +112,7 @@ class BuildOutput(Output):
 def build_result(outcome: Outcome) -> BuildResult:
     """Return the JSON form of ``outcome``."""
     chosen = outcome.choice.candidate if outcome.choice else None
+    best = frontier(outcome.candidates)
     return BuildResult(
         verdict=outcome.word,
         device=outcome.profile.name,
@@ -121,7 +127,7 @@ def build_result(outcome: Outcome) -> BuildResult:
             RelaxationResult(name=item.name, option=item.option, needed=item.needed, unit=item.unit, recipe=item.recipe)
             for item in outcome.relaxations
         ],
-        candidates=[_candidate(candidate) for candidate in outcome.candidates],
+        candidates=[_candidate(item, on_frontier=any(item is one for one in best)) for item in outcome.candidates],
         notes=list(outcome.notes),
         interrupted=outcome.interrupted,
         seconds=round(outcome.seconds, 3),
@@ -150,13 +156,14 @@ def _limit(limit: LimitVerdict) -> LimitResult:
     )
 
 
-def _candidate(candidate: Candidate) -> CandidateResult:
+def _candidate(candidate: Candidate, *, on_frontier: bool) -> CandidateResult:
     return CandidateResult(
         name=candidate.recipe.name,
         state=candidate.state,
         reason=candidate.reason,
         code=candidate.failure.code if candidate.failure else None,
         recipe=candidate.recipe,
+        frontier=on_frontier,
         figures=_figures(candidate.measurement),
         steps=[
             StepReportResult(
