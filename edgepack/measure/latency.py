@@ -19,8 +19,8 @@ from edgepack.model.tflite_file import TfliteGraph
 _MS_PER_S = 1e3
 _PACKED = frozenset({"int4", "int2"})
 _UNPACKING = 4.2
-"""How many times as long a kernel multiplies that widens its weights: LiteRT 2.3 on x86-64, one thread, took 4.0 times as
-long for ResNet-8 with 8 of 10 layers at 4 bits as with all at 8 (medians of 800 pairs)."""
+"""How many times as long a kernel multiplies that widens its weights: with LiteRT 2.3 on x86-64, one thread, ResNet-8
+took 4.0 times as long with 8 of 10 layers at 4 bits as with all at 8 (medians of 800 pairs)."""
 
 
 @dataclass(frozen=True, slots=True)
