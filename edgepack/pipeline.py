@@ -27,7 +27,7 @@ from edgepack.measure.preflight import Preflight, preflight
 from edgepack.model.inspect import inspect
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
-from edgepack.model.summary import Summary, refuse_unsuitable
+from edgepack.model.summary import Summary, refuse_as_teacher, refuse_unsuitable
 from edgepack.process import Worker, uninterrupted
 from edgepack.search.bench import Bench, Scored, open_bench, scored_split
 from edgepack.search.candidate import Candidate
@@ -128,6 +128,8 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
     profile = request.profile
     summary = inspect(request.model, shapes=request.shapes)
     refuse_unsuitable(summary, trust_code=request.trust_code)
+    if request.teacher is not None:
+        refuse_as_teacher(inspect(request.teacher), summary, name=request.teacher.name)
     data = open_data(request.data, work=request.work) if request.data else None
     limits = active_limits(profile, request.budget, metric=data.metric if data and data.labelled else None)
     bounds = preflight(summary, profile, limits)
@@ -149,10 +151,11 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
 def _benched(
     request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], report: Reporter
 ) -> Iterator[tuple[Bench, Journal]]:
+    threads = request.training.threads if request.training else None
     with (
         request.work.locked(),
         open_journal(request.work, report) as journal,
-        _worker(request, report) as worker,
+        Worker(request.work.folder("logs"), report, threads=threads) as worker,
         open_bench(
             _load(request, request.model, worker, report),
             worker=worker,
@@ -176,11 +179,6 @@ def _announce(report: Reporter, data: Data | None, limits: tuple[Limit, ...], bo
     for finding in bounds.findings:
         if finding.severity != "info":
             report(Note(finding.message))
-
-
-def _worker(request: Request, report: Reporter) -> Worker:
-    threads = request.training.threads if request.training else None
-    return Worker(request.work.folder("logs"), report, threads=threads)
 
 
 def _load(request: Request, path: Path, worker: Worker, report: Reporter) -> Model:
@@ -218,7 +216,9 @@ def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, repor
     rounds = _rounds(request, bench, data, selection, kept)
     candidates = rounds.run()
     interrupted = rounds.interrupted
-    choice = choose(candidates, objective=request.objective, profile=bench.profile)
+    # A recipe that was asked for is what is built, whatever its control did.
+    eligible = [item for item in candidates if request.recipe is None or not item.is_control]
+    choice = choose(eligible, objective=request.objective, profile=bench.profile)
     test, final = None, None
     try:
         test = scored_split(bench, data, "test", report) if choice else None

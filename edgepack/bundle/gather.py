@@ -91,7 +91,7 @@ def _data_used(data: Data | None, notes: tuple[str, ...]) -> DataUsed | None:
 
 def _row(candidate: Candidate, chosen: Candidate) -> CandidateRow:
     return CandidateRow(
-        name=candidate.recipe.name,
+        name=candidate.name,
         state=candidate.state,
         reason=candidate.reason,
         figures=candidate.measurement.figures(),

@@ -52,7 +52,7 @@ def report_outcome(console: Console, outcome: Outcome) -> None:
 def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
     figures = candidate.measurement
     return (
-        candidate.recipe.name,
+        candidate.name,
         _SIGNS[candidate.state],
         figure_words(figures.size),
         figure_words(figures.ram),
@@ -72,7 +72,12 @@ def _limit_row(limit: LimitVerdict) -> tuple[str, ...]:
 
 def _verdict(outcome: Outcome) -> list[str]:
     if outcome.choice is None:
-        return [f"✗ {outcome.word}: no candidate could be made for {outcome.profile.name}; the reasons are above"]
+        lines = [f"✗ {outcome.word}: no candidate could be made for {outcome.profile.name}"]
+        failures = [candidate.failure for candidate in outcome.candidates if candidate.failure is not None]
+        for failure in {failure.message: failure for failure in failures}.values():
+            lines.append(f"  {failure.code}: {failure.message}")
+            lines += [f"  Next: {failure.hint}"] if failure.hint else []
+        return lines
     candidate = outcome.choice.candidate
     sign = "✔" if outcome.word == "fits" else "✗"
     figures, runtime = outcome.measurement, outcome.profile.runtime

@@ -158,7 +158,7 @@ def _limit(limit: LimitVerdict) -> LimitResult:
 
 def _candidate(candidate: Candidate, *, on_frontier: bool) -> CandidateResult:
     return CandidateResult(
-        name=candidate.recipe.name,
+        name=candidate.name,
         state=candidate.state,
         reason=candidate.reason,
         code=candidate.failure.code if candidate.failure else None,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options that say how steps train, on every command that may train."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
@@ -63,7 +64,7 @@ def training_of(given: TrainingGiven, work: "Work") -> "Training":
     from edgepack.device.units import parse_duration
     from edgepack.graph.context import Training
 
-    time = given["train_time"]
+    time = re.sub(r"(?<=\d)m$", "min", given["train_time"] or "")  # here nobody means milli
     return Training(
         checkpoints=work.root / "checkpoints",
         time_s=parse_duration(time, "--train-time") / 1e3 if time else None,

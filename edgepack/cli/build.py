@@ -12,7 +12,7 @@ from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
 from edgepack.cli._training import TrainingGiven, training_of, training_options
 
 if TYPE_CHECKING:
-    from edgepack.compress.recipe import Io
+    from edgepack.compress.recipe import Io, Recipe
     from edgepack.measure.judge import Gate
     from edgepack.pipeline import Request
     from edgepack.search.choose import Objective
@@ -78,7 +78,7 @@ class Given(TrainingGiven):
 @training_options
 @click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seeds the splits and every resampling.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seeds all that is drawn.")
 @click.option("--trust-model-code", is_flag=True, help="Run the Python code that a Lambda layer carries.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The bundle's folder (default MODEL-DEVICE).")
 @click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
@@ -102,8 +102,28 @@ def command(*, console: Console, **given: Unpack[Given]) -> None:
     sys.exit(exit_code(outcome))
 
 
-def _request(given: Given) -> "Request":
+def _recipe(given: Given) -> "Recipe | None":
+    """Return the recipe that the user names, or None.
+
+    Raises:
+        UsageError: It trains, and --no-train was given (EP-004).
+    """
     from edgepack.compress.recipe_file import read_recipe
+    from edgepack.errors import UsageError
+
+    if given["recipe"] is None:
+        return None
+    recipe = read_recipe(given["recipe"])
+    if given["no_train"] and recipe.trains:
+        raise UsageError(
+            "EP-004",
+            f"--no-train was given, and {given['recipe']} asks for steps that train: {recipe.name}",
+            hint="leave --no-train out, or the steps that train (edgepack steps lists them)",
+        )
+    return recipe
+
+
+def _request(given: Given) -> "Request":
     from edgepack.data.open import data_options
     from edgepack.device.profile import load_device
     from edgepack.model.shapes import parse_shapes
@@ -118,7 +138,7 @@ def _request(given: Given) -> "Request":
     work = Work(given["work"])
     return Request(
         model=given["model"],
-        recipe=read_recipe(given["recipe"]) if given["recipe"] else None,
+        recipe=_recipe(given),
         train=not given["no_train"],
         training=training_of(given, work),
         teacher=given["teacher"],

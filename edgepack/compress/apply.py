@@ -56,7 +56,7 @@ def _check_samples(step: Step, kind: str, context: Context) -> None:
         raise CandidateError(
             "EP-680",
             f"{kind} trains, and there are no training samples",
-            hint="give --train SOURCE, or a source with a train part; training data is never invented",
+            hint="give --train SOURCE and --test SOURCE in place of --data, or a source with a train part",
         )
 
 

@@ -126,12 +126,10 @@ def check_order(steps: Sequence[Step]) -> None:
         alternating = {earlier.phase, later.phase} <= {"structure", "recover"}
         twice = one == other and earlier.phase in {"assign", "train-quantized"}
         if twice or earlier.phase == "share" or (other < one and not alternating):
-            raise ValueError(
-                f"{step_kind(later)} cannot follow {step_kind(earlier)}: {_WHY[earlier.phase]}; "
-                f"the order is {' -> '.join(PHASES)}"
-            )
+            raise ValueError(f"{step_kind(later)} cannot follow {step_kind(earlier)}: {_WHY[earlier.phase]}; {_ORDER}")
 
 
+_ORDER = "the order is structure and recover in any turn, then either share, or assign and then train-quantized"
 _WHY = {
     "structure": "layers change there",
     "recover": "it trains the layers that are there",

@@ -123,7 +123,9 @@ class Student(Step):
             net = narrowed(
                 net, channels, ranked(net, channels), width=self.width, multiple=context.target.channel_multiple
             )
-            said = (*said, f"{self.width:g} of each layer's channels")
+            multiple = context.target.channel_multiple
+            rounded = f", rounded to multiples of {multiple} where layers are wide enough" if multiple > 1 else ""
+            said = (*said, f"{self.width:g} of each layer's channels{rounded}")
         result = replace(graph, net=net)
         if self._aim.empty:
             return result, _report(said, before, context.cost(result))

@@ -180,6 +180,30 @@ def refuse_unsuitable(summary: Summary, *, trust_code: bool) -> None:
             )
 
 
+def refuse_as_teacher(teacher: Summary, model: Summary, *, name: str) -> None:
+    """Refuse a teacher that takes or answers something else than ``model``; open dimensions suit any.
+
+    Raises:
+        ModelError: EP-624, with the shapes of both.
+    """
+    for side in ("inputs", "outputs"):
+        theirs, ours = ([tensor.shape[1:] for tensor in getattr(one, side)] for one in (teacher, model))
+        suits = len(theirs) == len(ours) and all(map(_suits, theirs, ours))
+        if not suits:
+            told = [" and ".join(str(shape) for shape in shapes) for shapes in (theirs, ours)]
+            raise ModelError(
+                "EP-624",
+                f"the teacher {name} has {side} of shape {told[0]}, and the model has {told[1]}",
+                hint="give --teacher a model with the same inputs and outputs, or leave it out",
+            )
+
+
+def _suits(one: tuple[int | None, ...], other: tuple[int | None, ...]) -> bool:
+    if not one or not other:
+        return True  # not known before it is loaded
+    return len(one) == len(other) and all(a == b or a is None or b is None for a, b in zip(one, other, strict=True))
+
+
 def refuse_non_finite(found: tuple[NonFinite, ...]) -> None:
     """Stop at weights that are NaN or Inf.
 

@@ -105,6 +105,10 @@ def open_bench(
     with get_runtime(spec.name).session(spec, work) as session, host.reference_session(work) as reference:
         report(StageStarted("preparing data"))
         calibration = prepared_split(worker, work, model, data, "calibration")
+        if data is not None and data.train is not None and data.labelled:
+            # Long before they are learnt from: a label that is no class is bad input, not a failed candidate.
+            check_labels(data.train.source, data.metric.name, model.outputs)
+            check_classes(data.train.source, data.metric.name, model.outputs)
         yield Bench(
             model=model,
             profile=profile,

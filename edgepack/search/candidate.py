@@ -28,6 +28,7 @@ class Candidate:
         seconds: Wall time on this machine; steers nothing.
         reports: What each step of the recipe did.
         plan: The precision of each layer where a step decided so; None where it is the recipe's own.
+        is_control: It was made to hold another candidate against.
         beaten_by: Its control, in words, where training without the technique did as well; empty where it was not.
     """
 
@@ -40,7 +41,13 @@ class Candidate:
     seconds: float = 0.0
     reports: tuple[StepReport, ...] = ()
     plan: PrecisionPlan | None = None
+    is_control: bool = False
     beaten_by: str = ""
+
+    @property
+    def name(self) -> str:
+        """The recipe's name, and what it is for where that is not the bundle."""
+        return f"{self.recipe.name} (control)" if self.is_control else self.recipe.name
 
     @property
     def state(self) -> Literal["fits", "misses", "failed"]:

@@ -60,18 +60,22 @@ def _in_order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return tuple(sorted(steps, key=lambda step: rank[step.phase]))
 
 
-def held_against(candidate: Candidate, control: Candidate, *, scored: Scored, bench: Bench) -> Candidate:
-    """Return ``candidate``, marked as beaten where its control fits and answers as well on the same samples."""
+def held_against(candidate: Candidate, control: Candidate, *, scored: Scored, bench: Bench, named: bool) -> Candidate:
+    """Return ``candidate``, marked as beaten where its control fits and answers as well on the same samples.
+
+    A recipe that the user ``named`` is built whatever its control says, and only remarks on it.
+    """
     if control.state != "fits" or control.artifact is None or candidate.artifact is None:
         return candidate
     ours, theirs = (outputs(bench, item, scored.inputs) for item in (candidate.artifact, control.artifact))
     # The control is the original here: a negative drop is what the technique gained.
     drop = compare(metric=scored.metric, labels=scored.labels, original=theirs, candidate=ours, seed=bench.seed).drop
     words = f"{_gain(drop)} against its control, {described(control.recipe, candidate.recipe)}"
-    if drop.value >= 0:
+    if drop.value >= 0 and not named:
         return replace(candidate, beaten_by=f"gained nothing: {words}")
     *before, last = candidate.reports
-    return replace(candidate, reports=(*before, replace(last, control=f"kept: {words}")))
+    verdict = "gained nothing" if drop.value >= 0 else "kept"
+    return replace(candidate, reports=(*before, replace(last, control=f"{verdict}: {words}")))
 
 
 def _gain(drop: Figure) -> str:

@@ -123,7 +123,11 @@ class Rounds:
         allowed = tuple(recipe for recipe in recipes if not recipe.trains or self._may_train(recipe))
         skipped = [recipe for recipe in recipes if recipe not in allowed]
         if skipped:
-            why = "--no-train" if not self.wishes.train else "there are no training samples (give --train SOURCE)"
+            why = (
+                "--no-train"
+                if not self.wishes.train
+                else "there are no training samples (give --train and --test in place of --data)"
+            )
             self.report(Note(f"skipped, because of {why}: {', '.join(recipe.name for recipe in skipped)}"))
         if allowed:
             told = "; ".join(dict.fromkeys(recipe.name for recipe in allowed))
@@ -150,9 +154,13 @@ class Rounds:
         if candidate.state != "fits" or control is None or not self.wishes.controls or self.scored is None:
             return candidate
         self.report(Note(f"{recipe.name} fits; its control is the same training with {described(control, recipe)}"))
-        rival = self._try(control, lambda: self._make(control), total=total + 1)
-        judged = held_against(candidate, rival, scored=self.scored, bench=self.bench)
+        rival = replace(self._try(control, lambda: self._make(control), total=total + 1), is_control=True)
+        self.done[-1] = rival
+        named = self.wishes.recipe is not None
+        judged = held_against(candidate, rival, scored=self.scored, bench=self.bench, named=named)
         self.done[self.done.index(candidate)] = judged
+        if named:
+            self.report(Note(f"{recipe.name}: {judged.reports[-1].control}"))
         return rival if judged.beaten_by else judged
 
     def _make(self, recipe: Recipe) -> Made:

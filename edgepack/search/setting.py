@@ -4,7 +4,6 @@
 from dataclasses import dataclass, replace
 
 from edgepack.data.data import Data
-from edgepack.data.match import check_classes, check_labels
 from edgepack.data.metric import Metric
 from edgepack.data.prepare import Prepared
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
@@ -49,9 +48,6 @@ def step_setting(bench: Bench, data: Data | None, *, training: Training, teacher
         DataError: The training samples do not suit the model.
     """
     train = prepared_split(bench.worker, bench.work, bench.model, data, "train")
-    if data is not None and data.train is not None and data.labelled:
-        check_labels(data.train.source, data.metric.name, bench.model.outputs)
-        check_classes(data.train.source, data.metric.name, bench.model.outputs)
     if data is not None:
         kind = data.train.source.sample_kind if data.train else "unknown"
         training = replace(training, augmentation=data.augmentation, sample_kind=kind)

@@ -25,6 +25,7 @@ class State:
         learnt_from: What it learns from; decided before its first step.
         total: Number of its steps.
         best_score: The best that counts so far; None before the first.
+        start_score: Of what it started from, where that counts; None where it does not.
         step: Batches learnt from.
         along: Steps along the schedule: more than ``step`` where time is short.
         elapsed_s: Time that it took, of earlier processes too.
@@ -38,6 +39,7 @@ class State:
     learnt_from: From
     total: int
     best_score: float | None
+    start_score: float | None = None
     step: int = 0
     along: int = 0
     elapsed_s: float = 0.0

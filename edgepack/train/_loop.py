@@ -101,7 +101,7 @@ class _Running:
     def __init__(self, loop: Loop, state: State, best: Sequence[Array]) -> None:
         self.loop, self.state, self.best = loop, state, best
         self._began, self._earlier_s, self._first = time.monotonic(), state.elapsed_s, state.step
-        self._reported = 0.0
+        self._reported, self._warm = 0.0, 0.0
         self._good = self._snapshot()
         self._logs = _Logs(loop.logs, loop.name)
 
@@ -125,6 +125,8 @@ class _Running:
         rate = loop.schedule.rate((state.along + 0.5) / loop.total) * state.rate_factor
         loss = loop.step(batch, rate)
         before = state.along
+        if state.step == self._first:
+            self._warm = time.monotonic()
         state.step += 1
         state.elapsed_s = self._earlier_s + time.monotonic() - self._began
         state.along = min(loop.total, max(state.along + 1, self._pressed()))
@@ -163,8 +165,8 @@ class _Running:
             return
         better = state.best_score is None or found > state.best_score
         state.waited = 0 if better else state.waited + 1
-        # Of equals the later one is kept: its rate was lower, it has seen more.
-        if better or found == state.best_score:
+        # Of equals the later one is kept, for it has seen more; the start gives way to a gain alone.
+        if better or (found == state.best_score != state.start_score):
             state.best_score = found
             self.best = [variable.numpy() for variable in loop.graph.own.variables]
 
@@ -205,7 +207,8 @@ class _Running:
         if now - self._reported < _REPORT_S and not self.done:
             return
         self._reported = now
-        pace = (now - self._began) / (state.step - self._first) if state.step > self._first else None
+        # The first step is left out: it compiles what the others run.
+        pace = (now - self._warm) / (state.step - self._first - 1) if state.step > self._first + 1 else None
         left = None if pace is None else pace * (loop.total - state.along)
         if loop.time_s is not None and left is not None:
             left = min(left, max(0.0, loop.time_s - state.elapsed_s))

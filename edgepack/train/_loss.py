@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the labels are worth to a training: the loss, and the labels in the form that it takes. Worker process only."""
 
-import importlib
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,12 +15,12 @@ from edgepack.errors import CandidateError, DataError
 from edgepack.graph.context import Context
 from edgepack.registry import nearest
 from edgepack.train._answers import Answer
+from edgepack.train._user_loss import Function, floats, user_loss
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-Function = Callable[["tf.Tensor", "tf.Tensor", "tf.Tensor", "tf.Tensor"], "tf.Tensor"]
 _MATRIX: Final = 2
 
 
@@ -80,8 +77,8 @@ def label_loss(context: Context, answers: Sequence[Answer], losses: Sequence[str
     _check_finite(labels)
     given = context.training.loss
     if ":" in given:
-        function = _own(_imported(given))
-        return LabelLoss(words=given, labels=labels, ready=_floats, function=function, in_place=_in_place(labels))
+        function = user_loss(given, labels, context)
+        return LabelLoss(words=given, labels=labels, ready=floats, function=function, in_place=_in_place(labels))
     loss, notes = (_named(given), ()) if given else _compiled(losses[0])
     return _fitted(loss, notes, labels=labels, answer=answers[0])
 
@@ -202,42 +199,6 @@ def _weighed(loss: "keras.losses.Loss", answer: Answer) -> Function:
         return loss(labels, tf.cast(taken, tf.float32), sample_weight=tf.reshape(weights, (-1, *(1,) * (rank - 1))))
 
     return call
-
-
-def _own(function: Callable[..., "tf.Tensor"]) -> Function:
-    """Return the user's function; what it gives back may be one number, or one a sample or a value."""
-
-    def call(labels: "tf.Tensor", answers: "tf.Tensor", logits: "tf.Tensor", weights: "tf.Tensor") -> "tf.Tensor":
-        import tensorflow as tf
-
-        del logits
-        found = tf.cast(function(labels, answers), tf.float32)
-        if found.shape.rank == 0:
-            return found * tf.reduce_mean(weights)
-        rows = tf.reshape(found, (tf.shape(found)[0], -1))
-        return tf.reduce_mean(tf.reduce_mean(rows, axis=1) * weights)
-
-    return call
-
-
-def _imported(spec: str) -> Callable[..., "tf.Tensor"]:
-    module, _, name = spec.partition(":")
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    try:
-        found: Callable[..., tf.Tensor] = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, SyntaxError) as error:
-        raise CandidateError(
-            "EP-620",
-            f"the loss {spec} cannot be imported from {folder}: {error}",
-            hint="give --loss module:function, a function of (labels, answers), in a file of the current folder",
-        ) from error
-    return found
-
-
-def _floats(rows: Array) -> Array:
-    return rows.astype(np.float32) if rows.dtype.kind == "f" else rows.astype(np.int32)
 
 
 def _as_classes(labels: Array, answer: Answer) -> Callable[[Array], Array] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from edgepack.arrays import Array
+from edgepack.events import Note
 from edgepack.train import _checkpoint
 from edgepack.train._augment import changes_for
 from edgepack.train._batches import Batches
@@ -66,6 +67,7 @@ def finished(prepared: Preparation, batch_size: int) -> Finished:
     loop = _loop(prepared, graph, state, batch_size=batch_size, folder=folder)
     if found is not None:
         loop.take_up(state, found.values)
+        context.report(Note(f"{prepared.name}: goes on behind step {state.step:,} of a training that was cut off"))
     with short_memory(graph.trained, batch_size):
         state, best = loop.run(state, best)
     restore(net.variables, best)
@@ -94,6 +96,7 @@ def _begun(prepared: Preparation, graph: TrainingGraph, batch_size: int) -> tupl
         learnt_from=prepared.candidates[0],
         total=total,
         best_score=prepared.start_score if keeps_start else None,
+        start_score=prepared.start_score if keeps_start else None,
     )
     if len(prepared.candidates) == 1 or total < _WORTH_TRIALS or not keeps_start:
         return state, start

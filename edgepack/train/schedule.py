@@ -20,8 +20,8 @@ class Schedule(BaseModel):
     Attributes:
         epochs: Passes over the training samples; parts of one count too.
         steps: Batches instead; without either, 1500.
-        learning_rate: The highest, after the warm-up. Without one it follows from how far the answers are from the
-            original's before the first step: see ``settled``.
+        learning_rate: The highest, after the warm-up. Without one 0.001 where the answers are still near the
+            original's, and 0.003 where they are far.
         warmup: Share of the steps over which the rate rises from 0.
         final: Share of the learning rate that is left at the end.
         batch_size: Samples in a step; all of them where there are fewer.

@@ -164,6 +164,6 @@ def _samples(context: Context) -> Prepared:
         raise CandidateError(
             "EP-627",
             "there are no training samples",
-            hint="give --train SOURCE, or a source with a train part; training data is never invented",
+            hint="give --train SOURCE and --test SOURCE in place of --data, or a source with a train part",
         )
     return context.train

@@ -68,7 +68,10 @@ def training_graph(net: "keras.Model", training: Training) -> TrainingGraph:
     strategy = tf.distribute.MirroredStrategy(_devices()) if mirrored else tf.distribute.get_strategy()
     if not (mirrored or training.mixed_precision or training.rematerialize):
         return TrainingGraph(own=net, trained=net, strategy=strategy)
-    policy, notes = _policy(mixed=training.mixed_precision)
+    rounds = any(hasattr(layer, "set_kernel") or hasattr(layer, "rate") for layer in net.layers if layer.weights)
+    policy, notes = _policy(mixed=training.mixed_precision and not rounds)
+    if training.mixed_precision and rounds:
+        notes = (*notes, "mixed precision left out: what the device will round is rounded in 32 bits")
     with ExitStack() as stack:
         stack.enter_context(strategy.scope())
         if training.rematerialize:
