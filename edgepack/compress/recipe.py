@@ -20,6 +20,7 @@ from edgepack.compress.step import PHASES, Step
 from edgepack.digest import digest_json
 from edgepack.graph.precision_plan import Io, PrecisionPlan
 from edgepack.registry import discover, nearest
+from edgepack.strict_yaml import allowed_keys
 
 __all__ = ["Io", "PrecisionPlan", "Recipe", "known_steps", "step_kind"]
 
@@ -36,8 +37,10 @@ def step_kind(step: Step) -> str:
 
 def _read_step(value: object) -> object:
     """Make a step of ``{kind: NAME, option: value}``."""
-    if isinstance(value, Step) or not isinstance(value, Mapping):
+    if isinstance(value, Step):
         return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"a step is written as {{kind: {value}}}, not {value!r}")  # noqa: TRY004 - pydantic's contract
     options = dict(value)
     kind, known = options.pop("kind", None), known_steps()
     if kind is None:
@@ -55,8 +58,8 @@ def _read_step(value: object) -> object:
 
 def _option_problem(where: tuple[int | str, ...], message: str, kind: str, step: type[Step]) -> str:
     name = ".".join(map(str, where))
-    if kind == "extra_forbidden" and len(where) == 1:
-        return f"no option {name!r}; {nearest(name, list(step.model_fields))}"
+    if kind == "extra_forbidden":
+        return f"no option {name!r}; {nearest(str(where[-1]), allowed_keys(step, where[:-1]))}"
     message = message.removeprefix("Value error, ")
     return f"{name}: {message[:1].lower()}{message[1:]}" if name else message
 

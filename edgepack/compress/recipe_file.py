@@ -42,6 +42,8 @@ def _problems(document: Document, error: ValidationError) -> str:
             what = f"has the unknown key {dotted(where)!r}; {nearest(str(where[-1]), known)}"
         elif detail["type"] == "missing":
             what = f"lacks {dotted(where)}"
+        elif detail["type"] == "tuple_type":
+            what = f"{dotted(where)} needs a list, as in [{{kind: prune, macs: 0.75}}, {{kind: distill}}]"
         else:
             what = f"{dotted(where) + ': ' if where else ''}{detail['msg'].removeprefix('Value error, ')}"
         found.append((line, f"{document.label}:{line}: {what}"))

@@ -81,6 +81,12 @@ def test_an_order_that_undoes_work_is_refused_with_the_reason(refused, kinds, wo
         ("precision: {default: w9}\n", "recipe.yaml:1: precision.default: Input should be"),
         ("precision: {default: f32, layers: {a: w4a8}}\n", "layer a cannot be w4a8 in a model that is f32"),
         ("steps: []\n", "lacks precision"),
+        ("precision: {default: w8a8}\nsteps: prune\n", "recipe.yaml:2: steps needs a list, as in [{kind: prune,"),
+        ("precision: {default: w8a8}\nsteps: [prune]\n", "a step is written as {kind: prune}, not 'prune'"),
+        (
+            "precision: {default: w8a8}\nsteps:\n  - kind: distill\n    schedule: {step: 60}\n",
+            "step distill: no option 'schedule.step'; did you mean 'steps'",
+        ),
         ("precision: {default: w8a8}\nstep: []\n", "recipe.yaml:2: has the unknown key 'step'; did you mean 'steps'"),
         ("precision: {default: w8a8}\nprecision: {default: f32}\n", "this key stands on line 1 already"),
         ("- a list\n", "recipe.yaml"),
