@@ -123,11 +123,8 @@ class Rounds:
         allowed = tuple(recipe for recipe in recipes if not recipe.trains or self._may_train(recipe))
         skipped = [recipe for recipe in recipes if recipe not in allowed]
         if skipped:
-            why = (
-                "--no-train"
-                if not self.wishes.train
-                else "there are no training samples (give --train and --test in place of --data)"
-            )
+            missing = "there are no training samples (give --train and --test in place of --data)"
+            why = missing if self.wishes.train else "--no-train"
             self.report(Note(f"skipped, because of {why}: {', '.join(recipe.name for recipe in skipped)}"))
         if allowed:
             told = "; ".join(dict.fromkeys(recipe.name for recipe in allowed))
@@ -159,7 +156,7 @@ class Rounds:
         named = self.wishes.recipe is not None
         judged = held_against(candidate, rival, scored=self.scored, bench=self.bench, named=named)
         self.done[self.done.index(candidate)] = judged
-        if named:
+        if named and judged.reports[-1].control:
             self.report(Note(f"{recipe.name}: {judged.reports[-1].control}"))
         return rival if judged.beaten_by else judged
 
