@@ -124,6 +124,7 @@ def test_a_training_that_ruins_the_net_gives_back_what_it_was_given(trained):
     assert found["record"]["history"][-1][1] < found["record"]["start"]
     assert found["record"]["best"] == found["record"]["start"]
     assert found["unchanged"]
+    assert any("no weights on the way scored better" in sentence for sentence in found["record"]["sentences"])
 
 
 @pytest.mark.tf
