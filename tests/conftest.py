@@ -103,6 +103,30 @@ def checked(worker: Worker, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     return run
 
 
+@pytest.fixture(scope="session")
+def mixed_report(checked):
+    """What came of ``quantize/check_mixed.py``."""
+    return checked("quantize/check_mixed.py")
+
+
+@pytest.fixture(scope="session")
+def sharing_report(checked):
+    """What came of ``compress/check_sharing.py``."""
+    return checked("compress/check_sharing.py")
+
+
+@pytest.fixture(scope="session")
+def trained(checked):
+    """What came of ``train/check_train.py``."""
+    return checked("train/check_train.py")
+
+
+@pytest.fixture(scope="session")
+def augmented(checked):
+    """What came of ``train/check_augment.py``."""
+    return checked("train/check_augment.py")
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished command."""

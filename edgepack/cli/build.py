@@ -82,11 +82,7 @@ class Given(TrainingGiven):
 @click.option("--trust-model-code", is_flag=True, help="Run the Python code that a Lambda layer carries.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The bundle's folder (default MODEL-DEVICE).")
 @click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on with the build that was cut off, or refuse.",
-)
+@click.option("--resume", is_flag=True, help="Go on with the build that was cut off, or refuse.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".edgepack"), help="Where artifacts are kept.")
 @global_options
 def command(*, console: Console, **given: Unpack[Given]) -> None:

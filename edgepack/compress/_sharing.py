@@ -9,6 +9,7 @@ from pydantic import Field
 
 from edgepack.compress._kernels import kernels
 from edgepack.compress.distill import Distill
+from edgepack.compress.recipe import step_kind
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph
@@ -45,7 +46,7 @@ class Sharing(Step):
         Raises:
             CandidateError: EP-660.
         """
-        name = type(self).__name__.lower()
+        name = step_kind(self)
         if graph.fake_quantized:
             raise CandidateError(
                 "EP-660",

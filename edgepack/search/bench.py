@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.arrays import Array
-from edgepack.data.data import Data, SplitName
+from edgepack.data.data import Data, Split, SplitName
 from edgepack.data.match import check_classes, check_labels
 from edgepack.data.metric import Metric, check_baseline
 from edgepack.data.prepare import Prepared, check_overlap, check_range, prepare
@@ -107,8 +107,7 @@ def open_bench(
         calibration = prepared_split(worker, work, model, data, "calibration")
         if data is not None and data.train is not None and data.labelled:
             # Long before they are learnt from: a label that is no class is bad input, not a failed candidate.
-            check_labels(data.train.source, data.metric.name, model.outputs)
-            check_classes(data.train.source, data.metric.name, model.outputs)
+            _check_answers(data.train, data, model)
         yield Bench(
             model=model,
             profile=profile,
@@ -139,8 +138,7 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
     split = data.split(name)
     if split is None:
         return None
-    check_labels(split.source, data.metric.name, bench.model.outputs)
-    check_classes(split.source, data.metric.name, bench.model.outputs)
+    _check_answers(split, data, bench.model)
     prepared = prepared_split(bench.worker, bench.work, bench.model, data, name)
     if prepared is None or prepared.labels is None:
         return None
@@ -161,6 +159,12 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
         metric=data.metric,
         notes=(*values, *(f"{name} split: {note}" for note in notes)),
     )
+
+
+def _check_answers(split: Split, data: Data, model: Model) -> None:
+    """Refuse labels of ``split`` that are no answers of ``model``."""
+    check_labels(split.source, data.metric.name, model.outputs)
+    check_classes(split.source, data.metric.name, model.outputs)
 
 
 def original_outputs(bench: Bench, prepared: Prepared, name: str) -> tuple[Array, ...]:

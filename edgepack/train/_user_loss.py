@@ -30,12 +30,12 @@ def user_loss(spec: str, labels: Array, context: Context) -> Function:
     Raises:
         CandidateError: It cannot be imported, fails, or does not return numbers (EP-620).
     """
-    function = _weighed(_imported(spec))
+    function = _averaged(_imported(spec))
     _try_out(function, spec, labels, context)
     return function
 
 
-def _weighed(function: Callable[..., "tf.Tensor"]) -> Function:
+def _averaged(function: Callable[..., "tf.Tensor"]) -> Function:
     """Return the user's function; what it gives back may be one number, or one a sample or a value."""
 
     def call(labels: "tf.Tensor", answers: "tf.Tensor", logits: "tf.Tensor", weights: "tf.Tensor") -> "tf.Tensor":
