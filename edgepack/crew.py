@@ -117,6 +117,14 @@ class Crew(ABC):
             kwargs: Of the function.
         """
 
+    def call(self, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return what ``function`` returns; raises as ``Job.result`` does."""
+        return self.begin(name, function, *args, **kwargs).result()
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Cancel every job; those that are begun later find fresh processes."""
+
     @abstractmethod
     def close(self) -> None:
         """End every job and every process at once."""

@@ -63,6 +63,14 @@ class Workers(Crew):
         future: Future[R] = self._threads.submit(self._run, ticket, name, function, args, kwargs)
         return Job(future, self._events, lambda: self._cancel(ticket))
 
+    def stop(self) -> None:
+        """Cancel every job; those that are begun later find fresh processes."""
+        with self._lock:
+            for ticket in self._tickets:
+                ticket.cancelled.set()
+                if ticket.member is not None:
+                    ticket.member.kill()
+
     def close(self) -> None:
         """End every job and every process at once."""
         with self._lock:

@@ -16,7 +16,7 @@ from edgepack.cli._results_build import BuildOutput, build_result
 from edgepack.cli._words import figure_in_full, figure_words
 from edgepack.device.units import format_quantity
 from edgepack.measure.measurement import LimitVerdict, State
-from edgepack.pipeline import Outcome
+from edgepack.request import Outcome
 from edgepack.search.candidate import Candidate
 from edgepack.search.relax import words
 

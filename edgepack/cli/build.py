@@ -14,7 +14,7 @@ from edgepack.cli._training import TrainingGiven, training_of, training_options
 if TYPE_CHECKING:
     from edgepack.compress.recipe import Io, Recipe
     from edgepack.measure.judge import Gate
-    from edgepack.pipeline import Request
+    from edgepack.request import Request
     from edgepack.search.choose import Objective
 
 _HELP = """Build a bundle for MODEL that fits a device, or say exactly why none does.
@@ -123,7 +123,7 @@ def _request(given: Given) -> "Request":
     from edgepack.data.open import data_options
     from edgepack.device.profile import load_device
     from edgepack.model.shapes import parse_shapes
-    from edgepack.pipeline import Request
+    from edgepack.request import Request
     from edgepack.work import Work
 
     profile = load_device(

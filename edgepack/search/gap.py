@@ -9,6 +9,7 @@ from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.measure.measurement import LimitVerdict, State
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
+from edgepack.search.families import Ceilings
 
 _COSTS = ("size", "ram", "latency", "energy", "download")
 
@@ -34,6 +35,15 @@ def gap_of(candidates: Sequence[Candidate], bench: Bench) -> Gap:
         latency_ms=min(latency_ms) if latency_ms else None,
         download_bytes=_whole(costs, "download"),
     )
+
+
+def ceilings_of(bench: Bench) -> Ceilings:
+    """Return the limits on memory and time of ``bench`` that can be aimed at before an artifact runs."""
+    limits = {limit.name: limit.value for limit in bench.limits}
+    energy_ms = _latency_for_energy(limits["energy"], bench.profile) if "energy" in limits else None
+    latency_ms = [limit_ms for limit_ms in (limits.get("latency"), energy_ms) if limit_ms is not None]
+    arena = bench.profile.device_class == "mcu" and "ram" in limits
+    return Ceilings(ram_bytes=int(limits["ram"]) if arena else None, latency_ms=min(latency_ms) if latency_ms else None)
 
 
 def _missed(candidate: Candidate) -> tuple[LimitVerdict, ...]:
