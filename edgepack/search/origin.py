@@ -1,30 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that shapes what steps make of a model, beside the recipe: equal origins and recipes, equal artifacts."""
 
-import platform
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edgepack import __version__
 from edgepack.data.data import Data
 from edgepack.digest import digest_file, digest_json
 from edgepack.graph.context import Training
 from edgepack.search.bench import Bench
+from edgepack.versions import versions_here
 
-# Packages whose version shapes the file or the figures.
-_SHAPING = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer", "tflite-micro", "numpy")
 _ELSEWHERE = frozenset({"checkpoints", "tensorboard", "augmentation"})
 
 
 def versions(bench: Bench) -> dict[str, str]:
     """Return the versions of what shapes an artifact or its figures, by package; the device's runtime among them."""
-    found = {"edgepack": __version__, "python": platform.python_version()}
-    for package in _SHAPING:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    found = versions_here()
     served = bench.session.served
     found[bench.runtime.name] = served.version + (f" ({served.commit})" if served.commit else "")
     return found
