@@ -1,39 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that shapes what steps make of a model, beside the recipe: equal origins and recipes, equal artifacts."""
 
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edgepack import __version__
 from edgepack.compress.recipe import Recipe
 from edgepack.data.data import Data
 from edgepack.digest import digest_file, digest_json
 from edgepack.graph.context import Target, Training
 from edgepack.search.bench import Bench
 from edgepack.search.setting import target_of
+from edgepack.versions import versions_here
 
-# Packages whose version shapes the file or the figures.
-_SHAPING = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer", "tflite-micro", "numpy")
 _ELSEWHERE = frozenset({"checkpoints", "tensorboard", "augmentation"})
 _OF_THE_DEVICE = frozenset({"device", "runtime"})
 
 
 def versions(bench: Bench) -> dict[str, str]:
     """Return the versions of what shapes an artifact or its figures, by package; the device's runtime among them."""
-    return {**_installed(), bench.runtime.name: _served(bench)}
-
-
-def _installed() -> dict[str, str]:
-    found = {"edgepack": __version__, "python": platform.python_version()}
-    for package in _SHAPING:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {**versions_here(), bench.runtime.name: _served(bench)}
 
 
 def _served(bench: Bench) -> str:
@@ -61,7 +47,7 @@ def origin_of(bench: Bench, data: Data | None, *, training: Training, teacher: P
         "teacher": "" if teacher is None else digest_file(teacher),
         "training": digest_json([options, augmentation]),
         "seed": str(bench.seed),
-        **{f"version of {name}": value for name, value in _installed().items()},
+        **{f"version of {name}": value for name, value in versions_here().items()},
     }
 
 
