@@ -59,15 +59,18 @@ def run_point(case: Case, point: Point, where: Mapping[str, Place], work: Path) 
         return {**kept, **measured(case, artifact, where, folder)}
 
 
-def missing(points: tuple[Point, ...], kept: Mapping[str, Mapping[str, object]]) -> Iterator[Point]:
-    """Yield the points that no kept result stands for."""
+def missing(
+    points: tuple[Point, ...], kept: Mapping[str, Mapping[str, object]], *, failed: bool = False
+) -> Iterator[Point]:
+    """Yield the points that no kept result stands for; with ``failed`` also those that failed."""
     for point in points:
-        if kept.get(point.name, {}).get("recipe_digest") != point.recipe.digest:
+        found = kept.get(point.name, {})
+        if found.get("recipe_digest") != point.recipe.digest or (failed and found["failed"]):
             yield point
 
 
 def run_model(
-    name: str, points: tuple[Point, ...], *, work: Path, limit: int | None, named: Sequence[str] | None
+    name: str, points: tuple[Point, ...], *, work: Path, limit: int | None, named: Sequence[str] | None, failed: bool
 ) -> list[str]:
     """Run what is missing of one model's grid.
 
@@ -79,7 +82,7 @@ def run_model(
     known = read_json(path)
     digest = case.digest
     kept = dict(known.get("points", {})) if known.get("case_digest") == digest else {}
-    todo = [point for point in missing(points, kept) if named is None or point.name in named][:limit]
+    todo = [point for point in missing(points, kept, failed=failed) if named is None or point.name in named][:limit]
     # Each point gets a work folder of its own: none may profit from what another has trained.
     scratch = work / "grid" / name
     wrong = []
@@ -116,6 +119,7 @@ def main() -> None:
     parser.add_argument("--grid", type=Path, default=HERE / "grid.yaml")
     parser.add_argument("--only", nargs="*", choices=MODELS, default=list(MODELS), metavar="MODEL")
     parser.add_argument("--points", nargs="*", metavar="POINT", help="these alone")
+    parser.add_argument("--retry-failed", action="store_true", help="run the points again that failed before")
     parser.add_argument("--limit", type=int, help="points a model at most, this time")
     parser.add_argument("--work", type=Path, default=Path(".edgepack/suite"), help="data, models and scratch")
     arguments = parser.parse_args()
@@ -123,7 +127,8 @@ def main() -> None:
         grid, work = read_grid(arguments.grid), arguments.work.resolve()
         wrong = []
         for name in arguments.only:
-            wrong += run_model(name, grid[name], work=work, limit=arguments.limit, named=arguments.points)
+            how = {"work": work, "limit": arguments.limit, "named": arguments.points, "failed": arguments.retry_failed}
+            wrong += run_model(name, grid[name], **how)
         if wrong:
             sys.exit(f"{len(wrong)} points could not be run")
     except SuiteError as error:

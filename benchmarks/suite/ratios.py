@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hold the outcomes of instances against the grid: what was solved, falsely promised, recognised, and at what cost."""
 
+import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -181,7 +183,18 @@ def goals(found: Sequence[Outcome]) -> list[str]:
         slowest = max(item.kept["seconds"] for item in built)
         trained = sum(item.kept["trained"]["count"] for item in built)
         lines.append(f"  the slowest took {slowest:.1f} s; {trained} trainings")
-    return [*lines, *_training(found)]
+    return [*lines, *_beyond_reach(found), *_training(found)]
+
+
+def _beyond_reach(found: Sequence[Outcome]) -> list[str]:
+    """Return what became of instances that no point of a complete grid meets, and that were not made so."""
+    group = [item for item in found if item.feasible is False and item.instance.intent != "infeasible-by-construction"]
+    if not group:
+        return []
+    words = Counter(item.kept["verdict"] or "error" for item in group)
+    told = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
+    middle = statistics.median(item.kept["seconds"] for item in group)
+    return [f"met by no point of the grid: {len(group)} ({told}), half of them within {middle:.0f} s; no goal"]
 
 
 def _line(words: str, part: int, whole: int, *, met: bool, goal: str) -> str:

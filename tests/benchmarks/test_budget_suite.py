@@ -261,6 +261,9 @@ def test_the_ratios_count_what_is_feasible_and_say_what_is_not_known(instance):
     assert (found.feasible, found.solved) == (True, True)
     assert goals([found])[0] == "feasible solved: 1 of 1 (100%); goal at least 95%: met"
     assert table([found])[-1].split()[:4] == ["all", "1", "1", "1"]
+    (beyond,) = outcomes([instance], {"a": solved}, {"digits": ModelGrid({"large": point(size=9001.0)}, 1, "accuracy")})
+    assert beyond.feasible is False
+    assert any(line.startswith("met by no point of the grid: 1 (1 fits)") for line in goals([beyond]))
     (unknown,) = outcomes([instance], {"a": solved}, {"digits": begun})
     assert unknown.feasible is None
     assert outcomes([instance], {"a": changed}, {"digits": whole}) == (), "an instance that was rewritten is run again"
