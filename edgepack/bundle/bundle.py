@@ -8,13 +8,26 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from edgepack.bundle.answers import write_answers
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.describe import make_manifest, measurements_json
+from edgepack.bundle.describe_report import describe_report
 from edgepack.bundle.firmware import FIRMWARE_FOLDER, write_firmware
 from edgepack.bundle.golden import write_golden
-from edgepack.bundle.manifest import GOLDEN, KIND, MANIFEST, MEASUREMENTS, MODEL, OUTSIDE_DIGEST, write_json
+from edgepack.bundle.manifest import (
+    ANSWERS,
+    GOLDEN,
+    KIND,
+    MANIFEST,
+    MEASUREMENTS,
+    MODEL,
+    OUTSIDE_DIGEST,
+    REPORT,
+    REPORT_MARKDOWN,
+    write_json,
+)
 from edgepack.bundle.readme import make_readme, make_requirements
-from edgepack.bundle.report import make_report
+from edgepack.bundle.report_markdown import report_markdown
 from edgepack.bundle.syntax_check import check_syntax
 from edgepack.digest import digest_file
 from edgepack.errors import OutputError
@@ -122,7 +135,9 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool) -> Bund
             (folder / name).write_bytes(files("edgepack.bundle").joinpath(shipped).read_bytes())
         (folder / "requirements.txt").write_text(make_requirements(contents), encoding="utf-8")
         (folder / "README.md").write_text(make_readme(contents), encoding="utf-8")
-        (folder / "report.md").write_text(make_report(contents), encoding="utf-8")
+        report = describe_report(contents, write_answers(contents.test, folder / ANSWERS))
+        write_json(report.model_dump(mode="json"), folder / REPORT)
+        (folder / REPORT_MARKDOWN).write_text(report_markdown(report), encoding="utf-8")
         checked = None
         if contents.profile.device_class == "mcu":
             write_firmware(contents, golden, folder / FIRMWARE_FOLDER)

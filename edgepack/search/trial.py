@@ -16,6 +16,7 @@ from edgepack.graph.context import StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.accuracy import compare
 from edgepack.measure.agreement import check_agreement
+from edgepack.measure.answers import Answered
 from edgepack.measure.judge import cost_limits, judge
 from edgepack.measure.latency import op_costs, predict_energy, predict_latency
 from edgepack.measure.measurement import Measurement, State
@@ -37,6 +38,10 @@ class Made:
     artifact: Artifact
     reports: tuple[StepReport, ...] = ()
     plan: PrecisionPlan | None = None
+
+
+Tested = tuple[Candidate | None, Answered | None]
+"""A candidate as it was scored, with its answers; None where there was nothing to score, or nothing to score it by."""
 
 
 class LowerAhead:
@@ -123,12 +128,27 @@ def score(bench: Bench, candidate: Candidate, split: Scored) -> Candidate:
     """Return ``candidate`` with its metric on ``split``, in the target's runtime, and a verdict over all limits."""
     if candidate.artifact is None:
         return candidate
-    accuracy = compare(
-        metric=split.metric,
+    return score_and_keep(bench, candidate, split)[0]
+
+
+def score_and_keep(bench: Bench, candidate: Candidate, split: Scored) -> tuple[Candidate, Answered | None]:
+    """As ``score``, with the answers that it was scored by."""
+    if candidate.artifact is None:
+        return candidate, None
+    given = outputs(bench, candidate.artifact, split.inputs)
+    answered = Answered(
         labels=split.labels,
         original=split.original,
-        candidate=outputs(bench, candidate.artifact, split.inputs),
-        seed=bench.seed,
+        candidate=given,
+        metric=split.metric.name,
+        original_metric=split.original_metric,
+    )
+    return _scored(bench, candidate, split, given), answered
+
+
+def _scored(bench: Bench, candidate: Candidate, split: Scored, answers: Sequence[Array]) -> Candidate:
+    accuracy = compare(
+        metric=split.metric, labels=split.labels, original=split.original, candidate=answers, seed=bench.seed
     )
     measurement = replace(
         candidate.measurement, metric=accuracy.metric, metric_drop=accuracy.drop, flips=accuracy.flips

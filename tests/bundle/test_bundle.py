@@ -21,8 +21,8 @@ from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import Verdict
 
 LINUX_FILES = {
-    "README.md", "benchmark.py", "golden.npz", "infer.py", "manifest.json", "measurements.json", "model.tflite",
-    "report.md", "requirements.txt",
+    "README.md", "answers.npz", "benchmark.py", "golden.npz", "infer.py", "manifest.json", "measurements.json",
+    "model.tflite", "report.json", "report.md", "requirements.txt",
 }  # fmt: skip
 
 
