@@ -306,7 +306,7 @@ def _written(
                 teacher=request.teacher,
                 command=request.command,
             )
-            outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force))
+            outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force, tell=report))
     except KeyboardInterrupt:
         return replace(outcome, interrupted=True)
     return outcome

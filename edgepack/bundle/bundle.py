@@ -12,6 +12,7 @@ from edgepack.bundle.answers import write_answers
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.describe import make_manifest, measurements_json
 from edgepack.bundle.describe_report import describe_report
+from edgepack.bundle.draw import draw_html
 from edgepack.bundle.firmware import FIRMWARE_FOLDER, write_firmware
 from edgepack.bundle.golden import write_golden
 from edgepack.bundle.manifest import (
@@ -31,6 +32,8 @@ from edgepack.bundle.report_markdown import report_markdown
 from edgepack.bundle.syntax_check import check_syntax
 from edgepack.digest import digest_file
 from edgepack.errors import OutputError
+from edgepack.events import Note, Reporter, silent
+from edgepack.extras import GET_REPORT
 from edgepack.work import whole_folder
 
 # Shipped as they are, under the names by which a user calls them.
@@ -117,8 +120,8 @@ def is_cache(name: str) -> bool:
     return "__pycache__" in Path(name).parts
 
 
-def write_bundle(contents: BundleContents, target: Path, *, force: bool) -> Bundle:
-    """Write the bundle to the folder ``target``, whole or not at all.
+def write_bundle(contents: BundleContents, target: Path, *, force: bool, tell: Reporter = silent) -> Bundle:
+    """Write the bundle to the folder ``target``, whole or not at all; ``tell`` hears of what had to be left out.
 
     Raises:
         OutputError: As ``check_target``; the golden vectors do not suit the model (EP-410); firmware cannot be
@@ -146,6 +149,11 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool) -> Bund
         manifest = make_manifest(contents, golden, digests)
         write_json(manifest.model_dump(mode="json"), folder / MANIFEST)
         write_json(measurements_json(contents, checked), folder / MEASUREMENTS)
+        drawn = draw_html(report, folder)
+    if not drawn:
+        tell(
+            Note(f"report.html was left out, plotly is not installed: {GET_REPORT}, then edgepack report {target.name}")
+        )
     return Bundle(target, manifest.digest)
 
 

@@ -3,6 +3,7 @@
 
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,34 +62,41 @@ def gather(
     """
     if chosen.artifact is None:
         raise ValueError("only a candidate with an artifact can be bundled")
-    return BundleContents(
-        artifact=chosen.artifact,
-        profile=bench.profile,
-        runtime=bench.runtime,
-        recipe=chosen.recipe,
-        verdict=chosen.verdict or Verdict(()),
-        measurement=chosen.measurement,
-        source=_source(bench.model),
-        golden=_golden(bench, chosen.artifact),
-        versions=versions(bench),
-        seed=bench.seed,
-        reason=reason,
+    return replace(
+        _bare(bench, chosen, chosen.artifact, reason=reason, fits=fits),
         data=_data_used(data, tuple(note for note in notes if note not in bench.model.notes)),
         preprocess=data.preprocess.model_dump(mode="json") if data else None,
         metric=data.metric.name if data and data.labelled else None,
         candidates=_rows(candidates, chosen),
         host=_host(bench, chosen),
         optimize=objective,
-        fits=fits,
         reproducible=not interrupted and not _timed(chosen, training),
-        steps=chosen.reports,
-        plan=chosen.plan,
         operators=operator_rows(bench, chosen.artifact),
         harms=_harms(chosen, candidates),
         test=_answers(answered, data),
         training=_training(bench, chosen, data=data, training=training, teacher=teacher),
         relaxations=_relaxations(candidates),
         command=command,
+    )
+
+
+def _bare(bench: Bench, chosen: Candidate, artifact: Artifact, *, reason: str, fits: bool) -> BundleContents:
+    """Return what is known from the bench and the candidate alone."""
+    return BundleContents(
+        artifact=artifact,
+        profile=bench.profile,
+        runtime=bench.runtime,
+        recipe=chosen.recipe,
+        verdict=chosen.verdict or Verdict(()),
+        measurement=chosen.measurement,
+        source=_source(bench.model),
+        golden=_golden(bench, artifact),
+        versions=versions(bench),
+        seed=bench.seed,
+        reason=reason,
+        fits=fits,
+        steps=chosen.reports,
+        plan=chosen.plan,
     )
 
 

@@ -150,16 +150,17 @@ def read_manifest(path: Path) -> Manifest:
         raise OutputError("EP-404", f"{file} is not JSON: {error}", hint=_REBUILD) from error
 
 
-def check_files(path: Path, manifest: Manifest) -> None:
-    """Hold every file against the manifest.
+def check_files(path: Path, manifest: Manifest, *, spared: tuple[str, ...] = ()) -> None:
+    """Hold every file against the manifest, but for those in ``spared``, which may differ or be missing.
 
     Raises:
         OutputError: Files differ, are missing, or do not belong to the bundle; each is named (EP-405).
     """
     found = [name for name in files_in(path) if name not in OUTSIDE_DIGEST and not is_cache(name)]
-    missing = sorted(set(manifest.files) - set(found))
+    missing = sorted(set(manifest.files) - set(found) - set(spared))
     extra = sorted(set(found) - set(manifest.files))
-    changed = [name for name in found if name in manifest.files and digest_file(path / name) != manifest.files[name]]
+    held = [name for name in found if name in manifest.files and name not in spared]
+    changed = [name for name in held if digest_file(path / name) != manifest.files[name]]
     unnamed = [name for name in (manifest.model.file, manifest.golden.file) if name not in manifest.files]
     groups = {"changed": changed, "missing": missing + unnamed, "not part of the bundle": extra}
     said = [f"{what}: {', '.join(names)}" for what, names in groups.items() if names]
