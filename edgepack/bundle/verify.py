@@ -16,7 +16,7 @@ from edgepack.bundle.bundle import files_in, is_cache
 from edgepack.bundle.golden import read_npz
 from edgepack.bundle.manifest import KIND, MANIFEST, OUTSIDE_DIGEST, SCHEMA_VERSION, Manifest, TensorPart
 from edgepack.device.profile import RuntimeSpec
-from edgepack.digest import digest_file
+from edgepack.digest import digest_file, digest_json
 from edgepack.errors import CandidateError, OutputError
 from edgepack.measure.memory import ARENA_STEP_BYTES
 from edgepack.runtime.artifact import Artifact, IoTensor
@@ -108,7 +108,7 @@ def verify_bundle(path: Path, *, work: Work) -> VerifyReport:
         named = f"{session.served.runtime} {session.served.version}"
     return VerifyReport(
         path=path,
-        digest=manifest.digest,
+        digest=manifest_digest(path),
         device=manifest.device.name,
         verdict=manifest.verdict,
         files=len(manifest.files),
@@ -148,6 +148,11 @@ def read_manifest(path: Path) -> Manifest:
         raise OutputError("EP-404", f"{file} is damaged: {where}: {first['msg']}", hint=_REBUILD) from error
     except ValueError as error:
         raise OutputError("EP-404", f"{file} is not JSON: {error}", hint=_REBUILD) from error
+
+
+def manifest_digest(path: Path) -> str:
+    """Return the digest of the bundle in ``path`` from its manifest as it is written, whichever version wrote it."""
+    return digest_json(json.loads((path / MANIFEST).read_bytes()))
 
 
 def check_files(path: Path, manifest: Manifest, *, spared: tuple[str, ...] = ()) -> None:
