@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from edgepack.errors import HostError
 
+REPORT = "plotly"
 BUILD = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer")
 
 
@@ -21,6 +22,24 @@ def require_build_extra() -> None:
             f"build needs {', '.join(missing)}, which the light core does not bring",
             hint="pip install 'edgepack[all]' (from a checkout: pip install '.[all]'); check works without",
         )
+
+
+def has_report_extra() -> bool:
+    """Whether report.html can be drawn."""
+    return _installed(REPORT)
+
+
+def require_report_extra() -> None:
+    """Refuse to draw report.html where the package that draws it is missing.
+
+    Raises:
+        HostError: It is not installed (EP-504).
+    """
+    if not has_report_extra():
+        raise HostError("EP-504", f"report.html is drawn with {REPORT}, which is not installed", hint=GET_REPORT)
+
+
+GET_REPORT = "pip install 'edgepack[report]' (from a checkout: pip install '.[report]')"
 
 
 def not_importable(purpose: str, package: str, error: ImportError, *, extra: str = "build") -> HostError:

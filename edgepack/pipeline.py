@@ -18,6 +18,7 @@ from edgepack.device.budget import Limit, active_limits
 from edgepack.digest import digest_json
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
+from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.preflight import Preflight, preflight
 from edgepack.model.inspect import inspect
@@ -29,14 +30,14 @@ from edgepack.request import Outcome, Request
 from edgepack.search.ahead import Ahead
 from edgepack.search.bench import Bench, Scored, open_bench, scored_split
 from edgepack.search.candidate import Candidate
-from edgepack.search.choose import Choice, choose
+from edgepack.search.choose import Choice, choose, final_reason
 from edgepack.search.journal import Journal, open_journal
 from edgepack.search.kept import Kept
 from edgepack.search.origin import is_closed, origin_of
 from edgepack.search.relax import relaxations
 from edgepack.search.rounds import Rounds, Wishes
 from edgepack.search.setting import Setting, default_training, step_setting
-from edgepack.search.trial import score, unscored
+from edgepack.search.trial import Tested, score_and_keep, unscored
 from edgepack.search.trials import Trials
 from edgepack.workers import Workers
 
@@ -184,10 +185,10 @@ def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, repor
     # A recipe that was asked for is what is built, whatever its control did.
     eligible = [item for item in candidates if request.recipe is None or not item.is_control]
     choice = choose(eligible, objective=request.objective, profile=bench.profile)
-    test, final = None, None
+    test, final, answered = None, None, None
     try:
         test = scored_split(bench, data, "test", report) if choice else None
-        final = _on_test(bench, choice, test, report)
+        final, answered = _on_test(bench, choice, test, report)
     except KeyboardInterrupt:
         bench.crew.stop()
         interrupted = True
@@ -200,7 +201,7 @@ def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, repor
         profile=bench.profile,
         limits=bench.limits,
         candidates=candidates,
-        choice=replace(choice, reason=_final_reason(choice, final)) if choice and final else choice,
+        choice=replace(choice, reason=final_reason(choice, final)) if choice and final else choice,
         measurement=final.measurement if final else Measurement(),
         verdict=(final.verdict if final else None) or Verdict(()),
         original_metric=test.original_metric if test else None,
@@ -211,7 +212,7 @@ def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, repor
     )
     if final is None:
         return outcome
-    return _written(outcome, request=request, bench=bench, data=data, final=final, report=report)
+    return _written(outcome, request, bench=bench, data=data, final=final, answered=answered, report=report)
 
 
 def _rounds(request: Request, bench: Bench, data: Data | None, selection: Scored | None, kept: Kept) -> Rounds:
@@ -236,17 +237,15 @@ def _rounds(request: Request, bench: Bench, data: Data | None, selection: Scored
     return Rounds(bench=bench, wishes=wishes, trials=trials, setting=setting, report=kept.report)
 
 
-def _final_reason(choice: Choice, final: Candidate) -> str:
-    """Add to the reason of the choice what the test split said, where it said something else."""
-    if choice.candidate.state == "fits" and final.state != "fits":
-        return f"{choice.reason} But on the test split: {final.reason}."
-    if choice.candidate.state != "fits" and final.state == "fits":
-        return f"{choice.reason}; that the test split alone meets the limits does not make it fit."
-    return choice.reason
-
-
 def _written(
-    outcome: Outcome, *, request: Request, bench: Bench, data: Data | None, final: Candidate, report: Reporter
+    outcome: Outcome,
+    request: Request,
+    *,
+    bench: Bench,
+    data: Data | None,
+    final: Candidate,
+    answered: Answered | None,
+    report: Reporter,
 ) -> Outcome:
     """Return ``outcome`` with its bundle on disk; a Ctrl-C meanwhile waits until it is whole."""
     try:
@@ -261,22 +260,21 @@ def _written(
                 notes=outcome.notes,
                 objective=request.objective,
                 fits=outcome.word == "fits",
-                reproducible=not outcome.interrupted and not _timed(request, final),
+                interrupted=outcome.interrupted,
+                answered=answered,
+                training=request.training,
+                teacher=request.teacher,
+                command=request.command,
             )
-            outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force))
+            outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force, tell=report))
     except KeyboardInterrupt:
         return replace(outcome, interrupted=True)
     return outcome
 
 
-def _timed(request: Request, candidate: Candidate) -> bool:
-    """Whether a time limit steered the training of ``candidate``."""
-    return bool(candidate.reports) and request.training is not None and request.training.time_s is not None
-
-
-def _on_test(bench: Bench, choice: Choice | None, test: Scored | None, report: Reporter) -> Candidate | None:
-    """Return the chosen candidate with its metric on the test split, measured this once."""
+def _on_test(bench: Bench, choice: Choice | None, test: Scored | None, report: Reporter) -> Tested:
+    """Return the chosen candidate with its metric on the test split, measured this once, and its answers there."""
     if choice is None or test is None:
-        return choice.candidate if choice else None
+        return choice.candidate if choice else None, None
     report(StageStarted(f"scoring {choice.candidate.recipe.name} on the test split"))
-    return score(bench, choice.candidate, test)
+    return score_and_keep(bench, choice.candidate, test)

@@ -42,6 +42,7 @@ class Request:
         controls: A step that trained is held against the same training without it.
         resume: Go on with a build that was cut off, or refuse.
         workers: Processes that make candidates at once; they change the time it takes, and nothing else.
+        command: What was typed, for the report to say: what shapes the bundle alone, files without their folders.
     """
 
     model: Path
@@ -65,6 +66,7 @@ class Request:
     controls: bool = True
     resume: bool = False
     workers: int = 1
+    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

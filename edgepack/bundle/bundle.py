@@ -8,16 +8,32 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from edgepack.bundle.answers import write_answers
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.describe import make_manifest, measurements_json
+from edgepack.bundle.describe_report import describe_report
+from edgepack.bundle.draw import draw_html
 from edgepack.bundle.firmware import FIRMWARE_FOLDER, write_firmware
 from edgepack.bundle.golden import write_golden
-from edgepack.bundle.manifest import GOLDEN, KIND, MANIFEST, MEASUREMENTS, MODEL, OUTSIDE_DIGEST, write_json
+from edgepack.bundle.manifest import (
+    ANSWERS,
+    GOLDEN,
+    KIND,
+    MANIFEST,
+    MEASUREMENTS,
+    MODEL,
+    OUTSIDE_DIGEST,
+    REPORT,
+    REPORT_MARKDOWN,
+    write_json,
+)
 from edgepack.bundle.readme import make_readme, make_requirements
-from edgepack.bundle.report import make_report
+from edgepack.bundle.report_markdown import report_markdown
 from edgepack.bundle.syntax_check import check_syntax
 from edgepack.digest import digest_file
 from edgepack.errors import OutputError
+from edgepack.events import Note, Reporter, silent
+from edgepack.extras import GET_REPORT
 from edgepack.work import whole_folder
 
 # Shipped as they are, under the names by which a user calls them.
@@ -104,8 +120,8 @@ def is_cache(name: str) -> bool:
     return "__pycache__" in Path(name).parts
 
 
-def write_bundle(contents: BundleContents, target: Path, *, force: bool) -> Bundle:
-    """Write the bundle to the folder ``target``, whole or not at all.
+def write_bundle(contents: BundleContents, target: Path, *, force: bool, tell: Reporter = silent) -> Bundle:
+    """Write the bundle to the folder ``target``, whole or not at all; ``tell`` hears of what had to be left out.
 
     Raises:
         OutputError: As ``check_target``; the golden vectors do not suit the model (EP-410); firmware cannot be
@@ -122,7 +138,9 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool) -> Bund
             (folder / name).write_bytes(files("edgepack.bundle").joinpath(shipped).read_bytes())
         (folder / "requirements.txt").write_text(make_requirements(contents), encoding="utf-8")
         (folder / "README.md").write_text(make_readme(contents), encoding="utf-8")
-        (folder / "report.md").write_text(make_report(contents), encoding="utf-8")
+        report = describe_report(contents, write_answers(contents.test, folder / ANSWERS))
+        write_json(report.model_dump(mode="json"), folder / REPORT)
+        (folder / REPORT_MARKDOWN).write_text(report_markdown(report), encoding="utf-8")
         checked = None
         if contents.profile.device_class == "mcu":
             write_firmware(contents, golden, folder / FIRMWARE_FOLDER)
@@ -131,6 +149,11 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool) -> Bund
         manifest = make_manifest(contents, golden, digests)
         write_json(manifest.model_dump(mode="json"), folder / MANIFEST)
         write_json(measurements_json(contents, checked), folder / MEASUREMENTS)
+        drawn = draw_html(report, folder)
+    if not drawn:
+        tell(
+            Note(f"report.html was left out, plotly is not installed: {GET_REPORT}, then edgepack report {target.name}")
+        )
     return Bundle(target, manifest.digest)
 
 

@@ -9,10 +9,12 @@ from pydantic import JsonValue
 
 from edgepack.arrays import Array
 from edgepack.compress.recipe import Recipe
+from edgepack.data.settings import Augmentation
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.figure import Figure
-from edgepack.graph.context import StepReport
+from edgepack.graph.context import Sensitivity, StepReport, Training
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.runtime.artifact import Artifact
 
@@ -74,6 +76,12 @@ class CandidateRow:
         state: ``fits``, ``misses`` or ``failed``.
         reason: Why it is not in the running; empty where it fits. No paths and no times of this machine.
         figures: By name (``size``, ``ram``, ``latency``...); None where not measured.
+        chosen: It is the one in the bundle.
+        is_control: It was made to hold another candidate against.
+        frontier: No other candidate beats it in everything.
+        recipe: What was asked; None only where a test leaves it out.
+        steps: What each step of the recipe did.
+        flips: Answers that differ from the original's on the selection split, or None.
     """
 
     name: str
@@ -81,6 +89,77 @@ class CandidateRow:
     reason: str
     figures: Mapping[str, Figure | None]
     chosen: bool = False
+    is_control: bool = False
+    frontier: bool = False
+    recipe: Recipe | None = None
+    steps: tuple[StepReport, ...] = ()
+    flips: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorRow:
+    """What one operator of the model file costs.
+
+    Attributes:
+        kind: Operator name, such as ``CONV_2D``.
+        layers: The source's layers that it computes, joined by `` + ``; empty where not known.
+        macs: Multiply-accumulates of one inference.
+        weight_bytes: Stored constants that are its own: weights and biases.
+        weights: Types of the constants that it multiplies by, ``int8`` say; empty where it has none.
+        output: Type of what it gives out.
+        latency_share: Its part of the predicted latency, of 1.
+    """
+
+    kind: str
+    layers: str
+    macs: int
+    weight_bytes: int
+    weights: str
+    output: str
+    latency_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class LayerHarms:
+    """How sensitive the layers are, where a step of some candidate had to measure it.
+
+    Attributes:
+        candidate: Name of the candidate whose step measured it.
+        sensitivity: What was done to each layer, and the harm.
+    """
+
+    candidate: str
+    sensitivity: Sensitivity
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingUsed:
+    """How the steps of the recipe trained.
+
+    Attributes:
+        options: As the user asked.
+        augmentation: As the data's settings ask.
+        teacher: File name and SHA-256 of a larger model of the user's, or None.
+    """
+
+    options: Training
+    augmentation: Augmentation
+    teacher: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswersGiven:
+    """The answers behind the metric.
+
+    Attributes:
+        answered: Labels, and what the original and the bundle's model answered.
+        split_digest: SHA-256 of which samples they are.
+        class_names: By class number; empty where the data names none.
+    """
+
+    answered: Answered
+    split_digest: str
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +197,12 @@ class BundleContents:
         optimize: What was optimized among the candidates that fit.
         steps: What each step of the recipe did.
         plan: The precision of each layer where a step decided so; None where it is the recipe's own.
+        operators: What each operator of the model file costs, in its order.
+        harms: None where no step measured how sensitive the layers are.
+        test: None without labels, or where the build was cut off before.
+        training: None where nothing trained.
+        relaxations: What would let a candidate fit, as options with a candidate's name; empty where one does.
+        command: What to type to build this again, file names without their folders.
     """
 
     artifact: Artifact
@@ -141,3 +226,9 @@ class BundleContents:
     reproducible: bool = True
     steps: tuple[StepReport, ...] = ()
     plan: PrecisionPlan | None = None
+    operators: tuple[OperatorRow, ...] = ()
+    harms: LayerHarms | None = None
+    test: AnswersGiven | None = None
+    training: TrainingUsed | None = None
+    relaxations: tuple[tuple[str, str], ...] = ()
+    command: tuple[str, ...] = ()

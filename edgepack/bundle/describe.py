@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """From what the pipeline hands over to the manifest, and to the figures that stay outside its digest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
 from edgepack import __version__
-from edgepack.bundle.contents import BundleContents
+from edgepack.bundle.contents import BundleContents, DataUsed, Source, TrainingUsed
 from edgepack.bundle.golden import GoldenFile
 from edgepack.bundle.manifest import (
     GOLDEN,
@@ -23,11 +23,15 @@ from edgepack.bundle.manifest import (
     RuntimePart,
     SourcePart,
     StepPart,
+    TeacherPart,
     TensorPart,
     TolerancePart,
+    TrainingPart,
 )
+from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.figure import Evidence, Figure
-from edgepack.measure.measurement import LimitVerdict, Measurement
+from edgepack.graph.context import StepReport
+from edgepack.measure.measurement import FIGURES, LimitVerdict, Measurement, Verdict
 from edgepack.runtime.artifact import IoTensor
 
 # Which figure each accuracy limit is held against; a cost limit bears its figure's own name.
@@ -36,7 +40,7 @@ _FIGURE_OF_LIMIT = {"drop": "metric_drop", "min-metric": "metric"}
 
 def make_manifest(contents: BundleContents, golden: GoldenFile, digests: Mapping[str, str]) -> Manifest:
     """Return the manifest of a bundle whose files have ``digests`` by relative path."""
-    profile, runtime, measured, source = contents.profile, contents.runtime, contents.measurement, contents.source
+    measured = contents.measurement
     return Manifest(
         edgepack_version=__version__,
         verdict="fits" if contents.fits else "does-not-fit",
@@ -47,33 +51,23 @@ def make_manifest(contents: BundleContents, golden: GoldenFile, digests: Mapping
             samples=golden.samples,
             tolerance=tuple(TolerancePart(unit=item.unit, maximum=item.maximum) for item in golden.tolerances),
         ),
-        device=DevicePart(
-            name=profile.name,
-            title=profile.title,
-            device_class=profile.device_class,
-            arch=profile.cpu.arch,
-            profile_digest=profile.digest,
-        ),
-        runtime=RuntimePart(
-            name=runtime.name, version=runtime.version, kernels=runtime.kernels, threads=runtime.threads
-        ),
+        device=device_part(contents.profile),
+        runtime=runtime_part(contents.runtime),
         recipe=contents.recipe,
         recipe_digest=contents.recipe.digest,
-        steps=tuple(
-            StepPart(kind=step.kind, sentences=step.sentences, facts=dict(step.facts), control=step.control)
-            for step in contents.steps
-        ),
+        steps=step_parts(contents.steps),
         layer_precisions=dict((contents.plan or contents.recipe.precision).layers),
-        limits=tuple(_limit(limit, measured) for limit in contents.verdict.limits),
-        figures=FiguresPart(**{name: _figure(figure) for name, figure in measured.figures().items()}),
-        host_figures=tuple(name for name, figure in measured.figures().items() if is_host(figure)),
+        limits=limit_parts(contents.verdict, measured),
+        figures=figures_part(measured.figures()),
+        host_figures=host_names(measured.figures()),
         ram_items=() if is_host(measured.ram) else measured.ram_items,
         metric=contents.metric,
         flips=measured.flips,
         optimize=contents.optimize,
-        source=SourcePart(name=source.name, format=source.format, digest=source.digest, notes=source.notes),
-        data=_data(contents),
+        source=source_part(contents.source),
+        data=data_part(contents.data),
         preprocess=None if contents.preprocess is None else dict(contents.preprocess),
+        training=training_part(contents.training),
         seed=contents.seed,
         reproducible=contents.reproducible,
         versions=dict(contents.versions),
@@ -106,18 +100,89 @@ def is_host(figure: Figure | None) -> bool:
     return figure is not None and figure.evidence is Evidence.HOST
 
 
-def figure_of(limit: LimitVerdict, measurement: Measurement) -> Figure | None:
-    """Return the figure that ``limit`` is held against."""
-    return measurement.figures()[_FIGURE_OF_LIMIT.get(limit.name, limit.name)]
+def figure_of(limit: str) -> str:
+    """Return the name of the figure that a limit of that name is held against."""
+    return _FIGURE_OF_LIMIT.get(limit, limit)
 
 
-def _figure(figure: Figure | None) -> FigurePart | None:
+def device_part(profile: DeviceProfile) -> DevicePart:
+    """Return the device's part."""
+    return DevicePart(
+        name=profile.name,
+        title=profile.title,
+        device_class=profile.device_class,
+        arch=profile.cpu.arch,
+        profile_digest=profile.digest,
+    )
+
+
+def runtime_part(runtime: RuntimeSpec) -> RuntimePart:
+    """Return the runtime's part."""
+    return RuntimePart(name=runtime.name, version=runtime.version, kernels=runtime.kernels, threads=runtime.threads)
+
+
+def source_part(source: Source) -> SourcePart:
+    """Return the part of the model that the user gave."""
+    return SourcePart(name=source.name, format=source.format, digest=source.digest, notes=source.notes)
+
+
+def data_part(data: DataUsed | None) -> DataPart | None:
+    """Return the data's part, or None."""
+    if data is None:
+        return None
+    return DataPart(name=data.name, digest=data.digest, counts=dict(data.counts), notes=data.notes)
+
+
+def step_parts(steps: Sequence[StepReport]) -> tuple[StepPart, ...]:
+    """Return what each step did."""
+    return tuple(
+        StepPart(kind=step.kind, sentences=step.sentences, facts=dict(step.facts), control=step.control)
+        for step in steps
+    )
+
+
+def training_part(training: TrainingUsed | None) -> TrainingPart | None:
+    """Return how the steps trained, or None where nothing did."""
+    if training is None:
+        return None
+    options, teacher = training.options, training.teacher
+    return TrainingPart(
+        loss=options.loss,
+        teacher=None if teacher is None else TeacherPart(name=teacher[0], sha256=teacher[1]),
+        batch_size=options.batch_size,
+        threads=options.threads,
+        time_s=options.time_s,
+        distribute=options.distribute,
+        mixed_precision=options.mixed_precision,
+        rematerialize=options.rematerialize,
+        jit=options.jit,
+        augmentation=training.augmentation.model_dump(mode="json"),
+    )
+
+
+def figures_part(figures: Mapping[str, Figure | None]) -> FiguresPart:
+    """Return figures by name without the host's, which ``host_names`` names."""
+    return FiguresPart(**{name: figure_part(figures.get(name)) for name in FIGURES})
+
+
+def host_names(figures: Mapping[str, Figure | None]) -> tuple[str, ...]:
+    """Return the names of the figures that belong to the machine that built the bundle."""
+    return tuple(name for name, figure in figures.items() if is_host(figure))
+
+
+def limit_parts(verdict: Verdict, measurement: Measurement) -> tuple[LimitPart, ...]:
+    """Return what became of each limit."""
+    return tuple(_limit(limit, measurement) for limit in verdict.limits)
+
+
+def figure_part(figure: Figure | None) -> FigurePart | None:
+    """Return a figure's JSON form; None where it is the host's."""
     return None if figure is None or is_host(figure) else FigurePart.model_validate(figure.as_json())
 
 
 def _limit(limit: LimitVerdict, measurement: Measurement) -> LimitPart:
     """Keep the state of a limit that is held against a host figure, and leave its values out."""
-    figure = figure_of(limit, measurement)
+    figure = measurement.figures()[figure_of(limit.name)]
     host = is_host(figure)
     return LimitPart(
         name=limit.name,
@@ -156,13 +221,6 @@ def _tensor(tensor: IoTensor) -> TensorPart:
         zero_point=tensor.zero_point,
         formula=tensor.formula,
     )
-
-
-def _data(contents: BundleContents) -> DataPart | None:
-    data = contents.data
-    if data is None:
-        return None
-    return DataPart(name=data.name, digest=data.digest, counts=dict(data.counts), notes=data.notes)
 
 
 def _host_figures(figures: Mapping[str, Figure | None]) -> dict[str, JsonValue]:

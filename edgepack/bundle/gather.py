@@ -3,20 +3,40 @@
 
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from edgepack.bundle.contents import BundleContents, CandidateRow, DataUsed, Golden, HostMeasurement, Source
+from edgepack.bundle._operators import operator_rows
+from edgepack.bundle.contents import (
+    AnswersGiven,
+    BundleContents,
+    CandidateRow,
+    DataUsed,
+    Golden,
+    HostMeasurement,
+    LayerHarms,
+    Source,
+    TrainingUsed,
+)
+from edgepack.bundle.describe import figure_of, is_host
 from edgepack.data.data import Data
+from edgepack.data.settings import Augmentation
+from edgepack.digest import digest_file
 from edgepack.figure import Evidence
+from edgepack.graph.context import Training
+from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Verdict
 from edgepack.measure.timing import host_latency
 from edgepack.model.model import Model
 from edgepack.runtime.artifact import Artifact
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
+from edgepack.search.frontier import frontier
 from edgepack.search.origin import versions
+from edgepack.search.relax import relaxations
+from edgepack.search.setting import default_training
 
 
 def gather(
@@ -29,7 +49,11 @@ def gather(
     notes: tuple[str, ...],
     objective: str,
     fits: bool,
-    reproducible: bool,
+    interrupted: bool,
+    answered: Answered | None = None,
+    training: Training | None = None,
+    teacher: Path | None = None,
+    command: tuple[str, ...] = (),
 ) -> BundleContents:
     """Return everything that the bundle of ``chosen`` holds; runs the golden inputs and times a few inferences.
 
@@ -38,26 +62,39 @@ def gather(
     """
     if chosen.artifact is None:
         raise ValueError("only a candidate with an artifact can be bundled")
+    return replace(
+        _bare(bench, chosen, chosen.artifact, reason=reason, fits=fits),
+        data=_data_used(data, tuple(note for note in notes if note not in bench.model.notes)),
+        preprocess=data.preprocess.model_dump(mode="json") if data else None,
+        metric=data.metric.name if data and data.labelled else None,
+        candidates=_rows(candidates, chosen),
+        host=_host(bench, chosen),
+        optimize=objective,
+        reproducible=not interrupted and not _timed(chosen, training),
+        operators=operator_rows(bench, chosen.artifact),
+        harms=_harms(chosen, candidates),
+        test=_answers(answered, data),
+        training=_training(bench, chosen, data=data, training=training, teacher=teacher),
+        relaxations=_relaxations(candidates),
+        command=command,
+    )
+
+
+def _bare(bench: Bench, chosen: Candidate, artifact: Artifact, *, reason: str, fits: bool) -> BundleContents:
+    """Return what is known from the bench and the candidate alone."""
     return BundleContents(
-        artifact=chosen.artifact,
+        artifact=artifact,
         profile=bench.profile,
         runtime=bench.runtime,
         recipe=chosen.recipe,
         verdict=chosen.verdict or Verdict(()),
         measurement=chosen.measurement,
         source=_source(bench.model),
-        golden=_golden(bench, chosen.artifact),
+        golden=_golden(bench, artifact),
         versions=versions(bench),
         seed=bench.seed,
         reason=reason,
-        data=_data_used(data, tuple(note for note in notes if note not in bench.model.notes)),
-        preprocess=data.preprocess.model_dump(mode="json") if data else None,
-        metric=data.metric.name if data and data.labelled else None,
-        candidates=tuple(_row(candidate, chosen) for candidate in candidates),
-        host=_host(bench, chosen),
-        optimize=objective,
         fits=fits,
-        reproducible=reproducible,
         steps=chosen.reports,
         plan=chosen.plan,
     )
@@ -89,14 +126,76 @@ def _data_used(data: Data | None, notes: tuple[str, ...]) -> DataUsed | None:
     )
 
 
-def _row(candidate: Candidate, chosen: Candidate) -> CandidateRow:
-    return CandidateRow(
-        name=candidate.name,
-        state=candidate.state,
-        reason=candidate.reason,
-        figures=candidate.measurement.figures(),
-        chosen=candidate.recipe == chosen.recipe,
+def _rows(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[CandidateRow, ...]:
+    best = frontier(candidates)
+    return tuple(
+        CandidateRow(
+            name=candidate.name,
+            state=candidate.state,
+            reason=_reason(candidate),
+            figures=candidate.measurement.figures(),
+            chosen=candidate.recipe == chosen.recipe,
+            is_control=candidate.is_control,
+            frontier=any(candidate is one for one in best),
+            recipe=candidate.recipe,
+            steps=candidate.reports,
+            flips=candidate.measurement.flips,
+        )
+        for candidate in candidates
     )
+
+
+def _reason(candidate: Candidate) -> str:
+    """Return why it is out; what this machine measured is named without its value, which changes from run to run."""
+    if candidate.failure is not None or candidate.verdict is None or candidate.beaten_by:
+        return candidate.reason
+    figures = candidate.measurement.figures()
+    if not any(is_host(figures[figure_of(limit.name)]) for limit in candidate.verdict.open):
+        return candidate.reason
+    told = (f"{limit.name} {limit.state.value}" for limit in candidate.verdict.open)
+    return f"{'; '.join(told)}, on the building machine"
+
+
+def _harms(chosen: Candidate, candidates: Sequence[Candidate]) -> LayerHarms | None:
+    """Return how sensitive the layers are, as a step of the chosen candidate measured it, else one of any other's."""
+    for candidate in (chosen, *candidates):
+        for report in candidate.reports:
+            if report.sensitivity is not None:
+                return LayerHarms(candidate.name, report.sensitivity)
+    return None
+
+
+def _answers(answered: Answered | None, data: Data | None) -> AnswersGiven | None:
+    if answered is None or data is None or data.test is None:
+        return None
+    return AnswersGiven(answered, data.test.digest, data.class_names)
+
+
+def _training(
+    bench: Bench, chosen: Candidate, *, data: Data | None, training: Training | None, teacher: Path | None
+) -> TrainingUsed | None:
+    if not chosen.recipe.trains:
+        return None
+    return TrainingUsed(
+        options=training or default_training(bench.work),
+        augmentation=data.augmentation if data else Augmentation(),
+        teacher=None if teacher is None else (teacher.name, digest_file(teacher)),
+    )
+
+
+def _timed(chosen: Candidate, training: Training | None) -> bool:
+    """Whether a time limit steered the training of ``chosen``."""
+    return bool(chosen.reports) and training is not None and training.time_s is not None
+
+
+def _relaxations(candidates: Sequence[Candidate]) -> tuple[tuple[str, str], ...]:
+    """Return what would let a candidate fit; not what only this machine's own figures say."""
+    if any(candidate.state == "fits" for candidate in candidates):
+        return ()
+    host = {
+        name for candidate in candidates for name, figure in candidate.measurement.figures().items() if is_host(figure)
+    }
+    return tuple((item.option, item.recipe) for item in relaxations(candidates) if figure_of(item.name) not in host)
 
 
 def _host(bench: Bench, chosen: Candidate) -> HostMeasurement:

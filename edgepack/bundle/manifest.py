@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_json
-from edgepack.figure import Evidence
+from edgepack.figure import Evidence, Figure
 from edgepack.model.precision import Precision
 
 SCHEMA_VERSION: Final = 1
@@ -24,14 +24,21 @@ MODEL: Final = "model.tflite"
 MANIFEST: Final = "manifest.json"
 MEASUREMENTS: Final = "measurements.json"
 GOLDEN: Final = "golden.npz"
-OUTSIDE_DIGEST: Final = frozenset({MANIFEST, MEASUREMENTS})
+REPORT: Final = "report.json"
+REPORT_MARKDOWN: Final = "report.md"
+REPORT_HTML: Final = "report.html"
+ANSWERS: Final = "answers.npz"
+# report.html is drawn from report.json by a library that is not pinned: another release draws other bytes.
+OUTSIDE_DIGEST: Final = frozenset({MANIFEST, MEASUREMENTS, REPORT_HTML})
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """Base of everything that ``manifest.json`` and ``report.json`` hold."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", json_schema_serialization_defaults_required=True)
 
 
-class FigurePart(_Part):
+class FigurePart(Part):
     """A figure with its evidence; never ``host``."""
 
     value: float
@@ -42,8 +49,12 @@ class FigurePart(_Part):
     ci_level: float | None
     n: int | None
 
+    def figure(self) -> Figure:
+        """Return the figure that this is the JSON of."""
+        return Figure(**dict(self))
 
-class TensorPart(_Part):
+
+class TensorPart(Part):
     """One input or output; its place in the list is its place in the file."""
 
     name: str
@@ -54,7 +65,7 @@ class TensorPart(_Part):
     formula: str
 
 
-class ModelPart(_Part):
+class ModelPart(Part):
     """The model file."""
 
     file: str
@@ -67,14 +78,14 @@ class ModelPart(_Part):
     outputs: tuple[TensorPart, ...]
 
 
-class TolerancePart(_Part):
+class TolerancePart(Part):
     """How far an output may differ from its golden value: units of an integer output, or its own unit."""
 
     unit: Literal["lsb", "abs"]
     maximum: float
 
 
-class GoldenPart(_Part):
+class GoldenPart(Part):
     """The golden vectors: ``input_0``, ``raw_input_0``, ``raw_output_0``, ``output_0``... in an ``.npz``."""
 
     file: str
@@ -82,7 +93,7 @@ class GoldenPart(_Part):
     tolerance: tuple[TolerancePart, ...]
 
 
-class DevicePart(_Part):
+class DevicePart(Part):
     """The device that the bundle was built for."""
 
     name: str
@@ -92,7 +103,7 @@ class DevicePart(_Part):
     profile_digest: str
 
 
-class RuntimePart(_Part):
+class RuntimePart(Part):
     """The runtime on the device, in which the golden vectors and the metric were computed."""
 
     name: str
@@ -101,7 +112,7 @@ class RuntimePart(_Part):
     threads: int
 
 
-class LimitPart(_Part):
+class LimitPart(Part):
     """One active limit; ``value``, ``headroom`` and ``certain`` are null where the figure is a host's."""
 
     name: str
@@ -116,7 +127,7 @@ class LimitPart(_Part):
     note: str
 
 
-class FiguresPart(_Part):
+class FiguresPart(Part):
     """The figures; null means not measured, or named in ``host_figures``."""
 
     size: FigurePart | None
@@ -129,7 +140,7 @@ class FiguresPart(_Part):
     metric_drop: FigurePart | None
 
 
-class SourcePart(_Part):
+class SourcePart(Part):
     """The model that the user gave."""
 
     name: str
@@ -138,7 +149,7 @@ class SourcePart(_Part):
     notes: tuple[str, ...]
 
 
-class DataPart(_Part):
+class DataPart(Part):
     """The data behind calibration and the metric."""
 
     name: str
@@ -147,7 +158,7 @@ class DataPart(_Part):
     notes: tuple[str, ...]
 
 
-class StepPart(_Part):
+class StepPart(Part):
     """What one step of the recipe did."""
 
     kind: str
@@ -156,7 +167,32 @@ class StepPart(_Part):
     control: str
 
 
-class Manifest(_Part):
+class TeacherPart(Part):
+    """A larger model of the user's that steps learnt from."""
+
+    name: str
+    sha256: str
+
+
+class TrainingPart(Part):
+    """How the steps trained, where the user has a say; null is the step's or the library's own choice.
+
+    ``time_s`` is the limit that was asked for, not what it took; ``loss`` is empty for the model's own.
+    """
+
+    loss: str
+    teacher: TeacherPart | None
+    batch_size: int | None
+    threads: int | None
+    time_s: float | None
+    distribute: Literal["none", "mirrored"]
+    mixed_precision: bool
+    rematerialize: bool
+    jit: bool
+    augmentation: dict[str, JsonValue]
+
+
+class Manifest(Part):
     """``manifest.json``."""
 
     kind: Literal["edgepack-bundle"] = KIND
@@ -182,6 +218,7 @@ class Manifest(_Part):
     source: SourcePart
     data: DataPart | None
     preprocess: dict[str, JsonValue] | None
+    training: TrainingPart | None = None
     seed: int
     reproducible: bool
     versions: dict[str, str]

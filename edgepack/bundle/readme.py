@@ -5,6 +5,7 @@ import numpy as np
 
 from edgepack.bundle._words import MARKDOWN_NOTICE, limits_table, table, table_row
 from edgepack.bundle.contents import BundleContents
+from edgepack.bundle.describe import figures_part, host_names, limit_parts
 from edgepack.bundle.golden import dequantize, quantize
 from edgepack.device.wheels import RUNTIMES
 from edgepack.errors import OutputError
@@ -22,6 +23,7 @@ def make_readme(contents: BundleContents) -> str:
     """Return the README in Markdown; it holds nothing that changes from run to run."""
     verdict = "fits" if contents.fits else "does not fit: see the limits below"
     mcu = contents.profile.device_class == "mcu"
+    measured, figures = contents.measurement, contents.measurement.figures()
     parts = [
         MARKDOWN_NOTICE,
         f"# {contents.source.name} for {contents.profile.title}",
@@ -32,7 +34,7 @@ def make_readme(contents: BundleContents) -> str:
         _edges(contents),
         _worked(contents),
         "## Limits",
-        limits_table(contents.verdict, contents.measurement),
+        limits_table(limit_parts(contents.verdict, measured), figures_part(figures), host_names(figures)),
         "## What was measured, and what was not",
         _honesty(contents),
         "## Files",
@@ -157,7 +159,8 @@ def _files(*, mcu: bool) -> str:
     rows = [
         ("`model.tflite`", "the model"),
         ("`manifest.json`", "what this bundle is; its canonical SHA-256 is the bundle's digest"),
-        ("`report.md`", "the candidates, why this one, each figure with its evidence"),
+        ("`report.md`, `report.html`", "the candidates, why this one, each figure with its evidence"),
+        ("`report.json`, `answers.npz`", "what the report is drawn from; the answers on the test samples"),
         ("`benchmark.py`, `infer.py`", "run the model, after checking it"),
         ("`golden.npz`", "inputs with the answers that the device's runtime gave"),
         ("`requirements.txt`", "the runtime, pinned"),

@@ -1,102 +1,183 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``report.md``: the candidates, why this one, and each figure with its evidence."""
+"""The report as types: ``report.json``, from which ``report.md`` and ``report.html`` are drawn.
 
-from edgepack.bundle._words import MARKDOWN_NOTICE, figure_in_full, limits_table, table, table_row, without_folders
-from edgepack.bundle.contents import BundleContents, CandidateRow
-from edgepack.figure import Evidence
+It is part of the bundle's digest, so it holds nothing that changes from run to run: a figure of the building machine
+is named (``host_figures``), its value is in ``measurements.json``.
+"""
 
-_COLUMNS = ("size", "ram", "latency", "metric", "metric_drop")
-_EVIDENCE = {
-    Evidence.COMPUTED: "counted: bytes of a file, an arena as allocated, a metric over named samples",
-    Evidence.DEVICE: "timed on the named board",
-    Evidence.EMULATED: "run under emulation of the target's instruction set; never a time",
-    Evidence.SIMULATED: "from a vendor's compiler or simulator",
-    Evidence.HOST: "measured on the machine that built this bundle; changes from run to run",
-    Evidence.PREDICTED: "from a model of the device, with an interval; benchmark.py on the board replaces it",
-}
+import json
+from pathlib import Path
+from typing import Final, Literal
 
+from pydantic import ValidationError
 
-def make_report(contents: BundleContents) -> str:
-    """Return the report in Markdown; it holds nothing that changes from run to run."""
-    verdict = "fits" if contents.fits else "does not fit"
-    parts = [
-        MARKDOWN_NOTICE,
-        f"# {contents.source.name} on {contents.profile.title}: {verdict}",
-        contents.reason,
-        "## Limits",
-        limits_table(contents.verdict, contents.measurement),
-        "## Figures",
-        _figures(contents),
-        *_memory(contents),
-        *_steps(contents),
-        "## Candidates",
-        _candidates(contents),
-        "## How each figure was obtained",
-        "\n".join(f"- `{evidence.value}`: {words}" for evidence, words in _EVIDENCE.items()),
-        "## What went in",
-        _provenance(contents),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+from edgepack.bundle.manifest import (
+    REPORT,
+    DataPart,
+    DevicePart,
+    FigurePart,
+    FiguresPart,
+    LimitPart,
+    Part,
+    RuntimePart,
+    SourcePart,
+    StepPart,
+    TrainingPart,
+)
+from edgepack.compress.recipe import Recipe
+from edgepack.errors import OutputError
+from edgepack.model.precision import Precision
+
+SCHEMA_VERSION: Final = 1
+KIND: Final = "edgepack-report"
 
 
-def _figures(contents: BundleContents) -> str:
-    rows = [table_row((name, figure_in_full(figure))) for name, figure in contents.measurement.figures().items()]
-    if contents.measurement.flips is not None:
-        rows.append(table_row(("changed answers", f"{contents.measurement.flips:,} samples")))
-    return table(("figure", "value"), rows)
+class CandidatePart(Part):
+    """One recipe that was tried; figures of accuracy are on the selection split.
+
+    On the ``frontier`` is what no other candidate beats in size, RAM, latency, energy and drop together.
+    """
+
+    name: str
+    state: Literal["fits", "misses", "failed"]
+    reason: str
+    chosen: bool
+    is_control: bool
+    frontier: bool
+    figures: FiguresPart
+    host_figures: tuple[str, ...]
+    flips: int | None
+    recipe: Recipe | None
+    steps: tuple[StepPart, ...]
 
 
-def _memory(contents: BundleContents) -> tuple[str, ...]:
-    ram = contents.measurement.ram
-    if ram is None or ram.evidence is Evidence.HOST or not contents.measurement.ram_items:
-        return ()
-    rows = [table_row((what, f"{n_bytes:,}")) for what, n_bytes in contents.measurement.ram_items]
-    return ("## Memory", table(("what", "bytes"), rows))
+class OperatorPart(Part):
+    """What one operator of the model file costs; ``layers`` is empty where the source's layers are not known."""
+
+    kind: str
+    layers: str
+    macs: int
+    weight_bytes: int
+    weights: str
+    output: str
+    latency_share: float
 
 
-def _steps(contents: BundleContents) -> tuple[str, ...]:
-    """Say what each step did, what its control reached, and which layers have a precision of their own."""
-    if not contents.steps:
-        return ()
-    lines = []
-    for step in contents.steps:
-        lines += [f"- {step.kind}: {sentence}" for sentence in step.sentences]
-        lines += [f"  - {step.control}"] if step.control else []
-    layers = (contents.plan or contents.recipe.precision).layers
-    if layers:
-        told = ", ".join(f"`{name}` {precision.value}" for name, precision in sorted(layers.items()))
-        lines.append(f"- layers with a precision of their own: {told}")
-    return "## Steps", "\n".join(lines)
+class HarmPart(Part):
+    """How much the answers suffer from one layer; more is worse."""
+
+    layer: str
+    harm: float
 
 
-def _candidates(contents: BundleContents) -> str:
-    if not contents.candidates:
-        return "Nothing else was tried."
-    rows = [_candidate(row) for row in contents.candidates]
-    found = table(("candidate", "state", *_COLUMNS, "reason"), rows)
-    if contents.data is None:
-        return found
-    return f"Compared on the selection split; the figures above are the chosen one's on the test split.\n\n{found}"
+class SensitivityPart(Part):
+    """How sensitive the layers are: which candidate's step measured it, what was done to each layer, and the harm."""
+
+    candidate: str
+    what: str
+    layers: tuple[HarmPart, ...]
 
 
-def _candidate(row: CandidateRow) -> str:
-    state = f"**{row.state}, chosen**" if row.chosen else row.state
-    figures = (figure_in_full(row.figures.get(name)) for name in _COLUMNS)
-    return table_row((row.name, state, *figures, without_folders(row.reason)))
+class ConfusionPart(Part):
+    """How often a sample of each class (row) was answered as each class (column)."""
+
+    classes: tuple[str, ...]
+    bundle: tuple[tuple[int, ...], ...]
+    original: tuple[tuple[int, ...], ...]
 
 
-def _provenance(contents: BundleContents) -> str:
-    source, data = contents.source, contents.data
-    lines = [f"- model: `{source.name}` ({source.format}), digest `{source.digest}`"]
-    lines += [f"  - {note}" for note in source.notes]
-    if data is None:
-        lines.append("- data: none was given, so accuracy was not measured")
-    else:
-        counts = ", ".join(f"{count:,} {split}" for split, count in sorted(data.counts.items()))
-        lines.append(f"- data: `{data.name}`, digest `{data.digest}`: {counts}; metric: {contents.metric or 'none'}")
-        lines += [f"  - {note}" for note in data.notes]
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(contents.versions.items()))
-    lines += [f"- seed {contents.seed}; {versions}", f"- recipe digest `{contents.recipe.digest}`"]
-    if not contents.reproducible:
-        lines.append("- a time limit steered this build: the same command may choose differently")
-    return "\n".join(lines)
+class AnswersPart(Part):
+    """The answers on the test split; ``file`` is null where they are not kept, and ``why_not`` says why."""
+
+    samples: int
+    split_digest: str
+    original_metric: FigurePart
+    file: str | None
+    why_not: str
+    classes: bool
+    confusion: ConfusionPart | None
+
+
+class RelaxationPart(Part):
+    """An option that, changed alone, lets the candidate fit."""
+
+    option: str
+    candidate: str
+
+
+class Report(Part):
+    """``report.json``."""
+
+    kind: Literal["edgepack-report"] = KIND
+    schema_version: Literal[1] = SCHEMA_VERSION
+    edgepack_version: str
+    verdict: Literal["fits", "does-not-fit"]
+    reason: str
+    device: DevicePart
+    runtime: RuntimePart
+    precision: Precision
+    recipe: Recipe
+    recipe_digest: str
+    steps: tuple[StepPart, ...]
+    layer_precisions: dict[str, Precision]
+    limits: tuple[LimitPart, ...]
+    figures: FiguresPart
+    host_figures: tuple[str, ...]
+    ram_items: tuple[tuple[str, int], ...]
+    metric: str | None
+    flips: int | None
+    optimize: str
+    candidates: tuple[CandidatePart, ...]
+    relaxations: tuple[RelaxationPart, ...]
+    operators: tuple[OperatorPart, ...]
+    sensitivity: SensitivityPart | None
+    answers: AnswersPart | None
+    source: SourcePart
+    data: DataPart | None
+    training: TrainingPart | None
+    seed: int
+    reproducible: bool
+    versions: dict[str, str]
+    command: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What the report is of, and the verdict."""
+        verdict = "fits" if self.verdict == "fits" else "does not fit"
+        return f"{self.source.name} on {self.device.title}: {verdict}"
+
+
+def read_report(path: Path) -> Report:
+    """Read the report of the bundle in the folder ``path``.
+
+    Raises:
+        OutputError: There is none, as in bundles of older versions (EP-409), or it is damaged or of another schema
+            version (EP-416).
+    """
+    file = path / REPORT
+    try:
+        content = json.loads(file.read_bytes())
+        found = content.get("schema_version") if isinstance(content, dict) else None
+        if found is not None and found != SCHEMA_VERSION:
+            raise OutputError(
+                "EP-416",
+                f"{file} has schema version {found!r}, this edgepack reads {SCHEMA_VERSION}",
+                hint="use the edgepack that built it: pip install edgepack=="
+                f"{content.get('edgepack_version', 'VERSION')}",
+            )
+        return Report.model_validate_json(file.read_bytes())
+    except FileNotFoundError as error:
+        raise OutputError(
+            "EP-409",
+            f"{path} holds no {REPORT}: it was built by an edgepack that wrote report.md alone",
+            hint="build it again; --force replaces the bundle in place",
+        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise OutputError("EP-416", f"{file} is damaged: {where}: {first['msg']}", hint=_REBUILD) from error
+    except ValueError as error:
+        raise OutputError("EP-416", f"{file} is not JSON: {error}", hint=_REBUILD) from error
+
+
+_REBUILD = "copy the bundle again from where it was built, or build it again"

@@ -16,7 +16,7 @@ from edgepack.bundle.bundle import files_in, is_cache
 from edgepack.bundle.golden import read_npz
 from edgepack.bundle.manifest import KIND, MANIFEST, OUTSIDE_DIGEST, SCHEMA_VERSION, Manifest, TensorPart
 from edgepack.device.profile import RuntimeSpec
-from edgepack.digest import digest_file
+from edgepack.digest import digest_file, digest_json
 from edgepack.errors import CandidateError, OutputError
 from edgepack.measure.memory import ARENA_STEP_BYTES
 from edgepack.runtime.artifact import Artifact, IoTensor
@@ -108,7 +108,7 @@ def verify_bundle(path: Path, *, work: Work) -> VerifyReport:
         named = f"{session.served.runtime} {session.served.version}"
     return VerifyReport(
         path=path,
-        digest=manifest.digest,
+        digest=manifest_digest(path),
         device=manifest.device.name,
         verdict=manifest.verdict,
         files=len(manifest.files),
@@ -150,16 +150,22 @@ def read_manifest(path: Path) -> Manifest:
         raise OutputError("EP-404", f"{file} is not JSON: {error}", hint=_REBUILD) from error
 
 
-def check_files(path: Path, manifest: Manifest) -> None:
-    """Hold every file against the manifest.
+def manifest_digest(path: Path) -> str:
+    """Return the digest of the bundle in ``path`` from its manifest as it is written, whichever version wrote it."""
+    return digest_json(json.loads((path / MANIFEST).read_bytes()))
+
+
+def check_files(path: Path, manifest: Manifest, *, spared: tuple[str, ...] = ()) -> None:
+    """Hold every file against the manifest, but for those in ``spared``, which may differ or be missing.
 
     Raises:
         OutputError: Files differ, are missing, or do not belong to the bundle; each is named (EP-405).
     """
     found = [name for name in files_in(path) if name not in OUTSIDE_DIGEST and not is_cache(name)]
-    missing = sorted(set(manifest.files) - set(found))
+    missing = sorted(set(manifest.files) - set(found) - set(spared))
     extra = sorted(set(found) - set(manifest.files))
-    changed = [name for name in found if name in manifest.files and digest_file(path / name) != manifest.files[name]]
+    held = [name for name in found if name in manifest.files and name not in spared]
+    changed = [name for name in held if digest_file(path / name) != manifest.files[name]]
     unnamed = [name for name in (manifest.model.file, manifest.golden.file) if name not in manifest.files]
     groups = {"changed": changed, "missing": missing + unnamed, "not part of the bundle": extra}
     said = [f"{what}: {', '.join(names)}" for what, names in groups.items() if names]

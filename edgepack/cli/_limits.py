@@ -22,6 +22,9 @@ _LIMITS = {
     "--max-drop": ("drop", "parse_fraction", "Loss against the original, absolute, as 1%."),
     "--min-metric": ("min_metric", "parse_fraction", "Least metric, as 0.9 or 90%."),
 }
+LIMIT_READERS = {option.removeprefix("--").replace("-", "_"): reader for option, (_, reader, _) in _LIMITS.items()}
+"""Parameter of each limit to the function of ``edgepack.device.units`` that reads it."""
+
 _RESERVES = {
     "--reserve-ram": "RAM that something else on the device needs, a radio stack say.",
     "--reserve-flash": "Flash that something else on the device needs, a bootloader say.",

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from edgepack.cli._result_parts import ErrorOutput
 from edgepack.cli._results_build import BuildOutput
 from edgepack.cli._results_check import CheckOutput
+from edgepack.cli._results_compare import CompareOutput
 from edgepack.cli._results_data import DataCheckOutput, DataInitOutput
 from edgepack.cli._results_devices import (
     DevicesListOutput,
@@ -21,12 +22,14 @@ from edgepack.cli._results_devices import (
     DevicesValidateOutput,
 )
 from edgepack.cli._results_explain import ExplainListOutput, ExplainOutput
+from edgepack.cli._results_report import ReportOutput
 from edgepack.cli._results_steps import StepsListOutput, StepsOutput
 from edgepack.cli._results_verify import VerifyOutput
 
 _OUTPUTS: Final[dict[str, TypeAdapter[object]]] = {
     "build": TypeAdapter(BuildOutput),
     "check": TypeAdapter(CheckOutput),
+    "compare": TypeAdapter(CompareOutput),
     "data-check": TypeAdapter(DataCheckOutput),
     "data-init": TypeAdapter(DataInitOutput),
     "devices-list": TypeAdapter(DevicesListOutput),
@@ -35,6 +38,7 @@ _OUTPUTS: Final[dict[str, TypeAdapter[object]]] = {
     "devices-validate": TypeAdapter(DevicesValidateOutput),
     "error": TypeAdapter(ErrorOutput),
     "explain": TypeAdapter(ExplainOutput | ExplainListOutput),
+    "report": TypeAdapter(ReportOutput),
     "steps": TypeAdapter(StepsOutput | StepsListOutput),
     "verify": TypeAdapter(VerifyOutput),
 }

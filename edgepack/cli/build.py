@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
+from edgepack.cli._command import command_of
 from edgepack.cli._console import Console, global_options
 from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
 from edgepack.cli._training import TrainingGiven, training_of, training_options
@@ -153,4 +154,5 @@ def _request(given: Given) -> "Request":
         seed=given["seed"],
         force=given["force"],
         resume=given["resume"],
+        command=command_of(click.get_current_context()),
     )

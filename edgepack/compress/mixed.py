@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.data.prepare import Prepared
 from edgepack.errors import CandidateError
-from edgepack.graph.context import Context, Graph, StepReport
+from edgepack.graph.context import Context, Graph, Sensitivity, StepReport
 from edgepack.graph.fold import fold
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
@@ -231,7 +231,18 @@ def _report(assigned: Assigned, tries: tuple[Tried, ...], made: _Made, *, count:
         facts += [("size_bytes", assigned.size_bytes), ("divergence_predicted", assigned.predicted)]
     if floats:
         sentences.append(f"in float: {_listed(floats)}")
-    return StepReport(kind="mixed", sentences=tuple(sentences), facts=tuple(facts))
+    return StepReport(kind="mixed", sentences=tuple(sentences), facts=tuple(facts), sensitivity=_sensitivity(assigned))
+
+
+def _sensitivity(assigned: Assigned) -> Sensitivity | None:
+    """Return what each layer alone does at 4 bits, in the graph's order; None where nothing had to be chosen."""
+    if not assigned.harms:
+        return None
+    ordered = [name for name in assigned.bits if name in assigned.harms]
+    return Sensitivity(
+        what="divergence of the answers from the float model's with this layer alone at 4 bits",
+        harms=tuple((name, float(assigned.harms[name])) for name in ordered),
+    )
 
 
 def _choice(assigned: Assigned, best: Tried) -> str:

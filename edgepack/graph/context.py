@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sensitivity:
+    """How much the answers suffer from each layer alone.
+
+    Attributes:
+        what: What was done to one layer at a time and what was measured, in words.
+        harms: Layer and harm, in the order of the graph; more is worse.
+    """
+
+    what: str
+    harms: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
     """What one step did.
 
@@ -26,12 +39,14 @@ class StepReport:
         sentences: What was done, with figures, for a person.
         facts: The same for a program: name and value.
         control: What the same training reached without the step, in a sentence; empty where none was run.
+        sensitivity: Of the layers, where the step had to measure it; None elsewhere.
     """
 
     kind: str
     sentences: tuple[str, ...]
     facts: tuple[tuple[str, float | int | str], ...] = ()
     control: str = ""
+    sensitivity: Sensitivity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

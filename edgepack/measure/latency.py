@@ -91,6 +91,20 @@ def predict_latency(
     )
 
 
+def latency_shares(
+    ops: Sequence[OpCost], profile: DeviceProfile, *, runtime: RuntimeSpec, precision: Precision
+) -> tuple[float, ...]:
+    """Return the part of the predicted latency that each operator has; together 1, all 0 where nothing takes time.
+
+    Args and errors are those of ``predict_latency``.
+    """
+    entry = profile.latency_of(precision)
+    macs_per_s = entry.macs_per_s(profile.cpu, threads=runtime.threads)
+    each_ms = [_latency_ms([op], entry, macs_per_s=macs_per_s) for op in ops]
+    total_ms = sum(each_ms)
+    return tuple(one_ms / total_ms if total_ms else 0.0 for one_ms in each_ms)
+
+
 def _latency_ms(ops: Sequence[OpCost], entry: LatencyEntry, *, macs_per_s: float) -> float:
     """Return the time to multiply, to move bytes and to start each operator."""
     latency_ms = sum(op.macs for op in ops) / macs_per_s * _MS_PER_S

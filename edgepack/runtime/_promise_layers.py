@@ -26,11 +26,11 @@ class KernelBits:
 
     Attributes:
         bits: Of each kernel on a grid, by layer.
-        names: All layers.
+        names: All layers, in the order of the graph.
     """
 
     bits: Mapping[str, int]
-    names: frozenset[str]
+    names: tuple[str, ...]
 
     @classmethod
     def of(cls, trainable: Path) -> "KernelBits":
@@ -39,20 +39,41 @@ class KernelBits:
             layers = json.loads(archive.read("config.json"))["config"]["layers"]
         configs = {layer["name"]: layer["config"] for layer in layers}
         bits = {name: int(config["weight_bits"]) for name, config in configs.items() if "weight_bits" in config}
-        return cls(bits, frozenset(configs))
+        return cls(bits, tuple(configs))
 
     def layers_of(self, graph: TfliteGraph, op: TfliteOp) -> frozenset[str]:
         """Return the layers that ``op`` computes, by the names of what it gives out, else of what it takes."""
         for indexes in (op.outputs, op.inputs):
-            found = {self._layer(part) for i in indexes if i >= 0 for part in _parts(graph.tensors[i].name)} - {None}
+            found = self.named_by(graph, indexes)
             if found:
-                return frozenset(str(name) for name in found)
+                return frozenset(found)
         return frozenset()
+
+    def named_by(self, graph: TfliteGraph, indexes: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the layers that the names of these tensors mention, in the order of the graph."""
+        found = (self._layer(part) for index in indexes if index >= 0 for part in _parts(graph.tensors[index].name))
+        return tuple(sorted({name for name in found if name is not None}, key=self.names.index))
 
     def _layer(self, part: str) -> str | None:
         """Return the layer whose scope is called ``part``: TensorFlow appends a count to the name."""
         counted = _COUNTED.sub("", part)
         return counted if counted in self.names else part if part in self.names else None
+
+
+def source_layers(graph: TfliteGraph, trainable: Path | None) -> tuple[str, ...]:
+    """Return the layers behind each operator, as ``Artifact.layers`` holds them.
+
+    Args:
+        graph: Of the file as the converter left it: its tensors still have their names.
+        trainable: The ``.keras`` file that the model was read from or written to; None where there is none.
+    """
+    if trainable is None:
+        return ()
+    known = KernelBits.of(trainable)
+    # By what it gives out and by its own constants: what it takes from another operator bears that one's name.
+    constants = [tuple(i for i in op.inputs if i >= 0 and graph.tensors[i].is_constant) for op in graph.ops]
+    pairs = zip(graph.ops, constants, strict=True)
+    return tuple(" + ".join(known.named_by(graph, (*op.outputs, *own))) for op, own in pairs)
 
 
 def check_layers(graph: TfliteGraph, kernels: KernelBits, plan: PrecisionPlan) -> None:

@@ -44,6 +44,8 @@ class Artifact:
         size_bytes: Length of the file.
         precision: What was promised and checked on the written file.
         ops: Builtin operator names used, sorted, with versions: ``("ADD v2", "CONV_2D v3")``.
+        layers: The source's layers behind each operator in the file's order, joined by `` + ``; ``""`` where not
+            known, and nothing at all where the source names none.
     """
 
     path: Path
@@ -54,3 +56,4 @@ class Artifact:
     inputs: tuple[IoTensor, ...]
     outputs: tuple[IoTensor, ...]
     ops: tuple[str, ...]
+    layers: tuple[str, ...] = ()

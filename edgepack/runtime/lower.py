@@ -19,6 +19,7 @@ from edgepack.runtime._calibration import CalibrationSet
 from edgepack.runtime._compact import compact
 from edgepack.runtime._order import in_source_order
 from edgepack.runtime._promise import check_promise
+from edgepack.runtime._promise_layers import source_layers
 from edgepack.runtime.artifact import Artifact, IoTensor
 from edgepack.work import disk_errors, whole_file
 
@@ -45,6 +46,7 @@ def lower(model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None,
     """
     _check_combination(model, recipe)
     content = _kept_promise(model, recipe, calibration)
+    layers = source_layers(parse_tflite(content, model.path), model.trainable)
     if not recipe.as_is:
         content = compact(content)
     digest = digest_bytes([content])
@@ -64,6 +66,7 @@ def lower(model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None,
         inputs=_edges(graph, graph.inputs, tuple(spec.name for spec in model.inputs)),
         outputs=_edges(graph, graph.outputs, tuple(spec.name for spec in model.outputs)),
         ops=graph.op_names,
+        layers=layers,
     )
 
 

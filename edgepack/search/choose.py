@@ -79,6 +79,15 @@ def _value(candidate: Candidate, name: str) -> float:
     return figure.upper if name in _BY_UPPER_END else figure.value
 
 
+def final_reason(choice: Choice, final: Candidate) -> str:
+    """Add to the reason of the choice what the test split said of it, where it said something else."""
+    if choice.candidate.state == "fits" and final.state != "fits":
+        return f"{choice.reason} But on the test split: {final.reason}."
+    if choice.candidate.state != "fits" and final.state == "fits":
+        return f"{choice.reason}; that the test split alone meets the limits does not make it fit."
+    return choice.reason
+
+
 def _shortfall(candidate: Candidate) -> tuple[int, float]:
     """Return how far a candidate is from fitting: limits not met, then the summed relative excess.
 

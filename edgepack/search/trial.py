@@ -15,6 +15,7 @@ from edgepack.crew import Job
 from edgepack.errors import CandidateError
 from edgepack.measure.accuracy import compare
 from edgepack.measure.agreement import check_agreement
+from edgepack.measure.answers import Answered
 from edgepack.measure.judge import cost_limits, judge
 from edgepack.measure.latency import op_costs, predict_energy, predict_latency
 from edgepack.measure.measurement import Measurement, State
@@ -26,6 +27,9 @@ from edgepack.runtime.lower import lower
 from edgepack.search.bench import Bench, Scored, sample_paths
 from edgepack.search.candidate import Candidate
 from edgepack.search.making import Made
+
+Tested = tuple[Candidate | None, Answered | None]
+"""A candidate as it was scored, with its answers; None where there was nothing to score, or nothing to score it by."""
 
 
 class LowerAhead:
@@ -94,12 +98,27 @@ def score(bench: Bench, candidate: Candidate, split: Scored) -> Candidate:
     """Return ``candidate`` with its metric on ``split``, in the target's runtime, and a verdict over all limits."""
     if candidate.artifact is None:
         return candidate
-    accuracy = compare(
-        metric=split.metric,
+    return score_and_keep(bench, candidate, split)[0]
+
+
+def score_and_keep(bench: Bench, candidate: Candidate, split: Scored) -> tuple[Candidate, Answered | None]:
+    """As ``score``, with the answers that it was scored by."""
+    if candidate.artifact is None:
+        return candidate, None
+    given = outputs(bench, candidate.artifact, split.inputs)
+    answered = Answered(
         labels=split.labels,
         original=split.original,
-        candidate=outputs(bench, candidate.artifact, split.inputs),
-        seed=bench.seed,
+        candidate=given,
+        metric=split.metric.name,
+        original_metric=split.original_metric,
+    )
+    return _scored(bench, candidate, split, given), answered
+
+
+def _scored(bench: Bench, candidate: Candidate, split: Scored, answers: Sequence[Array]) -> Candidate:
+    accuracy = compare(
+        metric=split.metric, labels=split.labels, original=split.original, candidate=answers, seed=bench.seed
     )
     measurement = replace(
         candidate.measurement, metric=accuracy.metric, metric_drop=accuracy.drop, flips=accuracy.flips

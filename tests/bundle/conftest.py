@@ -7,12 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepack.bundle.contents import BundleContents, CandidateRow, DataUsed, Golden, HostMeasurement, Source
+from edgepack.bundle.contents import (
+    AnswersGiven,
+    BundleContents,
+    CandidateRow,
+    DataUsed,
+    Golden,
+    HostMeasurement,
+    OperatorRow,
+    Source,
+)
 from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import load_device
 from edgepack.digest import digest_file
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
@@ -92,6 +102,16 @@ def tiny(tmp_path_factory):
     return found
 
 
+def answered(*, changed=2, metric="accuracy"):
+    """Return the answers to 60 samples of 3 classes; the candidate takes the first ``changed`` for another class."""
+    labels = np.arange(60) % OUT
+    given = labels.copy()
+    given[:changed] = (given[:changed] + 1) % OUT
+    right, ours = (np.eye(OUT, dtype=np.float32)[rows] for rows in (labels, given))
+    score = Figure(1.0, "1", Evidence.COMPUTED, ci_low=0.94, ci_high=1.0, ci_level=0.95, n=60)
+    return Answered(labels=labels, original=(right,), candidate=(ours,), metric=metric, original_metric=score)
+
+
 @pytest.fixture
 def contents(tiny):
     """Make the contents of a bundle of the tiny model for a device."""
@@ -136,9 +156,15 @@ def contents(tiny):
             data=DataUsed("data.npz", "b" * 64, {"calibration": 10, "selection": 30, "test": 60}),
             metric="accuracy",
             candidates=(
-                CandidateRow("w8a8", "fits", "", measurement.figures(), chosen=True),
+                CandidateRow("w8a8", "fits", "", measurement.figures(), chosen=True, frontier=True),
                 CandidateRow("w16", "failed", "DEQUANTIZE | float16", {}),
             ),
+            operators=(
+                OperatorRow("FULLY_CONNECTED", "dense + relu", 24, 36, "int8", "int8", 0.75),
+                OperatorRow("SOFTMAX", "", 0, 0, "", "int8", 0.25),
+            ),
+            test=AnswersGiven(answered(), "c" * 64, ("cat", "dog", "owl")),
+            command=("edgepack", "build", "tiny.keras", "--device", device),
             host=HostMeasurement(0.1, 0.2, 5 << 20, 1, "a machine"),
         )
         return replace(made, **changes)

@@ -21,8 +21,8 @@ from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import Verdict
 
 LINUX_FILES = {
-    "README.md", "benchmark.py", "golden.npz", "infer.py", "manifest.json", "measurements.json", "model.tflite",
-    "report.md", "requirements.txt",
+    "README.md", "answers.npz", "benchmark.py", "golden.npz", "infer.py", "manifest.json", "measurements.json",
+    "model.tflite", "report.html", "report.json", "report.md", "requirements.txt",
 }  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def test_what_the_host_measured_is_outside_the_digest(contents, tmp_path):
     second = write_bundle(slow, tmp_path / "b", force=False)
     assert first.digest == second.digest
     differing = {name for name, data in _bytes(first.path).items() if data != _bytes(second.path)[name]}
-    assert differing == {"measurements.json"}
+    assert differing == {"measurements.json", "report.html"}
     assert json.loads((second.path / "measurements.json").read_text())["figures"]["ram"]["value"] == 7 << 20
 
 
@@ -65,7 +65,7 @@ def test_a_linux_bundle_holds_its_files_and_their_digests(contents, tmp_path):
     path = write_bundle(contents(), tmp_path / "bundle", force=False).path
     assert set(files_in(path)) == LINUX_FILES
     manifest = Manifest.model_validate_json((path / "manifest.json").read_bytes())
-    assert set(manifest.files) == LINUX_FILES - {"manifest.json", "measurements.json"}
+    assert set(manifest.files) == LINUX_FILES - {"manifest.json", "measurements.json", "report.html"}
     assert all(digest_bytes([(path / name).read_bytes()]) == digest for name, digest in manifest.files.items())
     assert (path / "requirements.txt").read_text().splitlines()[-2].startswith("ai-edge-litert==")
     assert manifest.host_figures == ("ram",)

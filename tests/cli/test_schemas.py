@@ -36,12 +36,17 @@ RUNS = {
         (2, ["data", "check", "bad.npz"]),
     ],
     "data-init": [(0, ["data", "init"])],
+    "compare": [
+        (0, ["compare", "bundle", "bundle"]),
+        (3, ["compare", "bundle", "bundle", "--fail-if", "size+5%", "--fail-if", "energy+5%"]),
+    ],
     "devices-list": [(0, ["devices", "list"])],
     "devices-new": [(0, ["devices", "new", "mine", "--from", "rpi4"])],
     "devices-show": [(0, ["devices", "show", name]) for name in device_names()],
     "devices-validate": [(2, ["devices", "validate", "good.yaml", "bad.yaml"])],
     "steps": [(0, ["steps"]), (0, ["steps", "prune"])],
     "explain": [(0, ["explain"]), (0, ["explain", "EP-501"])],
+    "report": [(0, ["report", "bundle"])],
     "verify": [(0, ["verify", "bundle"])],
 }
 # A build takes a TensorFlow process: tests/e2e/test_build.py holds its result against its schema. Errors come below.
@@ -111,7 +116,7 @@ def test_a_schema_is_one_and_leaves_no_object_open(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ELSEWHERE])
 def test_what_a_command_prints_suits_its_schema(name, workplace, request):
-    if name == "verify":
+    if name in {"compare", "report", "verify"}:
         request.getfixturevalue("bundle")
     check = validator(name)
     for code, arguments in RUNS[name]:
@@ -134,6 +139,8 @@ def test_what_a_command_prints_suits_its_schema(name, workplace, request):
         ["explain", "EP-999"],
         ["steps", "prone"],
         ["verify", "absent"],
+        ["report", "absent"],
+        ["compare", "absent", "absent"],
     ],
     ids=lambda arguments: arguments[0],
 )

@@ -102,7 +102,7 @@ def test_dynamic_range_may_leave_small_weights_but_no_large_ones():
         check(left, Precision.W8, "float")
 
 
-KERNELS = KernelBits({"first": 8, "second": 4}, frozenset({"image", "first", "second", "second_relu", "memory"}))
+KERNELS = KernelBits({"first": 8, "second": 4}, ("image", "first", "second", "second_relu", "memory"))
 MIXED = PrecisionPlan(default=Precision.W8A8, layers={"second": Precision.W4A8}, io="int8")
 
 
@@ -153,7 +153,7 @@ def test_a_layer_that_is_not_written_as_it_rounds_is_named(graph, kernels, plan,
 
 
 def test_layers_whose_names_end_in_numbers_are_told_apart():
-    kernels = KernelBits({}, frozenset({"conv2d", "conv2d_1"}))
+    kernels = KernelBits({}, ("conv2d", "conv2d_1"))
     graph = layered(name="net_1/conv2d_1_1/Relu")
     assert kernels.layers_of(graph, graph.ops[1]) == {"conv2d_1"}
     graph = layered(name="net_1/conv2d_1/Relu")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From what the pipeline hands over to ``report.json``."""
+
+from dataclasses import asdict
+
+from edgepack import __version__
+from edgepack.bundle._words import without_folders
+from edgepack.bundle.contents import BundleContents, CandidateRow, LayerHarms
+from edgepack.bundle.describe import (
+    data_part,
+    device_part,
+    figures_part,
+    host_names,
+    is_host,
+    limit_parts,
+    runtime_part,
+    source_part,
+    step_parts,
+    training_part,
+)
+from edgepack.bundle.report import (
+    AnswersPart,
+    CandidatePart,
+    HarmPart,
+    OperatorPart,
+    RelaxationPart,
+    Report,
+    SensitivityPart,
+)
+
+
+def describe_report(contents: BundleContents, answers: AnswersPart | None) -> Report:
+    """Return the report of a bundle; ``answers`` is what ``write_answers`` says of those on the test split."""
+    measured = contents.measurement
+    return Report(
+        edgepack_version=__version__,
+        verdict="fits" if contents.fits else "does-not-fit",
+        reason=contents.reason,
+        device=device_part(contents.profile),
+        runtime=runtime_part(contents.runtime),
+        precision=contents.artifact.precision,
+        recipe=contents.recipe,
+        recipe_digest=contents.recipe.digest,
+        steps=step_parts(contents.steps),
+        layer_precisions=dict((contents.plan or contents.recipe.precision).layers),
+        limits=limit_parts(contents.verdict, measured),
+        figures=figures_part(measured.figures()),
+        host_figures=host_names(measured.figures()),
+        ram_items=() if is_host(measured.ram) else measured.ram_items,
+        metric=contents.metric,
+        flips=measured.flips,
+        optimize=contents.optimize,
+        candidates=tuple(_candidate(row) for row in contents.candidates),
+        relaxations=tuple(RelaxationPart(option=option, candidate=name) for option, name in contents.relaxations),
+        operators=tuple(OperatorPart(**asdict(row)) for row in contents.operators),
+        sensitivity=_sensitivity(contents.harms),
+        answers=answers,
+        source=source_part(contents.source),
+        data=data_part(contents.data),
+        training=training_part(contents.training),
+        seed=contents.seed,
+        reproducible=contents.reproducible,
+        versions=dict(contents.versions),
+        command=contents.command,
+    )
+
+
+def _candidate(row: CandidateRow) -> CandidatePart:
+    return CandidatePart(
+        name=row.name,
+        state=row.state,
+        reason=without_folders(row.reason),
+        chosen=row.chosen,
+        is_control=row.is_control,
+        frontier=row.frontier,
+        figures=figures_part(row.figures),
+        host_figures=host_names(row.figures),
+        flips=row.flips,
+        recipe=row.recipe,
+        steps=step_parts(row.steps),
+    )
+
+
+def _sensitivity(harms: LayerHarms | None) -> SensitivityPart | None:
+    if harms is None:
+        return None
+    layers = tuple(HarmPart(layer=layer, harm=harm) for layer, harm in harms.sensitivity.harms)
+    return SensitivityPart(candidate=harms.candidate, what=harms.sensitivity.what, layers=layers)

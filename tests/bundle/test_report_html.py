@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: whole in one file, harmless whatever things are called, drawn again, and without an error in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from edgepack.bundle import draw, redraw
+from edgepack.bundle.bundle import write_bundle
+from edgepack.bundle.contents import AnswersGiven, CandidateRow, LayerHarms, OperatorRow, Source
+from edgepack.bundle.redraw import draw_again
+from edgepack.bundle.verify import check_files, read_manifest
+from edgepack.errors import HostError, OutputError
+from edgepack.events import Note
+from edgepack.figure import Evidence, Figure
+from edgepack.graph.context import Sensitivity
+from tests.bundle.conftest import answered
+
+EVIL = "<script>document.title = 'broken'</script><img src=x onerror=\"document.title = 'broken'\">&amp;"
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Holds a page's tags against each other and keeps what a test asks for."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.scripts, self.wrong = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+
+
+@pytest.fixture
+def drawn(contents, tmp_path):
+    """Write a bundle and return the text of its page."""
+
+    def write(device="rpi4", **changes):
+        return (write_bundle(contents(device, **changes), tmp_path / "b", force=True).path / "report.html").read_text()
+
+    return write
+
+
+def evil(made):
+    """Call everything that the user names in a way that would break a careless page."""
+    figures = dict(made.candidates[0].figures)
+    scored = replace(made.candidates[0], name=EVIL, reason=EVIL, figures=figures)
+    missed = CandidateRow(EVIL, "misses", EVIL, {"size": Figure(9e5, "B", Evidence.COMPUTED)})
+    return {
+        "source": Source(f"{EVIL}.keras", "keras", "a" * 64, (EVIL,)),
+        "reason": EVIL,
+        "candidates": (scored, missed),
+        "operators": (OperatorRow("CONV_2D", EVIL, 10, 10, "int8", "int8", 1.0),),
+        "harms": LayerHarms(EVIL, Sensitivity(what=EVIL, harms=((EVIL, 0.5),))),
+        "test": AnswersGiven(answered(), "c" * 64, (EVIL, "</script>", "owl")),
+        "command": ("edgepack", "build", f"{EVIL}.keras"),
+    }
+
+
+@pytest.mark.parametrize("device", ["rpi4", "stm32h747"])
+def test_the_page_is_well_formed_and_loads_nothing(drawn, device):
+    text = drawn(device)
+    page = Page(text)
+    assert (page.wrong, page.open) == ([], [])
+    assert not [tag for tag, given in page.tags if {"src", "href", "srcset", "action"} & given.keys()]
+    assert not {tag for tag, _ in page.tags} & {"link", "iframe", "object", "embed", "img"}
+    (policy,) = [given["content"] for _, given in page.tags if given.get("http-equiv") == "Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'")
+    own = text.replace(max(page.scripts, key=len), "")
+    assert not re.findall(r"(?:https?:)?//[\w.-]+\.\w+/|@import|url\(", own)
+
+
+def test_plotly_is_inlined_once_and_the_plots_are_its(drawn):
+    page = Page(drawn())
+    assert sum("plotly.js v" in script for script in page.scripts) == 1
+    figures = [json.loads(script) for script in page.scripts if script.lstrip().startswith('{"data"')]
+    assert [figure["data"][0]["type"] for figure in figures] == ["scatter", "heatmap", "bar"]
+
+
+def test_the_budget_is_shaded_and_every_cost_can_be_chosen(drawn):
+    text = drawn("stm32h747")
+    page = Page(text)
+    (frontier,) = [json.loads(s) for s in page.scripts if s.lstrip().startswith('{"data"') and "budget" not in s][:1]
+    (box,) = frontier["layout"]["shapes"]
+    assert (box["type"], box["y1"]) == ("rect", 1.0)  # a drop of 1%, in points
+    assert box["y0"] < -0.2
+    told = frontier["data"][0]["customdata"][0]
+    assert "latency 2ms (band 500us to 8ms), predicted" in told
+    buttons = [given for tag, given in page.tags if tag == "button" and given["data-plot"] == "frontier"]
+    assert len(buttons) == 3
+    assert [given["aria-pressed"] for given in buttons] == ["true", "false", "false"]
+    traces, layout = json.loads(buttons[2]["data-update"])
+    assert traces["x"][0][0] == pytest.approx(1000 / 1024)
+    assert layout["xaxis.title.text"] == "RAM (KiB)"
+
+
+def test_what_the_building_machine_measured_is_marked(drawn):
+    text = drawn()
+    assert '<b>5MiB</b> <span class="mark">host</span>' in text
+    assert 'One inference: p50 0.1 ms, p90 0.2 ms <span class="mark">host</span>' in text
+
+
+def test_no_name_of_the_users_becomes_a_part_of_the_page(contents, drawn):
+    text = drawn(**evil(contents()))
+    page = Page(text)
+    assert (page.wrong, page.open) == ([], [])
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    plain = Page(drawn())
+    assert len([tag for tag, _ in page.tags if tag == "script"]) == len([t for t, _ in plain.tags if t == "script"]) + 1
+    assert "<script>document.title" not in text
+
+
+def test_without_labels_candidates_stand_by_size(contents, drawn):
+    made = contents()
+    bare = {name: None if name.startswith("metric") else figure for name, figure in made.candidates[0].figures.items()}
+    text = drawn(candidates=(replace(made.candidates[0], figures=bare),), test=None, data=None)
+    assert '"text":"size (KiB)"' in text
+    assert "Accuracy here is on the selection split" not in text
+
+
+def test_without_candidates_figures_or_steps_the_page_still_stands(drawn):
+    text = drawn(candidates=(), operators=(), test=None, command=())
+    assert Page(text).wrong == []
+    assert "No candidate has figures to plot" in text
+
+
+def test_the_page_is_outside_the_digest(contents, tmp_path):
+    path = write_bundle(contents(), tmp_path / "b", force=False).path
+    manifest = read_manifest(path)
+    assert "report.html" not in manifest.files
+    (path / "report.html").unlink()
+    check_files(path, manifest)
+
+
+def test_without_plotly_the_bundle_is_whole_and_says_what_is_missing(contents, tmp_path, monkeypatch):
+    monkeypatch.setattr(draw, "has_report_extra", lambda: False)
+    told = []
+    path = write_bundle(contents(), tmp_path / "b", force=False, tell=told.append).path
+    assert not (path / "report.html").exists()
+    assert (path / "report.md").exists()
+    (note,) = told
+    assert isinstance(note, Note)
+    assert "pip install 'edgepack[report]'" in note.text
+    assert "edgepack report b" in note.text
+
+
+def test_a_report_is_drawn_again_to_the_byte(contents, tmp_path):
+    path = write_bundle(contents(), tmp_path / "b", force=False).path
+    before = {name: (path / name).read_bytes() for name in ("report.html", "report.md")}
+    for name in before:
+        (path / name).unlink()
+    assert [file.name for file in draw_again(path, None).files] == ["report.html", "report.md"]
+    assert {name: (path / name).read_bytes() for name in before} == before
+    elsewhere = tmp_path / "new" / "folder"
+    draw_again(path, elsewhere)
+    assert {file.name: file.read_bytes() for file in elsewhere.iterdir()} == before
+
+
+def test_markdown_of_another_version_is_left_as_it_is(contents, tmp_path, monkeypatch):
+    path = write_bundle(contents(), tmp_path / "b", force=False).path
+    before = (path / "report.md").read_bytes()
+    monkeypatch.setattr(redraw, "report_markdown", lambda _: "worded otherwise")
+    drawn = draw_again(path, None)
+    assert [file.name for file in drawn.files] == ["report.html"]
+    assert "-o writes both" in drawn.notes[0]
+    assert (path / "report.md").read_bytes() == before
+    assert (draw_again(path, tmp_path / "o").files[1]).read_text() == "worded otherwise"
+
+
+def test_lost_measurements_only_cost_the_hosts_figures(contents, tmp_path):
+    path = write_bundle(contents(), tmp_path / "b", force=False).path
+    (path / "measurements.json").write_text("{")
+    draw_again(path, None)
+    assert "Nothing was timed." in (path / "report.html").read_text()
+
+
+def test_a_bundle_that_was_changed_is_not_drawn(contents, tmp_path):
+    path = write_bundle(contents(), tmp_path / "b", force=False).path
+    before = (path / "report.html").read_bytes()
+    (path / "report.json").write_text((path / "report.json").read_text().replace("cat", "dog"))
+    with pytest.raises(OutputError, match=r"changed: report.json") as caught:
+        draw_again(path, None)
+    assert caught.value.code == "EP-405"
+    assert (path / "report.html").read_bytes() == before
+
+
+def test_without_plotly_nothing_is_drawn_again(contents, tmp_path, monkeypatch):
+    path = write_bundle(contents(), tmp_path / "b", force=False).path
+    monkeypatch.setattr("edgepack.extras.has_report_extra", lambda: False)
+    with pytest.raises(HostError, match="plotly, which is not installed") as caught:
+        draw_again(path, None)
+    assert (caught.value.code, caught.value.exit_code) == ("EP-504", 5)
+    assert "edgepack[report]" in caught.value.hint
+
+
+def browser():
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no browser: chromium, chromium-browser or google-chrome")
+    return found
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["dark", "light"])
+@pytest.mark.parametrize("names", ["plain", "evil"])
+def test_a_browser_draws_every_plot_without_an_error(contents, tmp_path, names, scheme):
+    chromium = browser()
+    changes = evil(contents()) if names == "evil" else {}
+    path = write_bundle(contents("stm32h747", **changes), tmp_path / "b", force=False).path
+    done = subprocess.run(
+        [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={scheme}",
+         "--window-size=390,844", "--virtual-time-budget=8000", "--dump-dom", f"file://{path / 'report.html'}"],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr, done.stderr
+    plots = re.findall(r'<div class="plot js-plotly-plot" id="(\w+)"', done.stdout)
+    assert plots == ["frontier", "confusion", "cost", *(["sensitivity"] if names == "evil" else [])]
+    assert done.stdout.count('class="main-svg"') >= len(plots)
+    assert ("rgb(228, 233, 241)" if scheme == 0 else "rgb(27, 35, 48)") in done.stdout, "the ink of the scheme"
+    assert "<title>broken" not in done.stdout
