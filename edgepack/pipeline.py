@@ -10,7 +10,9 @@ from pathlib import Path
 
 from edgepack.bundle.bundle import check_target, write_bundle
 from edgepack.bundle.gather import gather
-from edgepack.crew import Crew
+from edgepack.crew.crew import Crew
+from edgepack.crew.process import uninterrupted
+from edgepack.crew.workers import Workers
 from edgepack.data.data import Data
 from edgepack.data.match import rescales
 from edgepack.data.open import open_data
@@ -25,7 +27,6 @@ from edgepack.model.inspect import inspect
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
 from edgepack.model.summary import Summary, refuse_as_teacher, refuse_unsuitable
-from edgepack.process import uninterrupted
 from edgepack.request import Outcome, Request
 from edgepack.search.ahead import Ahead
 from edgepack.search.bench import Bench, Scored, open_bench, scored_split
@@ -39,7 +40,6 @@ from edgepack.search.rounds import Rounds, Wishes
 from edgepack.search.setting import Setting, default_training, step_setting
 from edgepack.search.trial import Tested, score_and_keep, unscored
 from edgepack.search.trials import Trials
-from edgepack.workers import Workers
 
 
 def build(request: Request, report: Reporter = silent) -> Outcome:

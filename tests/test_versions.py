@@ -4,8 +4,8 @@ import platform
 import pytest
 
 from edgepack import __version__
+from edgepack.crew.station import refuse_differences
 from edgepack.errors import HostError
-from edgepack.station import refuse_differences
 from edgepack.versions import differences, versions_here, versions_there
 
 

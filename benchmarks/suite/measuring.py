@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from suite.cases import Case
 
+from edgepack.crew.process import Worker
 from edgepack.data.metric import BUILT_IN, Metric
 from edgepack.device.profile import DeviceProfile, load_device
 from edgepack.digest import digest_file
@@ -27,7 +28,6 @@ from edgepack.model.load import load_model
 from edgepack.model.precision import Precision
 from edgepack.model.predict import predict
 from edgepack.model.tflite_file import read_tflite
-from edgepack.process import Worker
 from edgepack.runtime.artifact import Artifact, IoTensor
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.session import RuntimeSession

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from edgepack.crew import Crew
+    from edgepack.crew.crew import Crew
     from edgepack.events import Reporter
     from edgepack.work import Work
 
@@ -89,9 +89,9 @@ def crew_of(given: WorkersGiven, *, work: "Work", report: "Reporter", threads: i
     """
     refuse_both(given)
     if given["scheduler"] is not None:
-        from edgepack.cluster import Cluster
+        from edgepack.crew.cluster import Cluster
 
         return Cluster(given["scheduler"], work.root, report, threads=threads)
-    from edgepack.workers import Workers
+    from edgepack.crew.workers import Workers
 
     return Workers(given["workers"] or 1, work.folder("logs"), report, threads=threads)

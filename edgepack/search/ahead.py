@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from edgepack.compress.recipe import Recipe
-from edgepack.crew import Crew, Job
+from edgepack.crew.crew import Crew, Job
 from edgepack.search.kept import Kept
 from edgepack.search.making import Made, make
 from edgepack.search.setting import Setting

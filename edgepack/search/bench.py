@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.arrays import Array
-from edgepack.crew import Crew
+from edgepack.crew.crew import Crew
 from edgepack.data.data import Data, Split, SplitName
 from edgepack.data.match import check_classes, check_labels
 from edgepack.data.metric import Metric, check_baseline

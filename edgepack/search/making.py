@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgepack.compress.recipe import Recipe
+from edgepack.crew.process import to_parent
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph, StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Model
-from edgepack.process import to_parent
 from edgepack.runtime.artifact import Artifact
 from edgepack.runtime.lower import lower
 from edgepack.search.bench import sample_paths

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.compress.recipe import Recipe
-from edgepack.crew import Job
+from edgepack.crew.crew import Job
 from edgepack.errors import CandidateError
 from edgepack.measure.accuracy import compare
 from edgepack.measure.agreement import check_agreement

@@ -84,7 +84,7 @@ def test_a_dead_scheduler_is_an_error_of_the_environment(tmp_path):
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(tmp_path):
     code = (
         "import sys; sys.modules['distributed'] = None\n"
-        "from edgepack.cluster import Cluster\nfrom edgepack.errors import HostError\nfrom pathlib import Path\n"
+        "from edgepack.crew.cluster import Cluster\nfrom edgepack.errors import HostError\nfrom pathlib import Path\n"
         "try: Cluster('tcp://host:8786', Path('work'))\n"
         "except HostError as error: print(error.code, error.exit_code, error.hint)"
     )

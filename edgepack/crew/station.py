@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from edgepack.crew.parcel import Content, Digests, call_packed, contents, put
+from edgepack.crew.workers import Workers
 from edgepack.errors import CandidateError, HostError
 from edgepack.events import Event
-from edgepack.parcel import Content, Digests, call_packed, contents, put
 from edgepack.versions import differences, versions_here
 from edgepack.work import whole_file
-from edgepack.workers import Workers
 
 if TYPE_CHECKING:
     from distributed import Worker as DaskWorker

@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepack.crew import Job
+from edgepack.crew.crew import Job
+from edgepack.crew.process import to_parent
 from edgepack.errors import CandidateError, HostError, ModelError
 from edgepack.events import Note
-from edgepack.process import to_parent
 from tests.processes import ends_soon
 
 pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
 
-from edgepack.cluster import Cluster
-from edgepack.scheduler import connect
+from edgepack.crew.cluster import Cluster
+from edgepack.crew.scheduler import connect
 
 ROOT = Path(__file__).resolve().parent.parent
 SOON_S = 60

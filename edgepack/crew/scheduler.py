@@ -6,9 +6,9 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Final
 
+from edgepack.crew.station import refuse_differences
 from edgepack.errors import HostError
 from edgepack.extras import not_importable
-from edgepack.station import refuse_differences
 from edgepack.versions import versions_here, versions_there
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from edgepack.crew import Crew, Events, Job
+from edgepack.crew.crew import Crew, Events, Job
+from edgepack.crew.process import Worker
 from edgepack.errors import CandidateError
 from edgepack.events import Note, Reporter, silent
-from edgepack.process import Worker
 
 P = ParamSpec("P")
 R = TypeVar("R")

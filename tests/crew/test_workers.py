@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from edgepack.crew.process import to_parent
+from edgepack.crew.workers import Workers
 from edgepack.errors import CandidateError, ModelError
 from edgepack.events import Note
-from edgepack.process import to_parent
-from edgepack.workers import Workers
 from tests.processes import ends_soon
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -243,7 +243,7 @@ def test_leaving_the_crew_ends_what_runs_and_what_waits(tmp_path):
 _SCRIPT = """
 import sys
 from pathlib import Path
-from edgepack.workers import Workers
+from edgepack.crew.workers import Workers
 from tests.test_workers import wait_for
 
 if __name__ == "__main__":

@@ -17,13 +17,13 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from edgepack.crew import Crew, Events, Job
+from edgepack.crew.crew import Crew, Events, Job
+from edgepack.crew.parcel import Content, Digests, contents, pack, put, unpack
+from edgepack.crew.scheduler import connect, threads_of
+from edgepack.crew.station import Delivery, Order, carry, close_session, serve
 from edgepack.digest import digest_json
 from edgepack.errors import CandidateError, HostError
 from edgepack.events import Note, Reporter, silent
-from edgepack.parcel import Content, Digests, contents, pack, put, unpack
-from edgepack.scheduler import connect, threads_of
-from edgepack.station import Delivery, Order, carry, close_session, serve
 from edgepack.versions import versions_here
 
 if TYPE_CHECKING:
@@ -133,6 +133,11 @@ class Cluster(Crew):
         ticket = self._tickets[key] = _Ticket(name, remote)
         remote.add_done_callback(lambda _: self._fetch(key))
         return Job(ticket.future, self._events, lambda: self._cancel(key))
+
+    def stop(self) -> None:
+        """Cancel every job; those that are begun later find fresh processes."""
+        for key in list(self._tickets):
+            self._cancel(key)
 
     def close(self) -> None:
         """End every job and every process at once, and leave the cluster as it was found."""
