@@ -3,7 +3,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -95,6 +95,7 @@ class _Shared:
     """What the builds for all devices have in common."""
 
     crew: Crew
+    makers: Crew
     journal: Journal
     model: Model
     report: Reporter
@@ -103,14 +104,18 @@ class _Shared:
 @contextmanager
 def _shared(request: Request, report: Reporter) -> Iterator[_Shared]:
     threads = request.training.threads if request.training else None
-    logs = request.work.folder("logs")
-    with (
-        request.work.locked(),
-        open_journal(request.work, report) as journal,
-        Workers(request.workers, logs, report, threads=threads) as crew,
-    ):
+    work = request.work
+    with ExitStack() as stack:
+        stack.enter_context(work.locked())
+        journal = stack.enter_context(open_journal(work, report))
+        makers: Crew | None = None
+        if request.scheduler is not None:
+            from edgepack.crew.cluster import Cluster
+
+            makers = stack.enter_context(Cluster(request.scheduler, work.root, report, threads=threads))
+        crew = stack.enter_context(Workers(request.workers, work.folder("logs"), report, threads=threads))
         model = _load(request, request.model, crew, report)
-        yield _Shared(crew=crew, journal=journal, model=model, report=report)
+        yield _Shared(crew=crew, makers=makers or crew, journal=journal, model=model, report=report)
 
 
 def _for_device(
@@ -163,7 +168,7 @@ def _journaled(request: Request, bench: Bench, data: Data | None, shared: _Share
     origin = origin_of(bench, data, training=training, teacher=request.teacher)
     run = shared.journal.begin(origin, _wishes(request, bench), resume=request.resume, report=shared.report)
     kept = Kept(journal=shared.journal, run=run, origin=origin, reused=is_closed(data, training), report=shared.report)
-    outcome = _search(request, bench, data, kept, shared.report)
+    outcome = _search(request, bench, data, kept, makers=shared.makers)
     if not outcome.interrupted:
         shared.journal.end(run)
     return outcome
@@ -173,13 +178,14 @@ def _wishes(request: Request, bench: Bench) -> str:
     """Return the digest of all that steers a search beside what shapes its artifacts."""
     limits = [[limit.name, limit.value, limit.unit] for limit in bench.limits]
     recipe = request.recipe.digest if request.recipe else None
-    allowed = [request.train, request.separable, request.controls]
+    allowed = [request.train, request.separable, request.controls, request.improve, request.search_time_s]
     return digest_json([limits, request.gate, request.objective, request.io, recipe, allowed])
 
 
-def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, report: Reporter) -> Outcome:
+def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, *, makers: Crew) -> Outcome:
+    report = kept.report
     selection = scored_split(bench, data, "selection", report)
-    rounds = _rounds(request, bench, data, selection, kept)
+    rounds = _rounds(request, bench, data, selection, kept=kept, makers=makers)
     candidates = rounds.run()
     interrupted = rounds.interrupted
     # A recipe that was asked for is what is built, whatever its control did.
@@ -215,7 +221,9 @@ def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, repor
     return _written(outcome, request, bench=bench, data=data, final=final, answered=answered, report=report)
 
 
-def _rounds(request: Request, bench: Bench, data: Data | None, selection: Scored | None, kept: Kept) -> Rounds:
+def _rounds(
+    request: Request, bench: Bench, data: Data | None, selection: Scored | None, *, kept: Kept, makers: Crew
+) -> Rounds:
     io = request.io or ("int8" if bench.profile.device_class == "mcu" else "float")
 
     @cache
@@ -227,13 +235,20 @@ def _rounds(request: Request, bench: Bench, data: Data | None, selection: Scored
     trials = Trials(
         bench=bench,
         scored=selection,
-        ahead=Ahead(bench.crew, kept, setting),
+        ahead=Ahead(makers, kept, setting),
         kept=kept,
         report=kept.report,
         controls=request.controls,
         named=request.recipe is not None,
+        deadline=None if request.search_time_s is None else time.monotonic() + request.search_time_s,
     )
-    wishes = Wishes(io=io, recipe=request.recipe, train=request.train, separable=request.separable)
+    wishes = Wishes(
+        io=io,
+        recipe=request.recipe,
+        train=request.train,
+        separable=request.separable,
+        improve=request.objective if request.improve else None,
+    )
     return Rounds(bench=bench, wishes=wishes, trials=trials, setting=setting, report=kept.report)
 
 
@@ -260,7 +275,7 @@ def _written(
                 notes=outcome.notes,
                 objective=request.objective,
                 fits=outcome.word == "fits",
-                interrupted=outcome.interrupted,
+                cut_short=outcome.interrupted or request.search_time_s is not None,
                 answered=answered,
                 training=request.training,
                 teacher=request.teacher,

@@ -32,6 +32,8 @@ class Request:
         budget: The user's own limits; the profile's defaults fill in the rest.
         shapes: Dimensions for inputs that the model leaves open, by input name.
         io: Type of inputs and outputs; None takes int8 on microcontrollers and float elsewhere.
+        improve: The search goes on where something fits, for more of the objective.
+        search_time_s: After so long nothing new is begun; the build is not reproducible then.
         target: The bundle's folder.
         force: Whether a bundle that is already there is replaced.
         recipe: The one recipe to build; None lets edgepack search.
@@ -42,6 +44,7 @@ class Request:
         controls: A step that trained is held against the same training without it.
         resume: Go on with a build that was cut off, or refuse.
         workers: Processes that make candidates at once; they change the time it takes, and nothing else.
+        scheduler: Address of a dask scheduler whose workers do so instead; None for none.
         command: What was typed, for the report to say: what shapes the bundle alone, files without their folders.
     """
 
@@ -54,6 +57,8 @@ class Request:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     io: Io | None = None
     objective: Objective = "latency"
+    improve: bool = False
+    search_time_s: float | None = None
     gate: Gate = "point"
     trust_code: bool = False
     seed: int = 0
@@ -66,6 +71,7 @@ class Request:
     controls: bool = True
     resume: bool = False
     workers: int = 1
+    scheduler: str | None = None
     command: tuple[str, ...] = ()
 
 

@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options that say where the heavy work runs: in how many processes here, or on a cluster."""
 
+import os
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from typing import TypedDict, TypeVar
 
 import click
-
-if TYPE_CHECKING:
-    from edgepack.crew.crew import Crew
-    from edgepack.events import Reporter
-    from edgepack.work import Work
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -56,11 +52,11 @@ def workers_options(function: F) -> F:
     return function
 
 
-def refuse_both(given: WorkersGiven) -> None:
-    """Refuse ``--workers`` beside ``--scheduler``.
+def workers_of(given: WorkersGiven) -> int:
+    """Return how many processes of this machine work at once.
 
     Raises:
-        UsageError: Both were given (EP-004).
+        UsageError: ``--workers`` beside ``--scheduler`` (EP-004).
     """
     from edgepack.errors import UsageError
 
@@ -71,27 +67,17 @@ def refuse_both(given: WorkersGiven) -> None:
             "the work elsewhere",
             hint="leave one of the two out; a cluster runs as many jobs at once as its workers have threads",
         )
+    return given["workers"] or 1
 
 
-def crew_of(given: WorkersGiven, *, work: "Work", report: "Reporter", threads: int | None) -> "Crew":
-    """Return who does the heavy work, to be entered as a context manager.
+def threads_of(given: WorkersGiven, *, asked: int | None) -> int | None:
+    """Return the threads of each training: what was asked for, else this machine's cores shared among the workers.
 
-    Args:
-        given: The options.
-        work: The work folder: logs go there, and paths below it mean the same on every machine.
-        report: Gets what jobs report.
-        threads: Of TensorFlow's pools in each process; None leaves their number to TensorFlow.
-
-    Raises:
-        UsageError: Both options were given (EP-004).
-        HostError: There is no scheduler (EP-506) or no worker (EP-508), versions differ (EP-507), or dask.distributed
-            is not installed (EP-504).
+    Trainings on a cluster have one each, whatever machine they land on. None, for one worker, is all cores.
     """
-    refuse_both(given)
+    if asked is not None:
+        return asked
     if given["scheduler"] is not None:
-        from edgepack.crew.cluster import Cluster
-
-        return Cluster(given["scheduler"], work.root, report, threads=threads)
-    from edgepack.crew.workers import Workers
-
-    return Workers(given["workers"] or 1, work.folder("logs"), report, threads=threads)
+        return 1
+    workers = workers_of(given)
+    return None if workers == 1 else max(1, (os.cpu_count() or 1) // workers)

@@ -12,11 +12,12 @@ from typing import Final
 
 from edgepack.compress.recipe import Io, Recipe
 from edgepack.events import Note, Reporter
-from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
+from edgepack.search.choose import Objective
 from edgepack.search.families import Family, families
 from edgepack.search.gap import ceilings_of, gap_of
+from edgepack.search.improve import improve
 from edgepack.search.propose import propose
 from edgepack.search.relax import near_misses
 from edgepack.search.setting import Setting
@@ -35,12 +36,14 @@ class Wishes:
         recipe: The one recipe to build, where the user names it; None lets edgepack search.
         train: Steps that train may be tried.
         separable: A student may have separable convolutions in place of full ones.
+        improve: What is to get better where something fits already; None ends the search there.
     """
 
     io: Io
     recipe: Recipe | None = None
     train: bool = True
     separable: bool = False
+    improve: Objective | None = None
 
 
 @dataclass(slots=True)
@@ -91,20 +94,26 @@ class Rounds:
         )
         self.trials.expected = len(recipes)
         self.trials.lowered(recipes)
-        if not self.trials.fits:
+        if not self.trials.over:
             self._step_rounds()
-        if not self.trials.fits:
+        if not self._fits:
             # Only then is it known whether relaxing the one limit that they miss would be enough.
             for near in near_misses(self.trials.done, most=_NEAR):
                 self.trials.scored_anyway(near)
+        elif self.wishes.improve is not None:
+            improve(self.trials, self.wishes.improve, self._step_rounds, self.report)
+
+    @property
+    def _fits(self) -> bool:
+        return any(candidate.state == "fits" for candidate in self.trials.done)
 
     def _step_rounds(self) -> None:
-        bench = self.bench
-        gap = gap_of(self.trials.done, bench)
+        """Try families and their trainings against what the candidates so far miss of the limits and the aim."""
+        bench, trials = self.bench, self.trials
         usable = [item for item in bench.runtime.precisions if bench.calibration or not item.needs_calibration]
         found = families(
-            gap,
-            ceilings=ceilings_of(bench),
+            gap_of(trials.judged, bench.profile),
+            ceilings=ceilings_of(trials.limits, bench.profile),
             precisions=usable,
             io=self.wishes.io,
             separable=self.wishes.separable,
@@ -117,9 +126,7 @@ class Rounds:
         if self._earlier():
             return
         left = self._untrained(found)
-        if self.trials.fits or not left:
-            return
-        if not self._may_train(left):
+        if trials.over or not left or not self._may_train(left):
             return
         Trainings(trials=self.trials, setting=self.setting, report=self.report).run(left)
 
@@ -130,7 +137,7 @@ class Rounds:
         for recipe in self.trials.kept.trained():
             if recipe.precision.io in {self.wishes.io, "float"} and not self._settled(recipe):
                 self.trials.with_control(recipe)
-                if self.trials.fits:
+                if self.trials.over:
                     return True
         return False
 
@@ -144,7 +151,7 @@ class Rounds:
         """
         left: list[Family] = []
         self.trials.expected = len(self.trials.done) + sum(family.untrained is not None for family in found)
-        self.report(Note(f"nothing fits without steps; families: {'; '.join(family.name for family in found)}"))
+        self.report(Note(f"families to be cut to the limits: {'; '.join(family.name for family in found)}"))
         for family in found:
             enough = any(other.kind == "none" and other.narrow for other in left)
             if enough and family.narrow and family.kind != "none":
@@ -154,9 +161,9 @@ class Rounds:
                 left.append(family)
                 continue
             candidate = self.trials.with_control(family.untrained)
-            if candidate.state == "fits":
+            if self.trials.over:
                 return left
-            if meets_costs(candidate):
+            if self.trials.meets_costs(candidate):
                 left.append(family)
             else:
                 self.report(Note(f"dropped {family.name}: {candidate.reason}"))
@@ -170,13 +177,6 @@ class Rounds:
         told = "; ".join(dict.fromkeys(recipe.name for family in left for recipe in family.trained))
         self.report(Note(f"skipped, because of {why}: {told}"))
         return False
-
-
-def meets_costs(candidate: Candidate) -> bool:
-    """Whether nothing but accuracy keeps ``candidate`` from fitting."""
-    if candidate.failure is not None or candidate.verdict is None:
-        return False
-    return all(limit.name in ACCURACY_LIMITS for limit in candidate.verdict.open)
 
 
 def _is_separable(recipe: Recipe) -> bool:

@@ -42,7 +42,7 @@ class Trainings:
         self.trials.expected = len(self.trials.done) + len(left)
         self._announce(left, expectation)
         trained = 0
-        while left and not self.trials.fits:
+        while left and not self.trials.over:
             best = self._best(left, expectation)
             if trained >= _AT_LEAST and expectation.chance(best) < _HOPELESS:
                 self._give_up(left, expectation)
@@ -83,7 +83,7 @@ class Trainings:
         """Return the largest drop that every limit on accuracy allows."""
         scored = self.trials.scored
         allowed = [float("inf")]
-        for limit in self.trials.bench.limits:
+        for limit in self.trials.limits:
             if limit.name == "drop":
                 allowed.append(limit.value)
             elif limit.name == "min-metric" and scored is not None:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The candidates of a search: each is tried once, told, written down, and held against its control where it fits."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from edgepack.compress.recipe import Recipe
+from edgepack.device.budget import Limit
 from edgepack.errors import CandidateError
 from edgepack.events import CandidateDone, CandidateStarted, Note, Reporter
+from edgepack.measure.judge import cost_limits, judge
 from edgepack.search.ahead import Ahead
 from edgepack.search.bench import Bench, Scored
 from edgepack.search.candidate import Candidate
@@ -26,6 +29,8 @@ class Trials:
         controls: What fits by training is held against the same training without its technique.
         named: The user named the recipe: it is built whatever its control says.
         expected: How many candidates there will be, as far as that is known.
+        deadline: When nothing new is begun any more, by ``time.monotonic``; None for never.
+        aim: What a candidate has to meet beside the limits to end the search.
         done: Every candidate so far.
     """
 
@@ -37,12 +42,46 @@ class Trials:
     controls: bool = True
     named: bool = False
     expected: int = 0
+    deadline: float | None = None
+    aim: tuple[Limit, ...] = ()
     done: list[Candidate] = field(default_factory=list)
 
     @property
-    def fits(self) -> bool:
-        """Whether a candidate fits."""
-        return any(candidate.state == "fits" for candidate in self.done)
+    def over(self) -> bool:
+        """Whether the search ends here: a candidate fits and meets the aim, or its time is up."""
+        return self.late or any(map(self.arrived, self.done))
+
+    @property
+    def late(self) -> bool:
+        """Whether the time for the search is up."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def arrived(self, candidate: Candidate) -> bool:
+        """Whether ``candidate`` fits and meets the aim."""
+        return candidate.state == "fits" and judge(self.aim, candidate.measurement).fits
+
+    def meets_costs(self, candidate: Candidate) -> bool:
+        """Whether nothing but accuracy keeps ``candidate`` from arriving."""
+        if candidate.failure is not None or candidate.verdict is None:
+            return False
+        return judge(cost_limits(self.limits), candidate.measurement, gate=self.bench.gate).fits
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        """The limits, each replaced by the aim of its name."""
+        aims = {limit.name: limit for limit in self.aim}
+        kept = tuple(aims.pop(limit.name, limit) for limit in self.bench.limits)
+        return (*kept, *aims.values())
+
+    @property
+    def judged(self) -> tuple[Candidate, ...]:
+        """Every candidate with its verdict over ``limits``."""
+        return tuple(
+            item
+            if item.verdict is None
+            else replace(item, verdict=judge(self.limits, item.measurement, gate=self.bench.gate))
+            for item in self.done
+        )
 
     def find(self, recipe: Recipe) -> Candidate | None:
         """Return what became of ``recipe``, or None where it was not tried."""

@@ -8,10 +8,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from edgepack.cli._workers import crew_of, refuse_both, workers_options
+from edgepack.cli._workers import threads_of, workers_of, workers_options
+from edgepack.crew.cluster import Cluster
 from edgepack.errors import HostError, UsageError
-from edgepack.events import silent
-from edgepack.work import Work
 
 
 def parsed(*arguments):
@@ -25,18 +24,21 @@ def parsed(*arguments):
     return CliRunner().invoke(command, arguments), found
 
 
-def test_one_process_is_the_default(tmp_path):
+def test_one_process_with_all_cores_is_the_default():
     outcome, given = parsed()
     assert (outcome.exit_code, given) == (0, {"workers": None, "scheduler": None})
-    with crew_of(given, work=Work(tmp_path), report=silent, threads=None) as crew:
-        assert crew.size == 1
+    assert workers_of(given) == 1
+    assert threads_of(given, asked=None) is None
+    assert threads_of(given, asked=3) == 3
 
 
-def test_as_many_processes_as_are_asked_for(tmp_path):
+def test_several_processes_share_the_cores(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
     _, given = parsed("--workers", "3")
-    with crew_of(given, work=Work(tmp_path), report=silent, threads=1) as crew:
-        assert crew.size == 3
-        assert crew.begin("pid", os.getpid).result() != os.getpid()
+    assert workers_of(given) == 3
+    assert threads_of(given, asked=None) == 2
+    assert threads_of(parsed("--workers", "99")[1], asked=None) == 1
+    assert threads_of(parsed("--scheduler", "tcp://host:8786")[1], asked=None) == 1, "whatever machine it is"
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many", "1.5"])
@@ -61,13 +63,11 @@ def test_an_address_that_is_not_whole_is_refused_with_an_example(address):
     assert "tcp://192.168.1.10:8786" in outcome.output
 
 
-def test_processes_here_and_a_cluster_contradict_each_other(tmp_path):
+def test_processes_here_and_a_cluster_contradict_each_other():
     _, given = parsed("--workers", "2", "--scheduler", "tcp://host:8786")
-    with pytest.raises(UsageError) as caught:
-        refuse_both(given)
+    with pytest.raises(UsageError, match="--scheduler tcp://host:8786") as caught:
+        workers_of(given)
     assert (caught.value.code, caught.value.exit_code) == ("EP-004", 2)
-    with pytest.raises(UsageError, match="--scheduler tcp://host:8786"):
-        crew_of(given, work=Work(tmp_path), report=silent, threads=None)
 
 
 def test_a_dead_scheduler_is_an_error_of_the_environment(tmp_path):
@@ -76,7 +76,7 @@ def test_a_dead_scheduler_is_an_error_of_the_environment(tmp_path):
         probe.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
     with pytest.raises(HostError) as caught:
-        crew_of({"workers": None, "scheduler": address}, work=Work(tmp_path), report=silent, threads=None)
+        Cluster(address, tmp_path)
     assert (caught.value.code, caught.value.exit_code) == ("EP-506", 5)
     assert address in caught.value.message
 
