@@ -139,7 +139,7 @@ def _twin(net: "keras.Model", *, learn: bool) -> "keras.Model":
     def change(operation: "Operation") -> dict[str, object]:
         if hasattr(operation, "set_kernel"):
             return {"learned": learn}
-        if hasattr(operation, "rate") and operation.source in {"observed", "learned"}:
+        if getattr(operation, "source", None) in {"observed", "learned"}:
             return {"source": "learned" if learn else "observed"}
         return {}
 

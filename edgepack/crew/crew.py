@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError, Future, wait
 from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar
 
+from edgepack.errors import EdgepackError
 from edgepack.events import Event, Reporter
 
 P = ParamSpec("P")
@@ -85,6 +86,13 @@ class Job(Generic[R]):
         if self._cancelled:
             raise CancelledError
         return self._future.result()
+
+    def bug(self) -> BaseException | None:
+        """Wait for the job and return what it raised where that is none of edgepack's own errors, else None."""
+        while not self.wait(_POLL_S):
+            pass
+        error = None if self._cancelled else self._future.exception()
+        return None if error is None or isinstance(error, EdgepackError) else error
 
     def cancel(self) -> None:
         """End the job at once, whether it waits for its turn or runs; nothing of one that is done is taken back."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from edgepack.compress.recipe import Recipe
 from edgepack.crew.crew import Crew, Job
+from edgepack.errors import CandidateError
 from edgepack.search.kept import Kept
 from edgepack.search.making import Made, make
 from edgepack.search.setting import Setting
@@ -52,6 +53,13 @@ class Ahead:
             return known
         begun = self._begun.get(recipe.digest) or self._begin(recipe)
         try:
+            if (bug := begun.job.bug()) is not None:
+                # One candidate, not the build: what was finished before it is worth a bundle.
+                raise CandidateError(
+                    "EP-614",
+                    f"a bug in edgepack ended {recipe.name}: {type(bug).__name__}: {bug}",
+                    hint=f"please report it, with the log {self.setting().work.root / 'logs' / _log_name(recipe)}.log",
+                ) from bug
             made = begun.job.result()
         finally:
             self._begun.pop(recipe.digest, None)
@@ -82,7 +90,11 @@ class Ahead:
 
     def _begin(self, recipe: Recipe) -> _Begun:
         keys = self.kept.keys(recipe)
-        job = self.crew.begin(f"steps-{recipe.digest[:12]}", make, self.setting(), recipe, keys=keys)
+        job = self.crew.begin(_log_name(recipe), make, self.setting(), recipe, keys=keys)
         begun = _Begun(recipe, keys, job, time.perf_counter())
         self._begun[recipe.digest] = begun
         return begun
+
+
+def _log_name(recipe: Recipe) -> str:
+    return f"steps-{recipe.digest[:12]}"

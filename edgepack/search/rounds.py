@@ -61,6 +61,8 @@ class Rounds:
     setting: Callable[[], Setting]
     report: Reporter
     interrupted: bool = field(default=False, init=False)
+    _hopeless: set[str] = field(default_factory=set, init=False)
+    """Families that cannot be cut to a limit; later rounds only ask for more."""
 
     def run(self) -> tuple[Candidate, ...]:
         """Return every candidate that was tried.
@@ -112,12 +114,13 @@ class Rounds:
         bench, trials = self.bench, self.trials
         usable = [item for item in bench.runtime.precisions if bench.calibration or not item.needs_calibration]
         found = families(
-            gap_of(trials.judged, bench.profile),
+            gap_of([trials.under_aim(item) for item in trials.done], bench.profile),
             ceilings=ceilings_of(trials.limits, bench.profile),
             precisions=usable,
             io=self.wishes.io,
             separable=self.wishes.separable,
         )
+        found = tuple(family for family in found if _title(family) not in self._hopeless)
         if not found:
             return
         if bench.model.trainable is None:
@@ -152,6 +155,7 @@ class Rounds:
         left: list[Family] = []
         self.trials.expected = len(self.trials.done) + sum(family.untrained is not None for family in found)
         self.report(Note(f"families to be cut to the limits: {'; '.join(family.name for family in found)}"))
+        members = [family.untrained for family in found if family.untrained is not None]
         for family in found:
             enough = any(other.kind == "none" and other.narrow for other in left)
             if enough and family.narrow and family.kind != "none":
@@ -160,14 +164,20 @@ class Rounds:
             if family.untrained is None:
                 left.append(family)
                 continue
+            self.trials.ahead.expect(members[members.index(family.untrained) :])
             candidate = self.trials.with_control(family.untrained)
             if self.trials.over:
                 return left
             if self.trials.meets_costs(candidate):
                 left.append(family)
             else:
-                self.report(Note(f"dropped {family.name}: {candidate.reason}"))
+                self._drop(family, candidate)
         return left
+
+    def _drop(self, family: Family, candidate: Candidate) -> None:
+        self.report(Note(f"dropped {family.name}: {self.trials.under_aim(candidate).reason}"))
+        if candidate.failure is not None:
+            self._hopeless.add(_title(family))
 
     def _may_train(self, left: list[Family]) -> bool:
         if self.wishes.train and self.setting().train is not None:
@@ -177,6 +187,10 @@ class Rounds:
         told = "; ".join(dict.fromkeys(recipe.name for family in left for recipe in family.trained))
         self.report(Note(f"skipped, because of {why}: {told}"))
         return False
+
+
+def _title(family: Family) -> str:
+    return f"{family.name}: {family.untrained.name if family.untrained else ''}"
 
 
 def _is_separable(recipe: Recipe) -> bool:

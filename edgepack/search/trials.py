@@ -73,15 +73,11 @@ class Trials:
         kept = tuple(aims.pop(limit.name, limit) for limit in self.bench.limits)
         return (*kept, *aims.values())
 
-    @property
-    def judged(self) -> tuple[Candidate, ...]:
-        """Every candidate with its verdict over ``limits``."""
-        return tuple(
-            item
-            if item.verdict is None
-            else replace(item, verdict=judge(self.limits, item.measurement, gate=self.bench.gate))
-            for item in self.done
-        )
+    def under_aim(self, candidate: Candidate) -> Candidate:
+        """Return ``candidate`` with its verdict over ``limits``."""
+        if candidate.verdict is None:
+            return candidate
+        return replace(candidate, verdict=judge(self.limits, candidate.measurement, gate=self.bench.gate))
 
     def find(self, recipe: Recipe) -> Candidate | None:
         """Return what became of ``recipe``, or None where it was not tried."""
