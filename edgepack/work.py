@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,8 @@ def disk_errors(path: Path) -> Iterator[None]:
 def whole_folder(target: Path) -> Iterator[Path]:
     """Yield a scratch folder that becomes ``target`` only if the block succeeds; on failure nothing is left.
 
-    A ``target`` that exists is replaced in two renames, so a reader sees the old or the new, never half.
+    A ``target`` that exists is replaced in two renames, so a reader sees the old or the new, never half. Of two
+    processes that make the same one at a time, the folder of one stays.
     """
     scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with disk_errors(target):
@@ -100,15 +101,23 @@ def whole_folder(target: Path) -> Iterator[Path]:
         scratch.mkdir()
         try:
             yield scratch
-            if target.exists():
-                old = target.with_name(f".{target.name}.{os.getpid()}.old")
-                target.rename(old)
-                scratch.rename(target)
-                shutil.rmtree(old)
-            else:
-                scratch.rename(target)
+            _put_in_place(scratch, target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _put_in_place(scratch: Path, target: Path) -> None:
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    with suppress(FileNotFoundError):
+        target.rename(old)
+    try:
+        scratch.rename(target)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+        # Another process was faster, and its folder is as whole as this one.
+    if old.exists():
+        shutil.rmtree(old)
 
 
 @contextmanager
