@@ -80,7 +80,7 @@ def crew_of(given: WorkersGiven, *, work: "Work", report: "Reporter", threads: i
         given: The options.
         work: The work folder: logs go there, and paths below it mean the same on every machine.
         report: Gets what jobs report.
-        threads: Of TensorFlow's pools in each process; None leaves their number to TensorFlow.
+        threads: Of TensorFlow's pools and NumPy's in each process; None leaves their number to them.
 
     Raises:
         UsageError: Both options were given (EP-004).
