@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,7 +92,8 @@ def whole_folder(target: Path, *, by_content: bool = False) -> Iterator[Path]:
     """Yield a scratch folder that becomes ``target`` only if the block succeeds; on failure nothing is left.
 
     A ``target`` that exists is replaced in two renames, so a reader sees the old or the new, never half. Where its name
-    says its content (``by_content``), it stays: another process may be reading it.
+    says its content (``by_content``), it stays: another process may be reading it. Of two processes that make the same
+    one at a time, the folder of one stays.
     """
     scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with disk_errors(target):
@@ -101,26 +102,24 @@ def whole_folder(target: Path, *, by_content: bool = False) -> Iterator[Path]:
         scratch.mkdir()
         try:
             yield scratch
-            if by_content:
-                _rename_unless_there(scratch, target)
-            elif target.exists():
-                old = target.with_name(f".{target.name}.{os.getpid()}.old")
-                target.rename(old)
-                scratch.rename(target)
-                shutil.rmtree(old)
-            else:
-                scratch.rename(target)
+            _put_in_place(scratch, target, replaces=not by_content)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _rename_unless_there(scratch: Path, target: Path) -> None:
-    """Rename ``scratch``; where ``target`` is there already, made by another process maybe, nothing is done."""
+def _put_in_place(scratch: Path, target: Path, *, replaces: bool) -> None:
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    if replaces:
+        with suppress(FileNotFoundError):
+            target.rename(old)
     try:
         scratch.rename(target)
     except OSError as error:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
+        # Another process was faster, and its folder is as whole as this one.
+    if old.exists():
+        shutil.rmtree(old)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,24 @@ def test_a_folder_that_exists_is_replaced_whole_or_kept(tmp_path):
         (scratch / "new").write_text("x")
     assert [path.name for path in target.iterdir()] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"], "no scratch is left"
+
+
+def test_of_two_that_make_the_same_folder_at_a_time_one_stays_and_none_fails(tmp_path, monkeypatch):
+    target = tmp_path / "digest"
+    rename = Path.rename
+
+    def late(path, to):
+        if to == target and path.name.endswith(".partial"):
+            monkeypatch.setattr(Path, "rename", rename)
+            target.mkdir()  # another process is faster by a moment
+            (target / "file").write_text("theirs")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", late)
+    with whole_folder(target) as scratch:
+        (scratch / "file").write_text("ours")
+    assert (target / "file").read_text() == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["digest"], "no scratch is left"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

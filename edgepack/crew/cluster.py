@@ -64,7 +64,7 @@ class Cluster(Crew):
         root: This machine's work folder; paths below it mean the same on every worker.
         report: Gets what functions report with ``to_parent``, and what happened to workers; called only by threads
             that wait for a job.
-        threads: Of TensorFlow's pools in each process; None leaves their number to TensorFlow.
+        threads: Of TensorFlow's pools and NumPy's in each process; None leaves their number to them.
         patience_s: How long the cluster may be without any worker, while a nanny restarts it say.
 
     Raises:

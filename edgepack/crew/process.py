@@ -30,6 +30,15 @@ _PR_SET_PDEATHSIG = 1
 _LOG_TAIL_BYTES = 2000
 _POLL_S = 0.1
 
+_POOLS = (
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
+_starting = threading.Lock()
+
 _events_out: "list[multiprocessing.queues.SimpleQueue[Event]]" = []
 
 
@@ -39,20 +48,39 @@ def to_parent(event: Event) -> None:
         queue.put(event)
 
 
-def _start_worker(parent_pid: int, threads: int | None, queue: "multiprocessing.queues.SimpleQueue[Event]") -> None:
+def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Event]") -> None:
     """Quiet the frameworks, leave Ctrl-C to the parent, and die when the parent dies."""
     _events_out.append(queue)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-    if threads is not None:
-        for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
-            os.environ[name] = str(threads)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:
             os._exit(0)
+
+
+@contextmanager
+def _pools_of(threads: int | None) -> Iterator[None]:
+    """Have a process that is started in the block find the sizes of its pools in its environment.
+
+    Later is too late: NumPy reads them when it is loaded, and the caller's main module, which a spawned process loads
+    first, may do that. How many threads add up decides the last bits of a sum.
+    """
+    if threads is None:
+        yield
+        return
+    with _starting:
+        before = {name: os.environ.get(name) for name in _POOLS}
+        os.environ.update(dict.fromkeys(_POOLS, str(threads)))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name)
+                if value is not None:
+                    os.environ[name] = value
 
 
 @contextmanager
@@ -85,7 +113,7 @@ class Worker:
     Args:
         log_folder: Where each call's standard output and error go, one file a call.
         report: Gets what functions report with ``to_parent``, while their result is waited for.
-        threads: Of TensorFlow's pools; None leaves their number to TensorFlow.
+        threads: Of TensorFlow's pools and NumPy's; None leaves their number to them.
     """
 
     def __init__(self, log_folder: Path, report: Reporter = silent, *, threads: int | None = None) -> None:
@@ -164,12 +192,13 @@ class Worker:
     ) -> Future[R]:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
-        try:
-            future = self._started().submit(_logged, log, function, args, kwargs)
-        except BrokenProcessPool:
-            # It died while it had nothing to do: no call is lost.
-            self.stop()
-            future = self._started().submit(_logged, log, function, args, kwargs)
+        with _pools_of(self._threads):
+            try:
+                future = self._started().submit(_logged, log, function, args, kwargs)
+            except BrokenProcessPool:
+                # It died while it had nothing to do: no call is lost.
+                self.stop()
+                future = self._started().submit(_logged, log, function, args, kwargs)
         self._latest = cast("Future[object]", future)
         return future
 
@@ -181,7 +210,7 @@ class Worker:
                 max_workers=1,
                 mp_context=context,
                 initializer=_start_worker,
-                initargs=(os.getpid(), self._threads, self._queue),
+                initargs=(os.getpid(), self._queue),
             )
         return self._pool
 

@@ -39,7 +39,7 @@ class Order:
         payload: The packed function with its arguments.
         contents: The files that they name.
         versions: Of the client.
-        threads: Of TensorFlow's pools; None leaves their number to TensorFlow.
+        threads: Of TensorFlow's pools and NumPy's; None leaves their number to them.
     """
 
     session: str
@@ -204,11 +204,20 @@ def _station(order: Order, worker: "DaskWorker") -> Station:
             if key != own:
                 _stations.pop(key).close()
         if own not in _stations:
-            # A nanny marks its worker as one that has no children; ours end with the thread that started them.
-            multiprocessing.current_process().daemon = False
+            _undo_the_nanny()
             _stations[own] = Station(order, worker)
         _stations[own].busy += 1
         return _stations[own]
+
+
+def _undo_the_nanny() -> None:
+    """Let this process have children, and them as many threads as one that a person started."""
+    import dask
+
+    multiprocessing.current_process().daemon = False  # they end with the thread that starts them
+    for name, value in dask.config.get("distributed.nanny.pre-spawn-environ", {}).items():
+        if name.endswith("_NUM_THREADS") and os.environ.get(name) == str(value):
+            del os.environ[name]
 
 
 def close_session(session: str) -> None:

@@ -36,7 +36,7 @@ class Workers(Crew):
         log_folder: Where each job's standard output and error go, one file a job.
         report: Gets what functions report with ``to_parent``, and what happened to processes; called only by threads
             that wait for a job.
-        threads: Of TensorFlow's pools in each process; None leaves their number to TensorFlow.
+        threads: Of TensorFlow's pools and NumPy's in each process; None leaves their number to them.
     """
 
     def __init__(self, size: int, log_folder: Path, report: Reporter = silent, *, threads: int | None = None) -> None:

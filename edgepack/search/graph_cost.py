@@ -25,6 +25,7 @@ from edgepack.runtime.lower import lower
 from edgepack.runtime.session import RuntimeSession
 from edgepack.search.bench import sample_paths
 from edgepack.search.setting import Setting
+from edgepack.work import whole_folder
 
 _SAMPLES = 4
 """Ranges decide no byte of the file: a few samples stand for all."""
@@ -116,9 +117,10 @@ def _few_samples(setting: Setting) -> Prepared | None:
     if whole is None:
         return None
     folder = setting.work.folder("data") / f"few-{whole.digest}"
-    folder.mkdir(parents=True, exist_ok=True)
-    inputs = []
-    for index, (name, path) in enumerate(whole.inputs):
-        inputs.append((name, folder / f"input_{index}.npy"))
-        np.save(inputs[-1][1], np.load(path, mmap_mode="r")[:_SAMPLES])
-    return replace(whole, inputs=tuple(inputs), labels=None, count=min(_SAMPLES, whole.count))
+    inputs = tuple((name, folder / f"input_{index}.npy") for index, (name, _) in enumerate(whole.inputs))
+    if not folder.exists():
+        # Several processes may do so at a time, and none may read what another has half written.
+        with whole_folder(folder) as scratch:
+            for (_, path), (_, few) in zip(whole.inputs, inputs, strict=True):
+                np.save(scratch / few.name, np.load(path, mmap_mode="r")[:_SAMPLES])
+    return replace(whole, inputs=inputs, labels=None, count=min(_SAMPLES, whole.count))

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a killed training goes on from: one file, replaced whole, gone when the training is done."""
 
+import fcntl
 import json
+import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
@@ -95,7 +98,40 @@ def load(folder: Path) -> Snapshot | None:
 
 
 def remove(folder: Path) -> None:
-    """Take the checkpoint away."""
+    """Take the checkpoint away; the folder goes when it is let go."""
     (folder / _FILE).unlink(missing_ok=True)
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[Path | None]:
+    """Yield ``folder`` for this process alone, or None while another holds it; an empty one is gone afterwards.
+
+    Two recipes that begin alike train alike, at the same time where several processes work. One keeps the checkpoint.
+
+    Raises:
+        HostError: The disk is full (EP-501).
+        OutputError: The folder cannot be made (EP-402).
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        found = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # the other has let it go just now
+        yield None
+        return
+    try:
+        yield folder if _locked(found, folder) else None
+        if _locked(found, folder):
+            with suppress(OSError):  # it holds a checkpoint
+                folder.rmdir()
+    finally:
+        os.close(found)
+
+
+def _locked(found: int, folder: Path) -> bool:
+    """Whether this process holds the lock of the open folder ``found``, and that is still the one at ``folder``."""
+    try:
+        fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(found).st_ino == folder.stat().st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False

@@ -56,10 +56,16 @@ def finished(prepared: Preparation, batch_size: int) -> Finished:
         CandidateError: As ``train`` says.
         tensorflow.errors.ResourceExhaustedError: Memory does not suffice.
     """
+    kept = prepared.context.training.checkpoints / f"{prepared.name}-{prepared.digest(batch_size)[:32]}"
+    with _checkpoint.held(kept) as folder:
+        return _finished(prepared, batch_size, folder)
+
+
+def _finished(prepared: Preparation, batch_size: int, folder: Path | None) -> Finished:
+    """Do as ``finished`` says with the checkpoint in ``folder``; None keeps none."""
     context, net = prepared.context, prepared.net
-    folder = context.training.checkpoints / f"{prepared.name}-{prepared.digest(batch_size)[:32]}"
     graph = training_graph(net, context.training)
-    found = _checkpoint.load(folder)
+    found = None if folder is None else _checkpoint.load(folder)
     if found is None:
         state, best = _begun(prepared, graph, batch_size)
     else:
@@ -71,7 +77,8 @@ def finished(prepared: Preparation, batch_size: int) -> Finished:
     with short_memory(graph.trained, batch_size):
         state, best = loop.run(state, best)
     restore(net.variables, best)
-    _checkpoint.remove(folder)
+    if folder is not None:
+        _checkpoint.remove(folder)
     notes = list(graph.notes)
     score = prepared.start_score if state.best_score is None else state.best_score
     if recalibrate(net, context):

@@ -19,6 +19,7 @@ from edgepack.crew.crew import Job
 from edgepack.crew.process import to_parent
 from edgepack.errors import CandidateError, HostError, ModelError
 from edgepack.events import Note
+from edgepack.versions import versions_here
 from tests.processes import ends_soon
 
 pytest.importorskip("distributed", reason="the extra `distributed` is not installed")
@@ -370,6 +371,25 @@ def test_workers_that_all_end_are_said_to_be_gone(tmp_path, root):
         with pytest.raises(HostError) as caught:
             soon(job)
         assert caught.value.code == "EP-508"
+
+
+def otherwise():
+    return {**versions_here(), "numpy": "0.1"}
+
+
+def test_workers_with_other_versions_are_refused_with_the_list(pair, root, monkeypatch):
+    monkeypatch.setattr("edgepack.scheduler.versions_here", otherwise)
+    with pytest.raises(HostError) as caught:
+        Cluster(pair, root)
+    assert (caught.value.code, caught.value.exit_code) == ("EP-507", 5)
+    assert caught.value.message.count(f"has numpy {np.__version__} instead of 0.1") == 2, "both workers are named"
+
+
+def test_a_worker_with_other_versions_that_joins_later_refuses_its_jobs(cluster, monkeypatch):
+    monkeypatch.setattr("edgepack.cluster.versions_here", otherwise)
+    with pytest.raises(HostError) as caught:
+        soon(cluster.begin("above", above))
+    assert caught.value.code == "EP-507"
 
 
 def test_a_scheduler_without_workers_is_refused_with_the_command_that_starts_one(tmp_path, root):

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -74,6 +75,17 @@ def test_an_abort_is_one_failed_call_with_its_last_words(fresh):
     assert "check failed: shape" in caught.value.message
     assert "convert.log" in caught.value.hint
     assert fresh.call("add", add, 2, 2) == 4, "the next call finds a fresh process"
+
+
+def test_a_process_finds_the_sizes_of_its_pools_when_it_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    with Worker(tmp_path / "logs", threads=3) as process:
+        at_start = process.call("environ", Path("/proc/self/environ").read_text).split("\0")
+    assert {"OMP_NUM_THREADS=3", "OPENBLAS_NUM_THREADS=3", "TF_NUM_INTRAOP_THREADS=3"} <= set(at_start)
+    assert (os.environ["OMP_NUM_THREADS"], "OPENBLAS_NUM_THREADS" in os.environ) == ("5", False), (
+        "here all is as before"
+    )
 
 
 def test_an_expected_error_arrives_whole(fresh):

@@ -12,7 +12,7 @@ from edgepack.data.prepare import Prepared
 from edgepack.errors import CandidateError
 from edgepack.train._augment import Changes
 from edgepack.train._batches import Batches
-from edgepack.train._checkpoint import Snapshot, State, load, remove, save
+from edgepack.train._checkpoint import Snapshot, State, held, load, remove, save
 from edgepack.train._runs import _rounds
 from edgepack.train.schedule import DEFAULT_STEPS, Schedule
 
@@ -86,8 +86,22 @@ def test_a_checkpoint_comes_back_whole_and_a_broken_one_counts_as_none(tmp_path)
     assert [path.name for path in folder.iterdir()] == ["checkpoint.npz"], "no scratch file is left"
     (folder / "checkpoint.npz").write_bytes((folder / "checkpoint.npz").read_bytes()[:-40])
     assert load(folder) is None
-    remove(folder)
+    with held(folder) as own:
+        assert own == folder
+        remove(folder)
     assert not folder.exists()
+
+
+def test_one_of_two_equal_trainings_keeps_the_checkpoint(tmp_path):
+    folder = tmp_path / "one"
+    with held(folder) as first:
+        with held(folder) as second:
+            assert (first, second) == (folder, None)
+        assert folder.exists(), "it is not the second's to take away"
+        save(folder, Snapshot(state=State(learnt_from="both", total=9, best_score=0.5), values=[], best=[]))
+    with held(folder) as third:
+        assert third == folder, "it is free again"
+        assert load(folder) is not None, "and goes on from what the first left"
 
 
 @pytest.mark.tf
