@@ -13,7 +13,17 @@ import yaml
 
 PACKAGE = Path(__file__).resolve().parent.parent / "edgepack"
 STAGES = ("model", "data", "device", "graph", "quantize", "train", "compress", "runtime", "measure", "search", "bundle")
-HEAVY = {"tensorflow", "keras", "onnx", "onnxruntime", "ai_edge_litert", "ai_edge_quantizer", "tflite_micro", "sklearn"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "onnx",
+    "onnxruntime",
+    "ai_edge_litert",
+    "ai_edge_quantizer",
+    "tflite_micro",
+    "sklearn",
+    "plotly",
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Scripts that are shipped to devices or run in another interpreter cannot import the package's other modules.
 STANDALONE = {"bundle/device_benchmark.py", "bundle/device_infer.py", "runtime/_serve.py"}
