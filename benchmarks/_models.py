@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edgepack.crew.process import Worker
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
-from edgepack.process import Worker
 
 
 def parse_arguments(description: str | None) -> argparse.Namespace:

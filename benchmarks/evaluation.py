@@ -16,9 +16,9 @@ import numpy as np
 from _models import loaded, parse_arguments, random_samples
 
 from edgepack.compress.recipe import Recipe
+from edgepack.crew.process import Worker
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
-from edgepack.process import Worker
 from edgepack.runtime.artifact import Artifact
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.lower import lower

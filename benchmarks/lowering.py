@@ -13,11 +13,11 @@ from pathlib import Path
 from _models import loaded, parse_arguments, random_samples
 
 from edgepack.compress.recipe import Recipe
+from edgepack.crew.process import Worker
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
-from edgepack.process import Worker
 from edgepack.runtime.lower import lower
 
 GOAL = 1.2

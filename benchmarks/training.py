@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from _models import loaded, parse_arguments
 
+from edgepack.crew.process import Worker
 from edgepack.data.prepare import Prepared
 from edgepack.graph.context import Training
 from edgepack.model.model import Model
-from edgepack.process import Worker
 from edgepack.train._answers import Answer
 from edgepack.train._augment import Changes
 from edgepack.train._batches import Batches

@@ -42,12 +42,12 @@ def require_report_extra() -> None:
 GET_REPORT = "pip install 'edgepack[report]' (from a checkout: pip install '.[report]')"
 
 
-def not_importable(purpose: str, package: str, error: ImportError) -> HostError:
-    """Return the error for a package of the build extra that is missing or broken where ``purpose`` needs it."""
+def not_importable(purpose: str, package: str, error: ImportError, *, extra: str = "build") -> HostError:
+    """Return the error for a package of ``extra`` that is missing or broken where ``purpose`` needs it."""
     return HostError(
         "EP-504",
         f"{purpose} needs {package}, which cannot be imported here: {error}",
-        hint="pip install 'edgepack[build]'",
+        hint=f"pip install 'edgepack[{extra}]'",
     )
 
 

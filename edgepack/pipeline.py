@@ -2,191 +2,155 @@
 """The story on a page: a model, data, a device and a budget in; a bundle and a verdict out."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
-from edgepack.bundle.bundle import Bundle, check_target, write_bundle
+from edgepack.bundle.bundle import check_target, write_bundle
 from edgepack.bundle.gather import gather
-from edgepack.compress.recipe import Io, Recipe
+from edgepack.crew.crew import Crew
+from edgepack.crew.process import uninterrupted
+from edgepack.crew.workers import Workers
 from edgepack.data.data import Data
 from edgepack.data.match import rescales
-from edgepack.data.open import DataOptions, open_data
-from edgepack.device.budget import Budget, Limit, active_limits
-from edgepack.device.profile import DeviceProfile
+from edgepack.data.open import open_data
+from edgepack.device.budget import Limit, active_limits
+from edgepack.digest import digest_json
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
-from edgepack.figure import Figure
-from edgepack.graph.context import Training
 from edgepack.measure.answers import Answered
-from edgepack.measure.judge import Gate
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.preflight import Preflight, preflight
 from edgepack.model.inspect import inspect
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
 from edgepack.model.summary import Summary, refuse_as_teacher, refuse_unsuitable
-from edgepack.process import Worker, uninterrupted
+from edgepack.request import Outcome, Request
+from edgepack.search.ahead import Ahead
 from edgepack.search.bench import Bench, Scored, open_bench, scored_split
 from edgepack.search.candidate import Candidate
-from edgepack.search.choose import Choice, Objective, choose, final_reason
-from edgepack.search.journal import Journal, Kept, open_journal
+from edgepack.search.choose import Choice, choose, final_reason
+from edgepack.search.journal import Journal, open_journal
+from edgepack.search.kept import Kept
 from edgepack.search.origin import is_closed, origin_of
-from edgepack.search.relax import Relaxation, relaxations
+from edgepack.search.relax import relaxations
 from edgepack.search.rounds import Rounds, Wishes
 from edgepack.search.setting import Setting, default_training, step_setting
 from edgepack.search.trial import Tested, score_and_keep, unscored
-from edgepack.work import Work
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What the user asked for.
-
-    Attributes:
-        model: The trained model.
-        profile: The device, with what else lives on it already held back.
-        data: Where the samples come from; None for no data at all.
-        budget: The user's own limits; the profile's defaults fill in the rest.
-        shapes: Dimensions for inputs that the model leaves open, by input name.
-        io: Type of inputs and outputs; None takes int8 on microcontrollers and float elsewhere.
-        target: The bundle's folder.
-        force: Whether a bundle that is already there is replaced.
-        recipe: The one recipe to build; None lets edgepack search.
-        train: Steps that train may be tried.
-        training: How they train; None takes the defaults.
-        teacher: A larger model with the same inputs and outputs to distil from; None takes the model itself.
-        separable: A student may have separable convolutions.
-        controls: A step that trained is held against the same training without it.
-        resume: Go on with a build that was cut off, or refuse.
-        command: What was typed, for the report to say: what shapes the bundle alone, files without their folders.
-    """
-
-    model: Path
-    profile: DeviceProfile
-    target: Path
-    work: Work
-    data: DataOptions | None = None
-    budget: Budget = field(default_factory=Budget)
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    io: Io | None = None
-    objective: Objective = "latency"
-    gate: Gate = "point"
-    trust_code: bool = False
-    seed: int = 0
-    force: bool = False
-    recipe: Recipe | None = None
-    train: bool = True
-    training: Training | None = None
-    teacher: Path | None = None
-    separable: bool = False
-    controls: bool = True
-    resume: bool = False
-    command: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of a request.
-
-    Attributes:
-        word: ``fits``, ``does-not-fit`` (tried, not found) or ``infeasible`` (proven from bounds).
-        measurement: The chosen candidate's figures; its metric is on the test split.
-        verdict: Of the chosen candidate, over the test split; empty where nothing was judged.
-        original_metric: The original's metric on the test split.
-        relaxations: Limits that, relaxed alone, let a candidate fit; empty where one does.
-        interrupted: Ctrl-C came; what was finished by then was kept.
-    """
-
-    word: Literal["fits", "does-not-fit", "infeasible"]
-    profile: DeviceProfile
-    limits: tuple[Limit, ...]
-    candidates: tuple[Candidate, ...]
-    choice: Choice | None
-    measurement: Measurement
-    verdict: Verdict
-    original_metric: Figure | None
-    bundle: Bundle | None
-    notes: tuple[str, ...]
-    interrupted: bool
-    relaxations: tuple[Relaxation, ...] = ()
-    seconds: float = 0.0
+from edgepack.search.trials import Trials
 
 
 def build(request: Request, report: Reporter = silent) -> Outcome:
-    """Try recipes until one fits, those without training first, and write the bundle of the best.
+    """Build for one device: see ``build_all``."""
+    (outcome,) = build_all([request], report)
+    return outcome
 
-    Ctrl-C ends the search; the best candidate that was finished by then is kept.
+
+def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[Outcome, ...]:
+    """Try recipes until one fits, those without training first, and write the bundle of the best, for each device.
+
+    Ctrl-C ends it: the best candidate that was finished by then is kept, and devices that were not reached are left
+    out.
+
+    Args:
+        requests: One for each device; all else but the target is the same in each. What one makes the next ones use.
+        report: Gets progress.
 
     Raises:
-        EdgepackError: Anything that stops the build: bad input (exit 2), environment (5).
+        EdgepackError: Anything that stops the build: bad input (exit 2), before any work; environment (5).
         KeyboardInterrupt: Ctrl-C before any candidate was finished.
     """
-    start = time.monotonic()
     require_build_extra()
-    check_target(request.target, force=request.force)
-    profile = request.profile
-    summary = inspect(request.model, shapes=request.shapes)
-    refuse_unsuitable(summary, trust_code=request.trust_code)
-    if request.teacher is not None:
-        refuse_as_teacher(inspect(request.teacher), summary, name=request.teacher.name)
-    data = open_data(request.data, work=request.work) if request.data else None
-    limits = active_limits(profile, request.budget, metric=data.metric if data and data.labelled else None)
-    bounds = preflight(summary, profile, limits)
-    _announce(report, data, limits, bounds)
-    outcome: Outcome | None = None
+    first = requests[0]
+    for request in requests:
+        check_target(request.target, force=request.force)
+    summary = inspect(first.model, shapes=first.shapes)
+    refuse_unsuitable(summary, trust_code=first.trust_code)
+    if first.teacher is not None:
+        refuse_as_teacher(inspect(first.teacher), summary, name=first.teacher.name)
+    data = open_data(first.data, work=first.work) if first.data else None
+    metric = data.metric if data and data.labelled else None
+    plans = [(request, active_limits(request.profile, request.budget, metric=metric)) for request in requests]
+    for note in data.notes if data else ("no data: no accuracy limit is active, and nothing can be calibrated",):
+        report(Note(note))
+    outcomes: list[Outcome] = []
     try:
-        with _benched(request, summary, data, limits, report) as (bench, journal):
-            outcome = _journaled(request, bench, data, journal, report)
+        with _shared(first, report) as shared:
+            for request, limits in plans:
+                outcomes.append(_for_device(request, summary, data, limits, shared=shared))
+                if outcomes[-1].interrupted:
+                    break
     except KeyboardInterrupt:
-        if outcome is None:
+        if not outcomes:
             raise
-        # It came while processes were ended: all is done and written.
-        outcome = replace(outcome, interrupted=True)
+        # It came while processes were ended or before the next device had a candidate: what is done is written.
+        outcomes[-1] = replace(outcomes[-1], interrupted=True)
+    return tuple(outcomes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Shared:
+    """What the builds for all devices have in common."""
+
+    crew: Crew
+    makers: Crew
+    journal: Journal
+    model: Model
+    report: Reporter
+
+
+@contextmanager
+def _shared(request: Request, report: Reporter) -> Iterator[_Shared]:
+    threads = request.training.threads if request.training else None
+    work = request.work
+    with ExitStack() as stack:
+        stack.enter_context(work.locked())
+        journal = stack.enter_context(open_journal(work, report))
+        makers: Crew | None = None
+        if request.scheduler is not None:
+            from edgepack.crew.cluster import Cluster
+
+            makers = stack.enter_context(Cluster(request.scheduler, work.root, report, threads=threads))
+        crew = stack.enter_context(Workers(request.workers, work.folder("logs"), report, threads=threads))
+        model = _load(request, request.model, crew, report)
+        yield _Shared(crew=crew, makers=makers or crew, journal=journal, model=model, report=report)
+
+
+def _for_device(
+    request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], *, shared: _Shared
+) -> Outcome:
+    start = time.monotonic()
+    bounds = preflight(summary, request.profile, limits)
+    _announce(shared.report, limits, bounds)
+    with open_bench(
+        shared.model,
+        crew=shared.crew,
+        profile=request.profile,
+        data=data,
+        limits=limits,
+        gate=request.gate,
+        work=request.work,
+        seed=request.seed,
+        rescales=rescales([kind for kind, _ in summary.op_counts]),
+        report=shared.report,
+    ) as bench:
+        outcome = _journaled(request, bench, data, shared)
     word = "infeasible" if bounds.infeasible and outcome.word != "fits" else outcome.word
     return replace(outcome, word=word, seconds=time.monotonic() - start)
 
 
-@contextmanager
-def _benched(
-    request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], report: Reporter
-) -> Iterator[tuple[Bench, Journal]]:
-    threads = request.training.threads if request.training else None
-    with (
-        request.work.locked(),
-        open_journal(request.work, report) as journal,
-        Worker(request.work.folder("logs"), report, threads=threads) as worker,
-        open_bench(
-            _load(request, request.model, worker, report),
-            worker=worker,
-            profile=request.profile,
-            data=data,
-            limits=limits,
-            gate=request.gate,
-            work=request.work,
-            seed=request.seed,
-            rescales=rescales([kind for kind, _ in summary.op_counts]),
-            report=report,
-        ) as bench,
-    ):
-        yield bench, journal
-
-
-def _announce(report: Reporter, data: Data | None, limits: tuple[Limit, ...], bounds: Preflight) -> None:
-    for note in data.notes if data else ("no data: no accuracy limit is active, and nothing can be calibrated",):
-        report(Note(note))
+def _announce(report: Reporter, limits: tuple[Limit, ...], bounds: Preflight) -> None:
     report(LimitsActive(tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in limits)))
     for finding in bounds.findings:
         if finding.severity != "info":
             report(Note(finding.message))
 
 
-def _load(request: Request, path: Path, worker: Worker, report: Reporter) -> Model:
+def _load(request: Request, path: Path, crew: Crew, report: Reporter) -> Model:
     report(StageStarted(f"loading {path.name}"))
-    model = worker.call(
+    model = crew.call(
         f"load-{path.stem}",
         load_model,
         path,
@@ -199,24 +163,29 @@ def _load(request: Request, path: Path, worker: Worker, report: Reporter) -> Mod
     return model
 
 
-def _journaled(request: Request, bench: Bench, data: Data | None, journal: Journal, report: Reporter) -> Outcome:
+def _journaled(request: Request, bench: Bench, data: Data | None, shared: _Shared) -> Outcome:
     training = request.training or default_training(request.work)
-    kept = Kept(
-        journal=journal,
-        origin=origin_of(bench, data, training=training, teacher=request.teacher),
-        reused=is_closed(data, training),
-        report=report,
-    )
-    journal.begin(kept.origin, resume=request.resume, report=report)
-    outcome = _search(request, bench, data, kept, report)
+    origin = origin_of(bench, data, training=training, teacher=request.teacher)
+    run = shared.journal.begin(origin, _wishes(request, bench), resume=request.resume, report=shared.report)
+    kept = Kept(journal=shared.journal, run=run, origin=origin, reused=is_closed(data, training), report=shared.report)
+    outcome = _search(request, bench, data, kept, makers=shared.makers)
     if not outcome.interrupted:
-        journal.end()
+        shared.journal.end(run)
     return outcome
 
 
-def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, report: Reporter) -> Outcome:
+def _wishes(request: Request, bench: Bench) -> str:
+    """Return the digest of all that steers a search beside what shapes its artifacts."""
+    limits = [[limit.name, limit.value, limit.unit] for limit in bench.limits]
+    recipe = request.recipe.digest if request.recipe else None
+    allowed = [request.train, request.separable, request.controls, request.improve, request.search_time_s]
+    return digest_json([limits, request.gate, request.objective, request.io, recipe, allowed])
+
+
+def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, *, makers: Crew) -> Outcome:
+    report = kept.report
     selection = scored_split(bench, data, "selection", report)
-    rounds = _rounds(request, bench, data, selection, kept)
+    rounds = _rounds(request, bench, data, selection, kept=kept, makers=makers)
     candidates = rounds.run()
     interrupted = rounds.interrupted
     # A recipe that was asked for is what is built, whatever its control did.
@@ -227,7 +196,7 @@ def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, repor
         test = scored_split(bench, data, "test", report) if choice else None
         final, answered = _on_test(bench, choice, test, report)
     except KeyboardInterrupt:
-        bench.worker.stop()
+        bench.crew.stop()
         interrupted = True
         final = unscored(bench, choice.candidate) if choice else None
         report(Note("interrupted: the best is kept, its metric not measured on the test split"))
@@ -252,29 +221,35 @@ def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, repor
     return _written(outcome, request, bench=bench, data=data, final=final, answered=answered, report=report)
 
 
-def _rounds(request: Request, bench: Bench, data: Data | None, selection: Scored | None, kept: Kept) -> Rounds:
+def _rounds(
+    request: Request, bench: Bench, data: Data | None, selection: Scored | None, *, kept: Kept, makers: Crew
+) -> Rounds:
     io = request.io or ("int8" if bench.profile.device_class == "mcu" else "float")
 
     @cache
     def setting() -> Setting:
-        teacher = _load(request, request.teacher, bench.worker, kept.report) if request.teacher else None
+        teacher = _load(request, request.teacher, bench.crew, kept.report) if request.teacher else None
         training = request.training or default_training(request.work)
         return step_setting(bench, data, training=training, teacher=teacher)
 
-    return Rounds(
+    trials = Trials(
         bench=bench,
-        wishes=Wishes(
-            io=io,
-            recipe=request.recipe,
-            train=request.train,
-            separable=request.separable,
-            controls=request.controls,
-        ),
         scored=selection,
+        ahead=Ahead(makers, kept, setting),
         kept=kept,
-        setting=setting,
         report=kept.report,
+        controls=request.controls,
+        named=request.recipe is not None,
+        deadline=None if request.search_time_s is None else time.monotonic() + request.search_time_s,
     )
+    wishes = Wishes(
+        io=io,
+        recipe=request.recipe,
+        train=request.train,
+        separable=request.separable,
+        improve=request.objective if request.improve else None,
+    )
+    return Rounds(bench=bench, wishes=wishes, trials=trials, setting=setting, report=kept.report)
 
 
 def _written(
@@ -300,7 +275,7 @@ def _written(
                 notes=outcome.notes,
                 objective=request.objective,
                 fits=outcome.word == "fits",
-                interrupted=outcome.interrupted,
+                cut_short=outcome.interrupted or request.search_time_s is not None,
                 answered=answered,
                 training=request.training,
                 teacher=request.teacher,

@@ -88,10 +88,11 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path, *, by_content: bool = False) -> Iterator[Path]:
     """Yield a scratch folder that becomes ``target`` only if the block succeeds; on failure nothing is left.
 
-    A ``target`` that exists is replaced in two renames, so a reader sees the old or the new, never half.
+    A ``target`` that exists is replaced in two renames, so a reader sees the old or the new, never half. Where its name
+    says its content (``by_content``), it stays: another process may be reading it.
     """
     scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with disk_errors(target):
@@ -100,7 +101,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
         scratch.mkdir()
         try:
             yield scratch
-            if target.exists():
+            if by_content:
+                _rename_unless_there(scratch, target)
+            elif target.exists():
                 old = target.with_name(f".{target.name}.{os.getpid()}.old")
                 target.rename(old)
                 scratch.rename(target)
@@ -109,6 +112,15 @@ def whole_folder(target: Path) -> Iterator[Path]:
                 scratch.rename(target)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _rename_unless_there(scratch: Path, target: Path) -> None:
+    """Rename ``scratch``; where ``target`` is there already, made by another process maybe, nothing is done."""
+    try:
+        scratch.rename(target)
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
 
 
 @contextmanager

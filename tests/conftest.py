@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from edgepack.compress.recipe import Io, Recipe
+from edgepack.crew.process import Worker
 from edgepack.errors import HostError
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
-from edgepack.process import Worker
 from edgepack.runtime._environment import environment_python
 from edgepack.runtime.artifact import Artifact
 from edgepack.runtime.base import get_runtime

@@ -16,22 +16,27 @@ from click.core import ParameterSource
 from edgepack.cli._limits import LIMIT_READERS
 
 _SHAPES_NOTHING: Final = frozenset(
-    {"output", "force", "resume", "work", "tensorboard", "as_json", "events", "quiet", "debug"}
+    {"output", "force", "resume", "work", "tensorboard", "as_json", "events", "quiet", "debug", "workers", "scheduler"}
 )
 _UNITS: Final = {"parse_size": "B", "parse_duration": "ms", "parse_energy": "mJ", "parse_fraction": ""}
 _RESERVES: Final = {"reserve_ram": "parse_size", "reserve_flash": "parse_size"}
 
 
-def command_of(context: click.Context) -> tuple[str, ...]:
+def command_of(context: click.Context, **settled: object) -> tuple[str, ...]:
     """Return the command that ``context`` was made from, as its module's docstring says.
+
+    Args:
+        context: Of the command that runs.
+        settled: By the name of a parameter: what this bundle had, where several were asked for or none was.
 
     Raises:
         ProfileError: A limit has no unit or an unknown one.
     """
     words = ["edgepack", str(context.info_name)]
     for parameter in context.command.params:
-        name, value = str(parameter.name), context.params.get(str(parameter.name))
-        typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        name = str(parameter.name)
+        value = settled.get(name, context.params.get(name))
+        typed = name in settled or context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if name in _SHAPES_NOTHING or not typed or value == parameter.default:
             continue
         if isinstance(parameter, click.Argument):

@@ -16,37 +16,58 @@ from edgepack.cli._results_build import BuildOutput, build_result
 from edgepack.cli._words import figure_in_full, figure_words
 from edgepack.device.units import format_quantity
 from edgepack.measure.measurement import LimitVerdict, State
-from edgepack.pipeline import Outcome
+from edgepack.request import Outcome
 from edgepack.search.candidate import Candidate
 from edgepack.search.relax import words
 
 _DOES_NOT_FIT, _NOTHING_LEFT = 3, 6
 _COLUMNS = ("candidate", "", "size", "RAM", "latency", "metric", "drop", "why not")
 _LIMIT_COLUMNS = ("limit", "allowed", "judged on", "", "from", "open question")
+_DEVICE_COLUMNS = ("device", "", "recipe", "size", "RAM", "latency", "drop", "bundle")
 _SIGNS = {"fits": "✓ fits", "misses": "✗ misses", "failed": "! failed"}
 
 
-def exit_code(outcome: Outcome) -> int:
-    """Return the process's exit code: interrupted before all else, then whether a candidate fits, misses or exists."""
-    if outcome.interrupted:
-        return INTERRUPTED
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Return the process's exit code: interrupted before all else, then the worst of what became of the devices."""
+    return INTERRUPTED if any(item.interrupted for item in outcomes) else max(map(_code, outcomes), default=0)
+
+
+def _code(outcome: Outcome) -> int:
     if outcome.word == "fits":
         return 0
     return _NOTHING_LEFT if outcome.choice is None else _DOES_NOT_FIT
 
 
-def report_outcome(console: Console, outcome: Outcome) -> None:
-    """Print the result object under ``--json``, else tables and the verdict."""
+def report_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """Print the result object under ``--json``, else tables and the verdict of each device."""
     if console.as_json:
-        body = BuildOutput(edgepack_version=__version__, builds=[build_result(outcome)]).model_dump(mode="json")
-        console.result(body, "")
+        builds = [build_result(outcome) for outcome in outcomes]
+        console.result(BuildOutput(edgepack_version=__version__, builds=builds).model_dump(mode="json"), "")
         return
     rich = console.rich(stderr=False)
-    _table(_COLUMNS, [_candidate_row(item) for item in outcome.candidates], rich=rich, title="Candidates")
-    if outcome.verdict.limits:
-        _table(_LIMIT_COLUMNS, [_limit_row(item) for item in outcome.verdict.limits], rich=rich, title="Limits")
-    for line in _verdict(outcome):
-        rich.print(line, markup=False)
+    for outcome in outcomes:
+        title = "Candidates" if len(outcomes) == 1 else f"Candidates for {outcome.profile.name}"
+        _table(_COLUMNS, [_candidate_row(item) for item in outcome.candidates], rich=rich, title=title)
+        if outcome.verdict.limits:
+            _table(_LIMIT_COLUMNS, [_limit_row(item) for item in outcome.verdict.limits], rich=rich, title="Limits")
+        for line in _verdict(outcome):
+            rich.print(line, markup=False)
+    if len(outcomes) > 1:
+        _table(_DEVICE_COLUMNS, [_device_row(item) for item in outcomes], rich=rich, title="Devices")
+
+
+def _device_row(outcome: Outcome) -> tuple[str, ...]:
+    figures = outcome.measurement
+    return (
+        outcome.profile.name,
+        f"{'✔' if outcome.word == 'fits' else '✗'} {outcome.word}",
+        outcome.choice.candidate.name if outcome.choice else "nothing",
+        figure_words(figures.size),
+        figure_words(figures.ram),
+        figure_words(figures.latency),
+        figure_words(figures.metric_drop, points=True),
+        os.path.relpath(outcome.bundle.path) if outcome.bundle else "",
+    )
 
 
 def _candidate_row(candidate: Candidate) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from edgepack.cli._result_parts import ActiveLimitResult, Output, Result
 from edgepack.compress.recipe import Recipe
 from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import LimitVerdict, Measurement
-from edgepack.pipeline import Outcome
+from edgepack.request import Outcome
 from edgepack.search.candidate import Candidate
 from edgepack.search.frontier import frontier
 

@@ -55,20 +55,23 @@ def training_options(function: F) -> F:
     return function
 
 
-def training_of(given: TrainingGiven, work: "Work") -> "Training":
+def training_of(given: TrainingGiven, work: "Work", *, threads: int | None) -> "Training":
     """Return how steps train, as the options ask.
+
+    Args:
+        given: The options.
+        work: The work folder.
+        threads: Of each training; None leaves their number to TensorFlow.
 
     Raises:
         ProfileError: The duration has no unit or an unknown one.
     """
-    from edgepack.device.units import parse_duration
     from edgepack.graph.context import Training
 
-    time = re.sub(r"(?<=\d)m$", "min", given["train_time"] or "")  # here nobody means milli
     return Training(
         checkpoints=work.root / "checkpoints",
-        time_s=parse_duration(time, "--train-time") / 1e3 if time else None,
-        threads=given["train_threads"],
+        time_s=seconds_of(given["train_time"], "--train-time"),
+        threads=threads,
         batch_size=given["batch_size"],
         loss=given["loss"] or "",
         distribute=given["distribute"],
@@ -77,3 +80,15 @@ def training_of(given: TrainingGiven, work: "Work") -> "Training":
         jit=given["jit"],
         tensorboard=given["tensorboard"],
     )
+
+
+def seconds_of(text: str | None, option: str) -> float | None:
+    """Return the seconds that ``text`` says, ``5m`` being minutes; None where it is not given.
+
+    Raises:
+        ProfileError: The duration has no unit or an unknown one.
+    """
+    from edgepack.device.units import parse_duration
+
+    # Here nobody means milli.
+    return None if text is None else parse_duration(re.sub(r"(?<=\d)m$", "min", text), option) / 1e3

@@ -9,13 +9,16 @@ import click
 
 from edgepack.cli._command import command_of
 from edgepack.cli._console import Console, global_options
-from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
-from edgepack.cli._training import TrainingGiven, training_of, training_options
+from edgepack.cli._devices import CLASSES, profiles_of
+from edgepack.cli._limits import budget_of, limit_options
+from edgepack.cli._training import TrainingGiven, seconds_of, training_of, training_options
+from edgepack.cli._workers import WorkersGiven, threads_of, workers_of, workers_options
 
 if TYPE_CHECKING:
     from edgepack.compress.recipe import Io, Recipe
+    from edgepack.device.profile import DeviceProfile
     from edgepack.measure.judge import Gate
-    from edgepack.pipeline import Request
+    from edgepack.request import Request
     from edgepack.search.choose import Objective
 
 _HELP = """Build a bundle for MODEL that fits a device, or say exactly why none does.
@@ -32,13 +35,14 @@ Exit codes: 0 fits, 2 bad input, 3 no candidate fits (the best is still written)
 """
 
 
-class Given(TrainingGiven):
+class Given(TrainingGiven, WorkersGiven):
     """The options as click hands them over; limits, reserves and data sources are read by their own modules."""
 
     model: Path
-    device: str
+    devices: tuple[str, ...]
     gate: "Gate"
-    optimize: "Objective"
+    optimize: "Objective | None"
+    search_time: str | None
     io: "Io | None"
     shapes: tuple[str, ...]
     seed: int
@@ -56,7 +60,13 @@ class Given(TrainingGiven):
 
 @click.command("build", help=_HELP)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--device", required=True, help="A shipped profile (edgepack devices list) or the path of your own.")
+@click.option(
+    "--device",
+    "devices",
+    required=True,
+    multiple=True,
+    help="A shipped profile (edgepack devices list), the path of your own, all-linux or all-mcu; may be repeated.",
+)
 @click.option("--data", help="One source of samples: .npz, folder, zip, CSV or module:function.")
 @click.option("--train", help="Training samples, where the splits come apart.")
 @click.option("--calib", help="Calibration samples, where the splits come apart.")
@@ -68,8 +78,10 @@ class Given(TrainingGiven):
 @click.option(
     "--optimize",
     type=click.Choice(["latency", "size", "ram", "accuracy", "energy"]),
-    default="latency",
-    help="What decides among the candidates that fit (default: latency, then size).",
+    help="What decides among the candidates that fit (latency, then size), and what to search on for where one does.",
+)
+@click.option(
+    "--search-time", metavar="DURATION", help="Search on for what is better that long, as 30m; not reproducible."
 )
 @click.option("--recipe", type=click.Path(path_type=Path), help="Build this recipe (YAML) and nothing else.")
 @click.option("--no-train", is_flag=True, help="Try nothing that trains.")
@@ -77,26 +89,32 @@ class Given(TrainingGiven):
 @click.option("--teacher", type=click.Path(path_type=Path), help="A larger model with the same inputs and outputs.")
 @click.option("--separable", is_flag=True, help="Let a student have separable convolutions in place of full ones.")
 @training_options
+@workers_options
 @click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seeds all that is drawn.")
 @click.option("--trust-model-code", is_flag=True, help="Run the Python code that a Lambda layer carries.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The bundle's folder (default MODEL-DEVICE).")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The bundle's folder (default MODEL-DEVICE); for several devices the folder above theirs.",
+)
 @click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
 @click.option("--resume", is_flag=True, help="Go on with the build that was cut off, or refuse.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".edgepack"), help="Where artifacts are kept.")
 @global_options
 def command(*, console: Console, **given: Unpack[Given]) -> None:
     """Run the pipeline and report."""
-    from edgepack.cli._outcome import exit_code, report_outcome
+    from edgepack.cli._outcome import exit_code, report_outcomes
     from edgepack.cli._progress import progress
-    from edgepack.pipeline import build
+    from edgepack.pipeline import build_all
 
-    request = _request(given)
+    requests = _requests(given)
     with progress(console) as report:
-        outcome = build(request, report)
-    report_outcome(console, outcome)
-    sys.exit(exit_code(outcome))
+        outcomes = build_all(requests, report)
+    report_outcomes(console, outcomes)
+    sys.exit(exit_code(outcomes))
 
 
 def _recipe(given: Given) -> "Recipe | None":
@@ -120,39 +138,59 @@ def _recipe(given: Given) -> "Recipe | None":
     return recipe
 
 
-def _request(given: Given) -> "Request":
+def _requests(given: Given) -> "list[Request]":
+    """Return what is asked for each device."""
+    profiles = profiles_of(given, given["devices"])
+    threads = threads_of(given, asked=given["train_threads"])
+    settled = {} if threads is None else {"train_threads": threads}
+    context = click.get_current_context()
+    return [
+        _request(given, profile, threads=threads, command=command_of(context, devices=profile.name, **settled))
+        if len(profiles) > 1
+        else _request(given, profile, threads=threads, command=command_of(context, **settled))
+        for profile in profiles
+    ]
+
+
+def _request(given: Given, profile: "DeviceProfile", *, threads: int | None, command: tuple[str, ...]) -> "Request":
     from edgepack.data.open import data_options
-    from edgepack.device.profile import load_device
     from edgepack.model.shapes import parse_shapes
-    from edgepack.pipeline import Request
+    from edgepack.request import Request
     from edgepack.work import Work
 
-    profile = load_device(
-        given["device"],
-        reserve_ram_bytes=reserve_bytes(given, "reserve_ram"),
-        reserve_flash_bytes=reserve_bytes(given, "reserve_flash"),
-    )
     work = Work(given["work"])
     return Request(
         model=given["model"],
         recipe=_recipe(given),
         train=not given["no_train"],
-        training=training_of(given, work),
+        training=training_of(given, work, threads=threads),
         teacher=given["teacher"],
         separable=given["separable"],
         controls=not given["no_controls"],
         profile=profile,
-        target=given["output"] or Path(f"{given['model'].stem}-{profile.name}"),
+        target=_target(given, profile),
         work=work,
         data=data_options(given),
         budget=budget_of(given),
         shapes=parse_shapes(given["shapes"]),
         io=given["io"],
-        objective=given["optimize"],
+        objective=given["optimize"] or "latency",
+        improve=given["optimize"] is not None or given["search_time"] is not None,
+        search_time_s=seconds_of(given["search_time"], "--search-time"),
         gate=given["gate"],
         trust_code=given["trust_model_code"],
         seed=given["seed"],
         force=given["force"],
         resume=given["resume"],
-        command=command_of(click.get_current_context()),
+        workers=workers_of(given),
+        scheduler=given["scheduler"],
+        command=command,
     )
+
+
+def _target(given: Given, profile: "DeviceProfile") -> Path:
+    """Return the bundle's folder."""
+    if given["output"] is None:
+        return Path(f"{given['model'].stem}-{profile.name}")
+    several = len(given["devices"]) > 1 or given["devices"][0] in CLASSES
+    return given["output"] / profile.name if several else given["output"]

@@ -23,11 +23,11 @@ def apply_steps(graph: Graph, steps: Sequence[Step], context: Context) -> Graph:
             the message names the steps that came before it.
     """
     check_order(steps)
-    for number, step in enumerate(steps):
+    for step in steps:
         try:
             graph = _apply(graph, step, context)
         except CandidateError as error:
-            done = ", ".join(step_kind(item) for item in steps[:number])
+            done = ", ".join(report.kind for report in graph.reports)
             if done:
                 raise CandidateError(error.code, f"after {done}: {error.message}", hint=error.hint) from error
             raise

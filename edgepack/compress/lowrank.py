@@ -59,6 +59,11 @@ class LowRank(Step):
     def _measure(self) -> Measure:
         return "bytes" if self.size_bytes is not None and self.macs is None and self.latency_ms is None else "macs"
 
+    @property
+    def heeds_device(self) -> bool:
+        """Whether a cut that saves the device no time is left out."""
+        return self.macs is None or self.latency_ms is not None
+
     def requires(self, graph: Graph, context: Context) -> None:
         """Refuse a graph without a layer that can be cut, or one whose ranges are set.
 

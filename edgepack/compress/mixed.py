@@ -85,6 +85,12 @@ class Mixed(Step):
             raise ValueError("size_bytes is met by 4-bit layers, and bits: 8 allows none")
         return self
 
+    @property
+    def label(self) -> str:
+        """What is done with bits beside a budget of bytes."""
+        wide = "8 bits" if self.bits == WIDE else "" if self.keep_first_last_8 else "ends too"
+        return ", ".join(filter(None, (wide, "some in float" if self.fallback else "")))
+
     def requires(self, graph: Graph, context: Context) -> None:
         """Refuse where there are no calibration samples (EP-650) or activations are not of 8 bits (EP-651)."""
         _calibration(context)

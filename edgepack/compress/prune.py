@@ -73,6 +73,11 @@ class Prune(Step):
     def _aim(self) -> Aim:
         return Aim(macs=self.macs, size_bytes=self.size_bytes, latency_ms=self.latency_ms, ram_bytes=self.ram_bytes)
 
+    @property
+    def heeds_device(self) -> bool:
+        """Whether it aims at the device's memory or speed."""
+        return self.ram_bytes is not None or self.latency_ms is not None
+
     def requires(self, graph: Graph, context: Context) -> None:
         """Refuse a graph without channels that may go, one whose ranges are set, and a measurement without samples.
 

@@ -35,6 +35,10 @@ def step_kind(step: Step) -> str:
     return type(step).__module__.rpartition(".")[2].replace("_", "-")
 
 
+def _step_name(step: Step) -> str:
+    return f"{step_kind(step)} ({step.label})" if step.label else step_kind(step)
+
+
 def _read_step(value: object) -> object:
     """Make a step of ``{kind: NAME, option: value}``."""
     if isinstance(value, Step):
@@ -96,7 +100,7 @@ class Recipe(BaseModel):
         precision = self.precision.default.value
         if self.as_is:
             return f"{precision} as it is"
-        return " ".join(filter(None, ("+".join(step_kind(step) for step in self.steps), precision)))
+        return " ".join(filter(None, ("+".join(_step_name(step) for step in self.steps), precision)))
 
     @property
     def trains(self) -> bool:

@@ -49,6 +49,11 @@ class Sparsify(Sharing):
     allocation: Allocation = "global"
     schedule: Schedule = Schedule(steps=1000, learning_rate=3e-3)
 
+    @property
+    def heeds_device(self) -> bool:
+        """Runtimes differ in whether they read sparse weights."""
+        return True
+
     @model_validator(mode="after")
     def _aimed(self) -> Self:
         given = [name for name in ("sparsity", "download_bytes") if getattr(self, name) is not None]

@@ -48,6 +48,16 @@ class Step(BaseModel, ABC):
     trains: ClassVar[bool] = False
     """Needs training samples."""
 
+    @property
+    def heeds_device(self) -> bool:
+        """Whether what it does depends on the device's memory or speed, so that another device gets another graph."""
+        return False
+
+    @property
+    def label(self) -> str:
+        """What tells its kind of use apart in a recipe's name, in a word; empty where the step's name says all."""
+        return ""
+
     def requires(self, graph: Graph, context: Context) -> None:
         """Refuse what the step cannot work on; nothing by default.
 

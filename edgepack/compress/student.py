@@ -73,6 +73,17 @@ class Student(Step):
     def _aim(self) -> Aim:
         return Aim(macs=self.macs, size_bytes=self.size_bytes, ram_bytes=self.ram_bytes, latency_ms=self.latency_ms)
 
+    @property
+    def heeds_device(self) -> bool:
+        """Whether it aims at the device's memory or speed."""
+        return self.ram_bytes is not None or self.latency_ms is not None
+
+    @property
+    def label(self) -> str:
+        """What it changes beside widths."""
+        shaped = (("coarser", self.resolution), ("shallower", self.depth), ("separable", self.separable))
+        return ", ".join(word for word, asked in shaped if asked)
+
     def requires(self, graph: Graph, context: Context) -> None:
         """Refuse what the graph has nothing for.
 

@@ -12,12 +12,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from edgepack.crew.process import last_words
 from edgepack.data._run_function import RETURNED
 from edgepack.data.npy_folder import npy_parts
 from edgepack.data.source import Kind, Opening, Parts
 from edgepack.digest import digest_file, digest_json
 from edgepack.errors import DataError
-from edgepack.process import last_words
 from edgepack.work import disk_errors
 
 _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

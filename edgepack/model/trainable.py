@@ -29,17 +29,22 @@ def read_trainable(model: Model) -> "keras.Model":
     Raises:
         ModelError: It has no trainable form (EP-122), with the reason.
     """
-    import keras
-
     if model.trainable is None:
         raise ModelError(
             "EP-122",
             f"{model.source} cannot be trained or restructured: {model.why_untrainable}",
             hint="give edgepack the Keras model (.keras or .h5) that it came from",
         )
+    return read_net(model.trainable)
+
+
+def read_net(path: Path) -> "keras.Model":
+    """Return the graph in the ``.keras`` file ``path``, which edgepack wrote: flat, fake-quantization layers known."""
+    import keras
+
     fake_quant_layers()
     # What Lambda layers carry was agreed to when the model was loaded.
-    net: keras.Model = keras.models.load_model(model.trainable, compile=False, safe_mode=False)
+    net: keras.Model = keras.models.load_model(path, compile=False, safe_mode=False)
     return net
 
 
@@ -66,7 +71,7 @@ def write_trainable(net: "keras.Model", *, parent: Model, fake_quantized: bool, 
         saved = Path(first) / TRAINABLE
         net.save(saved)
         digest = digest_keras(saved, {spec.name: spec.shape for spec in parent.inputs})
-        with whole_folder(folder / digest) as scratch:
+        with whole_folder(folder / digest, by_content=True) as scratch:
             outputs = export(net, call, parent.inputs, batched=True, folder=scratch)
             shutil.copyfile(saved, scratch / TRAINABLE)
     return replace(

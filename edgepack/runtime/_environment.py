@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgepack.crew.process import last_words
 from edgepack.digest import canonical_json
 from edgepack.errors import HostError
-from edgepack.process import last_words
 from edgepack.work import Work, disk_errors
 
 _MARKER = "edgepack-environment.json"

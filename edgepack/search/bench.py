@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.arrays import Array
+from edgepack.crew.crew import Crew
 from edgepack.data.data import Data, Split, SplitName
 from edgepack.data.match import check_classes, check_labels
 from edgepack.data.metric import Metric, check_baseline
@@ -22,7 +23,6 @@ from edgepack.measure.accuracy import compare
 from edgepack.measure.judge import Gate
 from edgepack.model.model import Model
 from edgepack.model.predict import predict
-from edgepack.process import Worker
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work, whole_folder
@@ -56,6 +56,7 @@ class Bench:
     """Where candidates of one model are tried for one device.
 
     Attributes:
+        crew: Local processes for TensorFlow.
         session: The device's own runtime.
         reference: This machine's LiteRT, which the target's outputs are held against.
         seed: Seeds the bootstrap of metrics that have no per-sample value.
@@ -67,7 +68,7 @@ class Bench:
     model: Model
     profile: DeviceProfile
     runtime: RuntimeSpec
-    worker: Worker
+    crew: Crew
     session: RuntimeSession
     reference: RuntimeSession
     work: Work
@@ -83,7 +84,7 @@ class Bench:
 def open_bench(
     model: Model,
     *,
-    worker: Worker,
+    crew: Crew,
     profile: DeviceProfile,
     data: Data | None,
     limits: tuple[Limit, ...],
@@ -104,7 +105,7 @@ def open_bench(
     host = get_runtime("litert")
     with get_runtime(spec.name).session(spec, work) as session, host.reference_session(work) as reference:
         report(StageStarted("preparing data"))
-        calibration = prepared_split(worker, work, model, data, "calibration")
+        calibration = prepared_split(crew, work, model, data, "calibration")
         if data is not None and data.train is not None and data.labelled:
             # Long before they are learnt from: a label that is no class is bad input, not a failed candidate.
             _check_answers(data.train, data, model)
@@ -112,7 +113,7 @@ def open_bench(
             model=model,
             profile=profile,
             runtime=spec,
-            worker=worker,
+            crew=crew,
             session=session,
             reference=session if session.backend == reference.backend else reference,
             work=work,
@@ -139,7 +140,7 @@ def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Repor
     if split is None:
         return None
     _check_answers(split, data, bench.model)
-    prepared = prepared_split(bench.worker, bench.work, bench.model, data, name)
+    prepared = prepared_split(bench.crew, bench.work, bench.model, data, name)
     if prepared is None or prepared.labels is None:
         return None
     labels = np.load(prepared.labels)
@@ -170,15 +171,15 @@ def _check_answers(split: Split, data: Data, model: Model) -> None:
 def original_outputs(bench: Bench, prepared: Prepared, name: str) -> tuple[Array, ...]:
     """Return the original's float outputs on a prepared split, one array per output."""
     folder = bench.work.folder("original") / digest_json([bench.model.digest, prepared.digest])
-    paths = bench.worker.call(f"original-{name}", predict, bench.model, dict(prepared.inputs), outputs_folder=folder)
+    paths = bench.crew.call(f"original-{name}", predict, bench.model, dict(prepared.inputs), outputs_folder=folder)
     return tuple(np.load(path) for path in paths)
 
 
-def prepared_split(worker: Worker, work: Work, model: Model, data: Data | None, split: SplitName) -> Prepared | None:
+def prepared_split(crew: Crew, work: Work, model: Model, data: Data | None, split: SplitName) -> Prepared | None:
     """Return a split as the model takes it, on disk; None where there is no such data."""
     if data is None or data.split(split) is None:
         return None
-    return worker.call(f"prepare-{split}", prepare, data, split, model.inputs, folder=work.folder("data"))
+    return crew.call(f"prepare-{split}", prepare, data, split, model.inputs, folder=work.folder("data"))
 
 
 def sample_paths(prepared: Prepared) -> tuple[Path, ...]:

@@ -24,7 +24,7 @@ _ORDER: dict[Objective, tuple[str, ...]] = {
 # Two predictions from one model that differ by less than this are the same prediction.
 _LATENCY_TIE = 0.02
 # Bands differ in width: what is known less well must not win by its point estimate.
-_BY_UPPER_END = frozenset({"latency", "energy"})
+BY_UPPER_END = frozenset({"latency", "energy"})
 _SUPERLATIVES = {"metric_drop": "smallest drop", "size": "smallest file", "ram": "least RAM"}
 _DOT_PRODUCT = frozenset({"dotprod", "i8mm", "vnni", "avx-vnni", "mve"})
 
@@ -76,7 +76,7 @@ def _value(candidate: Candidate, name: str) -> float:
     figure: Figure | None = candidate.measurement.figures()[name]
     if figure is None:
         return float("inf")
-    return figure.upper if name in _BY_UPPER_END else figure.value
+    return figure.upper if name in BY_UPPER_END else figure.value
 
 
 def final_reason(choice: Choice, final: Candidate) -> str:
@@ -129,7 +129,7 @@ def _told(candidate: Candidate, name: str) -> str:
     if figure.evidence is Evidence.HOST:
         return "on this machine"  # its value is not the same twice, and this sentence goes into the manifest
     told = f"{figure.value:,.0f} B" if figure.unit == "B" else f"{figure.value:.4g} {figure.unit}".removesuffix(" 1")
-    return told if figure.ci_high is None or name not in _BY_UPPER_END else f"{told}, at most {figure.ci_high:.4g}"
+    return told if figure.ci_high is None or name not in BY_UPPER_END else f"{told}, at most {figure.ci_high:.4g}"
 
 
 def _about_integers(best: Candidate, profile: DeviceProfile) -> str:

@@ -4,16 +4,17 @@
 from collections.abc import Sequence
 
 from edgepack.compress.step import Gap
+from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile
 from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.measure.measurement import LimitVerdict, State
-from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
+from edgepack.search.families import Ceilings
 
 _COSTS = ("size", "ram", "latency", "energy", "download")
 
 
-def gap_of(candidates: Sequence[Candidate], bench: Bench) -> Gap:
+def gap_of(candidates: Sequence[Candidate], profile: DeviceProfile) -> Gap:
     """Return the gap of the candidate whose costs come closest: the steps start from its precision.
 
     A limit binds where even that candidate misses it; accuracy binds where a candidate misses nothing else.
@@ -24,7 +25,7 @@ def gap_of(candidates: Sequence[Candidate], bench: Bench) -> Gap:
     best = min(judged, key=lambda item: sum(_excess(limit) for limit in _missed(item) if limit.name in _COSTS))
     missed = {limit.name: limit for limit in _missed(best)}
     costs = {name: missed[name] for name in _COSTS if name in missed}
-    energy_ms = _latency_for_energy(missed["energy"].limit, bench.profile) if "energy" in costs else None
+    energy_ms = _latency_for_energy(missed["energy"].limit, profile) if "energy" in costs else None
     latency_ms = [limit_ms for limit_ms in (_limit(costs, "latency"), energy_ms) if limit_ms is not None]
     return Gap(
         **{name: limit.limit / (limit.gated_on or limit.limit) for name, limit in costs.items()},
@@ -33,6 +34,18 @@ def gap_of(candidates: Sequence[Candidate], bench: Bench) -> Gap:
         ram_bytes=_whole(costs, "ram"),
         latency_ms=min(latency_ms) if latency_ms else None,
         download_bytes=_whole(costs, "download"),
+    )
+
+
+def ceilings_of(limits: Sequence[Limit], profile: DeviceProfile) -> Ceilings:
+    """Return the limits on memory and time that can be aimed at on a device before an artifact runs."""
+    values = {limit.name: limit.value for limit in limits}
+    energy_ms = _latency_for_energy(values["energy"], profile) if "energy" in values else None
+    latency_ms = [limit_ms for limit_ms in (values.get("latency"), energy_ms) if limit_ms is not None]
+    arena = profile.device_class == "mcu" and "ram" in values
+    return Ceilings(
+        ram_bytes=int(values["ram"]) if arena else None,
+        latency_ms=min(latency_ms) if latency_ms else None,
     )
 
 

@@ -8,7 +8,7 @@ among them, so another budget costs no training of what is known.
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,22 +17,53 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from edgepack.compress.recipe import Recipe
-from edgepack.digest import canonical_json, digest_file, digest_json
+from edgepack.digest import canonical_json, digest_file
 from edgepack.errors import HostError, OutputError
 from edgepack.events import Note, Reporter
-from edgepack.search.trial import Made
+from edgepack.figure import Figure
+from edgepack.search.candidate import Candidate
+from edgepack.search.making import Made
+from edgepack.search.origin import key_of
 from edgepack.work import Work
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _NAME: Final = "journal.sqlite"
 _SCHEMA: Final = """
-CREATE TABLE made (key TEXT PRIMARY KEY, recipe TEXT NOT NULL, made TEXT NOT NULL, seconds REAL NOT NULL);
-CREATE TABLE runs (origin TEXT NOT NULL, began REAL NOT NULL, ended REAL);
+DROP TABLE IF EXISTS made;
+DROP TABLE IF EXISTS runs;
+CREATE TABLE made (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, recipe TEXT NOT NULL, made TEXT NOT NULL,
+    seconds REAL NOT NULL
+);
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, origin TEXT NOT NULL, wishes TEXT NOT NULL, began REAL NOT NULL,
+    ended REAL, known INTEGER NOT NULL, UNIQUE (origin, wishes)
+);
+CREATE TABLE candidates (
+    run INTEGER NOT NULL, place INTEGER NOT NULL, name TEXT NOT NULL, recipe TEXT NOT NULL, key TEXT NOT NULL,
+    artifact TEXT, state TEXT NOT NULL, reason TEXT NOT NULL, figures TEXT NOT NULL, seconds REAL NOT NULL,
+    PRIMARY KEY (run, place)
+);
 """
 _MADE: Final = TypeAdapter(Made)
+_FIGURES: Final = TypeAdapter(dict[str, Figure | None])
 
 Origin = Mapping[str, str]
 """What shapes every artifact of a run beside its recipe, by name: digests, versions, options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A build in its work folder: the same inputs and wishes are the same run, however often it is begun.
+
+    Attributes:
+        number: Of the journal's.
+        known: The last thing that had been made when it was begun first: it decides by what is older alone, so that
+            one that was cut off goes on as it would have.
+    """
+
+    number: int
+    known: int
 
 
 class Journal:
@@ -44,7 +75,7 @@ class Journal:
 
     def known(self, origin: Origin, recipe: Recipe) -> Made | None:
         """Return what ``recipe`` was made into before, its file as it was written; None where it is to be made."""
-        row = self._database.execute("SELECT made FROM made WHERE key = ?", (_key(origin, recipe),)).fetchone()
+        row = self._database.execute("SELECT made FROM made WHERE key = ?", (key_of(origin, recipe),)).fetchone()
         if row is None:
             return None
         try:
@@ -63,15 +94,45 @@ class Journal:
         Raises:
             HostError: The disk is full (EP-501).
         """
-        row = (_key(origin, recipe), recipe.as_yaml(), _MADE.dump_json(made).decode(), seconds)
+        row = (key_of(origin, recipe), recipe.model_dump_json(), _MADE.dump_json(made).decode(), seconds)
         with _full_disk(self._artifacts.parent), self._database:
-            self._database.execute("INSERT OR REPLACE INTO made VALUES (?, ?, ?, ?)", row)
+            self._database.execute("INSERT OR REPLACE INTO made (key, recipe, made, seconds) VALUES (?, ?, ?, ?)", row)
 
-    def begin(self, origin: Origin, *, resume: bool, report: Reporter) -> None:
+    def trained(self, origin: Origin, run: Run) -> tuple[Recipe, ...]:
+        """Return the recipes that were trained under ``origin`` before ``run`` was begun first, in their order."""
+        query = "SELECT key, recipe FROM made WHERE number <= ? ORDER BY number"
+        found = []
+        for key, text in self._database.execute(query, (run.known,)):
+            try:
+                recipe = Recipe.model_validate_json(text)
+            except ValidationError:  # of another version of edgepack
+                continue
+            if recipe.trains and key == key_of(origin, recipe):
+                found.append(recipe)
+        return tuple(found)
+
+    def tried(self, run: Run, origin: Origin, candidate: Candidate, *, place: int) -> None:
+        """Write down what became of a candidate, the ``place``-th of ``run``; one that was there is replaced.
+
+        Raises:
+            HostError: The disk is full (EP-501).
+        """
+        artifact = candidate.artifact.digest if candidate.artifact else None
+        figures = _FIGURES.dump_json(candidate.measurement.figures()).decode()
+        recipe = candidate.recipe
+        row = (run.number, place, candidate.name, recipe.model_dump_json(), key_of(origin, recipe), artifact)
+        more = (candidate.state, candidate.reason, figures, candidate.seconds)
+        with _full_disk(self._artifacts.parent), self._database:
+            self._database.execute(
+                "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, *more)
+            )
+
+    def begin(self, origin: Origin, wishes: str, *, resume: bool, report: Reporter) -> Run:
         """Write down that a run begins; until ``end`` it counts as cut off.
 
         Args:
             origin: Of this run.
+            wishes: Digest of all that steers it beside its origin: limits, objective, what may be tried.
             resume: It goes on with the run that was cut off, and is refused where that had other inputs.
             report: Is told where there is no such run.
 
@@ -80,65 +141,42 @@ class Journal:
         """
         if resume:
             self._check_resumable(origin, report)
+        row = (_text(origin), wishes, time.time())
         with _full_disk(self._artifacts.parent), self._database:
-            self._database.execute("DELETE FROM runs WHERE ended IS NULL")
-            self._database.execute("INSERT INTO runs VALUES (?, ?, NULL)", (_text(origin), time.time()))
+            self._database.execute(
+                "INSERT INTO runs (origin, wishes, began, known) "
+                "VALUES (?, ?, ?, (SELECT coalesce(max(number), 0) FROM made)) "
+                "ON CONFLICT DO UPDATE SET ended = NULL, began = excluded.began",
+                row,
+            )
+            query = "SELECT number, known FROM runs WHERE origin = ? AND wishes = ?"
+            run = Run(*self._database.execute(query, row[:2]).fetchone())
+            self._database.execute("DELETE FROM candidates WHERE run = ?", (run.number,))
+        return run
 
-    def end(self) -> None:
-        """Write down that the run came to its end."""
+    def end(self, run: Run) -> None:
+        """Write down that ``run`` came to its end."""
         with _full_disk(self._artifacts.parent), self._database:
-            self._database.execute("UPDATE runs SET ended = ? WHERE ended IS NULL", (time.time(),))
+            self._database.execute("UPDATE runs SET ended = ? WHERE number = ?", (time.time(), run.number))
 
     def _check_resumable(self, origin: Origin, report: Reporter) -> None:
-        row = self._database.execute("SELECT origin FROM runs WHERE ended IS NULL").fetchone()
+        if self._database.execute("SELECT 1 FROM runs WHERE origin = ?", (_text(origin),)).fetchone():
+            return
+        query = "SELECT origin FROM runs WHERE ended IS NULL ORDER BY began DESC"
+        row = self._database.execute(query).fetchone()
         folder = self._artifacts.parent
         if row is None:
             report(Note(f"no build in {folder} was cut off: this one begins at its beginning"))
             return
         before: dict[str, str] = TypeAdapter(dict[str, str]).validate_json(row[0])
         changed = [name for name in {**before, **origin} if before.get(name, "") != origin.get(name, "")]
-        if changed:
-            pairs = [(name, _short(before.get(name, "")), _short(origin.get(name, ""))) for name in changed]
-            told = "; ".join(f"{name} was {old}, is {new}" for name, old, new in pairs)
-            raise OutputError(
-                "EP-407",
-                f"the build that was cut off in {folder} had other inputs: {told}",
-                hint="run the command of then with --resume, or leave --resume out and begin anew",
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Kept:
-    """What one run takes from a journal and writes into it.
-
-    Attributes:
-        journal: Of the work folder.
-        origin: Of the run.
-        reused: Functions of the user's shape nothing that trains; theirs may have changed behind the same name.
-        report: Is told what is not made again.
-    """
-
-    journal: Journal
-    origin: Origin
-    reused: bool
-    report: Reporter
-
-    def made(self, recipe: Recipe, make: Callable[[], Made]) -> Made:
-        """Return what ``recipe`` was made into before, else what ``make`` returns, which is kept.
-
-        Raises:
-            CandidateError: It cannot be made.
-            HostError: The disk is full (EP-501).
-        """
-        known = self.journal.known(self.origin, recipe) if self.reused else None
-        if known is not None:
-            self.report(Note(f"{recipe.name} was made in an earlier run: taken from the journal"))
-            return known
-        start = time.perf_counter()
-        made = make()
-        if self.reused:
-            self.journal.keep(self.origin, recipe, made, seconds=time.perf_counter() - start)
-        return made
+        pairs = [(name, _short(before.get(name, "")), _short(origin.get(name, ""))) for name in changed]
+        told = "; ".join(f"{name} was {old}, is {new}" for name, old, new in pairs)
+        raise OutputError(
+            "EP-407",
+            f"the build that was cut off in {folder} had other inputs: {told}",
+            hint="run the command of then with --resume, or leave --resume out and begin anew",
+        )
 
 
 @contextmanager
@@ -217,10 +255,6 @@ def _full_disk(folder: Path) -> Iterator[None]:
                 hint=f"free space on the disk of {folder}, then run the same command again",
             ) from error
         raise
-
-
-def _key(origin: Origin, recipe: Recipe) -> str:
-    return digest_json([dict(origin), recipe.digest])
 
 
 def _text(origin: Origin) -> str:

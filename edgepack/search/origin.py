@@ -1,33 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that shapes what steps make of a model, beside the recipe: equal origins and recipes, equal artifacts."""
 
-import platform
+from collections.abc import Mapping
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from edgepack import __version__
+from edgepack.compress.recipe import Recipe
 from edgepack.data.data import Data
 from edgepack.digest import digest_file, digest_json
-from edgepack.graph.context import Training
+from edgepack.graph.context import Target, Training
 from edgepack.search.bench import Bench
+from edgepack.search.setting import target_of
+from edgepack.versions import versions_here
 
-# Packages whose version shapes the file or the figures.
-_SHAPING = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer", "tflite-micro", "numpy")
 _ELSEWHERE = frozenset({"checkpoints", "tensorboard", "augmentation"})
+_OF_THE_DEVICE = frozenset({"device", "runtime"})
 
 
 def versions(bench: Bench) -> dict[str, str]:
     """Return the versions of what shapes an artifact or its figures, by package; the device's runtime among them."""
-    found = {"edgepack": __version__, "python": platform.python_version()}
-    for package in _SHAPING:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    return {**versions_here(), bench.runtime.name: _served(bench)}
+
+
+def _served(bench: Bench) -> str:
     served = bench.session.served
-    found[bench.runtime.name] = served.version + (f" ({served.commit})" if served.commit else "")
-    return found
+    return served.version + (f" ({served.commit})" if served.commit else "")
 
 
 def origin_of(bench: Bench, data: Data | None, *, training: Training, teacher: Path | None) -> dict[str, str]:
@@ -45,11 +42,29 @@ def origin_of(bench: Bench, data: Data | None, *, training: Training, teacher: P
         "model": bench.model.digest,
         "data": data.digest if data else "",
         "device": bench.profile.digest,
+        "runtime": f"{bench.runtime.name} {_served(bench)}",
+        "target": digest_json(_heeded(target_of(bench.profile, bench.runtime))),
         "teacher": "" if teacher is None else digest_file(teacher),
         "training": digest_json([options, augmentation]),
         "seed": str(bench.seed),
-        **{f"version of {name}": value for name, value in versions(bench).items()},
+        **{f"version of {name}": value for name, value in versions_here().items()},
     }
+
+
+def key_of(origin: Mapping[str, str], recipe: Recipe) -> str:
+    """Return what tells apart all that a recipe is made into: equal keys, equal bytes.
+
+    Devices share what no step of theirs looks at the device for: its profile and the runtime's version are part of the
+    key only where one does.
+    """
+    heeds = any(step.heeds_device for step in recipe.steps)
+    shaping = {name: value for name, value in origin.items() if heeds or name not in _OF_THE_DEVICE}
+    return digest_json([shaping, recipe.digest])
+
+
+def _heeded(target: Target) -> dict[str, object]:
+    """Return what steps look at of any device, whatever they aim for."""
+    return {"channel_multiple": target.channel_multiple, "int4_ops": sorted(target.int4_ops)}
 
 
 def is_closed(data: Data | None, training: Training) -> bool:

@@ -1,24 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rounds of a search: what needs no training first, then steps without training, then steps that train."""
+"""The rounds of a search: precisions alone, what earlier builds trained, families untrained, and trainings last.
+
+Costs come first. Each family of recipes is cut to the mildest setting that meets the cost limits while it is untrained,
+lowered and measured; families that cannot are dropped there. What is left is trained, the likeliest for its work first,
+until one fits.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from edgepack.compress.recipe import Io, Recipe
-from edgepack.compress.step import Step
-from edgepack.errors import CandidateError
-from edgepack.events import CandidateDone, CandidateStarted, Note, Reporter
-from edgepack.search.bench import Bench, Scored
+from edgepack.events import Note, Reporter
+from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
-from edgepack.search.compression import needs_graph
-from edgepack.search.controls import control_of, described, held_against
-from edgepack.search.gap import gap_of
-from edgepack.search.journal import Kept
-from edgepack.search.propose import propose, propose_steps
+from edgepack.search.choose import Objective
+from edgepack.search.families import Family, families
+from edgepack.search.gap import ceilings_of, gap_of
+from edgepack.search.improve import improve
+from edgepack.search.propose import propose
 from edgepack.search.relax import near_misses
 from edgepack.search.setting import Setting
-from edgepack.search.trial import LowerAhead, Made, made_by_steps, score, try_recipe
+from edgepack.search.trainings import Trainings
+from edgepack.search.trials import Trials
 
 _NEAR: Final = 2  # candidates to a limit: the nearest may lose too much accuracy
 
@@ -32,38 +36,34 @@ class Wishes:
         recipe: The one recipe to build, where the user names it; None lets edgepack search.
         train: Steps that train may be tried.
         separable: A student may have separable convolutions in place of full ones.
-        controls: A step that trained is held against its control.
+        improve: What is to get better where something fits already; None ends the search there.
     """
 
     io: Io
     recipe: Recipe | None = None
     train: bool = True
     separable: bool = False
-    controls: bool = True
+    improve: Objective | None = None
 
 
 @dataclass(slots=True)
 class Rounds:
-    """Tries recipes and keeps what became of each.
+    """Goes through the rounds until a candidate fits or none is left.
 
     Attributes:
-        kept: What steps made before is taken from there.
         setting: Makes what steps need, once it is needed; None of it is prepared before.
-        done: Every candidate so far.
         interrupted: Ctrl-C came.
     """
 
     bench: Bench
     wishes: Wishes
-    scored: Scored | None
-    kept: Kept
+    trials: Trials
     setting: Callable[[], Setting]
     report: Reporter
-    done: list[Candidate] = field(default_factory=list)
-    interrupted: bool = False
+    interrupted: bool = field(default=False, init=False)
 
     def run(self) -> tuple[Candidate, ...]:
-        """Return every candidate that was tried, until one fits or none is left.
+        """Return every candidate that was tried.
 
         Raises:
             KeyboardInterrupt: Ctrl-C came before any candidate was finished.
@@ -71,17 +71,19 @@ class Rounds:
         try:
             self._rounds()
         except KeyboardInterrupt:
-            if not any(candidate.verdict for candidate in self.done):
+            if not any(candidate.verdict for candidate in self.trials.done):
                 raise
-            self.bench.worker.stop()
-            words = f"interrupted: keeping the best of {len(self.done)} candidates"
+            self.bench.crew.stop()
+            words = f"interrupted: keeping the best of {len(self.trials.done)} candidates"
             self.report(Note(f"{words}; the same command with --resume --force goes on"))
             self.interrupted = True
-        return tuple(self.done)
+        finally:
+            self.trials.ahead.end()
+        return tuple(self.trials.done)
 
     def _rounds(self) -> None:
         if self.wishes.recipe is not None:
-            self._try_with_control(self.wishes.recipe, total=1)
+            self.trials.with_control(self.wishes.recipe)
             return
         bench = self.bench
         recipes = propose(
@@ -90,90 +92,91 @@ class Rounds:
             calibrated=bench.calibration is not None,
             io=self.wishes.io,
         )
-        ahead = LowerAhead(bench, recipes)
-        for recipe in recipes:
-            self._try(recipe, ahead.take, total=len(recipes))
-        if not self._fits:
+        self.trials.expected = len(recipes)
+        self.trials.lowered(recipes)
+        if not self.trials.over:
             self._step_rounds()
-        if not self._fits and self.scored is not None:
-            self._score_near_misses(self.scored)
+        if not self._fits:
+            # Only then is it known whether relaxing the one limit that they miss would be enough.
+            for near in near_misses(self.trials.done, most=_NEAR):
+                self.trials.scored_anyway(near)
+        elif self.wishes.improve is not None:
+            improve(self.trials, self.wishes.improve, self._step_rounds, self.report)
 
     @property
     def _fits(self) -> bool:
-        return any(candidate.state == "fits" for candidate in self.done)
-
-    def _score_near_misses(self, scored: Scored) -> None:
-        """Score what misses one cost alone: only then is it known whether relaxing that limit would be enough."""
-        for near in near_misses(self.done, most=_NEAR):
-            try:
-                judged = score(self.bench, near, scored)
-            except CandidateError as failure:
-                judged = replace(near, failure=failure)
-            self.done[self.done.index(near)] = judged
+        return any(candidate.state == "fits" for candidate in self.trials.done)
 
     def _step_rounds(self) -> None:
-        gap = gap_of(self.done, self.bench)
-        recipes = propose_steps(gap, precisions=self.bench.runtime.precisions, io=self.wishes.io)
-        recipes = tuple(recipe for recipe in recipes if self.wishes.separable or not _is_separable(recipe))
-        if not recipes:
+        """Try families and their trainings against what the candidates so far miss of the limits and the aim."""
+        bench, trials = self.bench, self.trials
+        usable = [item for item in bench.runtime.precisions if bench.calibration or not item.needs_calibration]
+        found = families(
+            gap_of(trials.judged, bench.profile),
+            ceilings=ceilings_of(trials.limits, bench.profile),
+            precisions=usable,
+            io=self.wishes.io,
+            separable=self.wishes.separable,
+        )
+        if not found:
             return
-        if self.bench.model.trainable is None:
-            self.report(Note(f"no steps: {self.bench.model.why_untrainable or 'the source holds no layers'}"))
+        if bench.model.trainable is None:
+            self.report(Note(f"no steps: {bench.model.why_untrainable or 'the source holds no layers'}"))
             return
-        allowed = tuple(recipe for recipe in recipes if not recipe.trains or self._may_train(recipe))
-        skipped = [recipe for recipe in recipes if recipe not in allowed]
-        if skipped:
-            missing = "there are no training samples (give --train and --test in place of --data)"
-            why = missing if self.wishes.train else "--no-train"
-            self.report(Note(f"skipped, because of {why}: {', '.join(recipe.name for recipe in skipped)}"))
-        if allowed:
-            told = "; ".join(dict.fromkeys(recipe.name for recipe in allowed))
-            self.report(Note(f"nothing fits without steps; to be tried until one fits: {told}"))
-        total = len(self.done) + len(allowed)
-        hopeless: set[Step] = set()
-        for recipe in allowed:
-            if recipe.steps[0] in hopeless:
-                self.report(Note(f"skipped {recipe.name}: its first step has failed already"))
+        if self._earlier():
+            return
+        left = self._untrained(found)
+        if trials.over or not left or not self._may_train(left):
+            return
+        Trainings(trials=self.trials, setting=self.setting, report=self.report).run(left)
+
+    def _earlier(self) -> bool:
+        """Try what earlier builds trained, which costs no training; return whether one of them fits."""
+        if not self.wishes.train:
+            return False
+        for recipe in self.trials.kept.trained():
+            if recipe.precision.io in {self.wishes.io, "float"} and not self._settled(recipe):
+                self.trials.with_control(recipe)
+                if self.trials.over:
+                    return True
+        return False
+
+    def _settled(self, recipe: Recipe) -> bool:
+        return self.trials.find(recipe) is not None or (not self.wishes.separable and _is_separable(recipe))
+
+    def _untrained(self, found: tuple[Family, ...]) -> list[Family]:
+        """Try the untrained member of each family; return the families that can meet every cost limit.
+
+        The first that fits ends it. Where bits alone can do it, no structure goes below 8 bits as well.
+        """
+        left: list[Family] = []
+        self.trials.expected = len(self.trials.done) + sum(family.untrained is not None for family in found)
+        self.report(Note(f"families to be cut to the limits: {'; '.join(family.name for family in found)}"))
+        for family in found:
+            enough = any(other.kind == "none" and other.narrow for other in left)
+            if enough and family.narrow and family.kind != "none":
+                self.report(Note(f"left out {family.name}: bits alone meet every cost limit"))
                 continue
-            if self._try_with_control(recipe, total=total).state == "fits":
-                return
-            if len(recipe.steps) == 1 and self.done[-1].failure is not None:
-                hopeless.add(recipe.steps[0])
+            if family.untrained is None:
+                left.append(family)
+                continue
+            candidate = self.trials.with_control(family.untrained)
+            if self.trials.over:
+                return left
+            if self.trials.meets_costs(candidate):
+                left.append(family)
+            else:
+                self.report(Note(f"dropped {family.name}: {candidate.reason}"))
+        return left
 
-    def _may_train(self, recipe: Recipe) -> bool:
-        del recipe
-        return self.wishes.train and self.setting().train is not None
-
-    def _try_with_control(self, recipe: Recipe, *, total: int) -> Candidate:
-        """Try ``recipe``; where it fits by training, hold it against the same training without its technique."""
-        candidate = self._try(recipe, lambda: self._make(recipe), total=total)
-        control = control_of(recipe)
-        if candidate.state != "fits" or control is None or not self.wishes.controls or self.scored is None:
-            return candidate
-        self.report(Note(f"{recipe.name} fits; its control is the same training with {described(control, recipe)}"))
-        rival = replace(self._try(control, lambda: self._make(control), total=total + 1), is_control=True)
-        self.done[-1] = rival
-        named = self.wishes.recipe is not None
-        judged = held_against(candidate, rival, scored=self.scored, bench=self.bench, named=named)
-        self.done[self.done.index(candidate)] = judged
-        if named and judged.reports[-1].control:
-            self.report(Note(f"{recipe.name}: {judged.reports[-1].control}"))
-        return rival if judged.beaten_by else judged
-
-    def _make(self, recipe: Recipe) -> Made:
-        if needs_graph(recipe):
-            return self.kept.made(recipe, lambda: made_by_steps(self.bench, recipe, self.setting()))
-        return LowerAhead(self.bench, [recipe]).take()
-
-    def _try(self, recipe: Recipe, make: Callable[[], Made], *, total: int) -> Candidate:
-        index = len(self.done) + 1
-        total = max(total, index)
-        self.report(CandidateStarted(index, total, recipe.name))
-        candidate = try_recipe(self.bench, recipe, make=make, scored=self.scored)
-        self.done.append(candidate)
-        figures = candidate.measurement.figures()
-        self.report(CandidateDone(index, total, recipe.name, candidate.state, candidate.reason, figures))
-        return candidate
+    def _may_train(self, left: list[Family]) -> bool:
+        if self.wishes.train and self.setting().train is not None:
+            return True
+        missing = "there are no training samples (give --train and --test in place of --data)"
+        why = missing if self.wishes.train else "--no-train"
+        told = "; ".join(dict.fromkeys(recipe.name for family in left for recipe in family.trained))
+        self.report(Note(f"skipped, because of {why}: {told}"))
+        return False
 
 
 def _is_separable(recipe: Recipe) -> bool:

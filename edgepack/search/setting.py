@@ -47,7 +47,7 @@ def step_setting(bench: Bench, data: Data | None, *, training: Training, teacher
     Raises:
         DataError: The training samples do not suit the model.
     """
-    train = prepared_split(bench.worker, bench.work, bench.model, data, "train")
+    train = prepared_split(bench.crew, bench.work, bench.model, data, "train")
     if data is not None:
         kind = data.train.source.sample_kind if data.train else "unknown"
         training = replace(training, augmentation=data.augmentation, sample_kind=kind)
@@ -62,7 +62,7 @@ def step_setting(bench: Bench, data: Data | None, *, training: Training, teacher
         teacher=teacher,
         calibration=bench.calibration,
         train=train,
-        selection=prepared_split(bench.worker, bench.work, bench.model, data, "selection"),
+        selection=prepared_split(bench.crew, bench.work, bench.model, data, "selection"),
         metric=data.metric if data is not None and data.labelled else None,
     )
 

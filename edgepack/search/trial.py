@@ -4,16 +4,15 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.compress.recipe import Recipe
+from edgepack.crew.crew import Job
 from edgepack.errors import CandidateError
-from edgepack.graph.context import StepReport
-from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.accuracy import compare
 from edgepack.measure.agreement import check_agreement
 from edgepack.measure.answers import Answered
@@ -27,18 +26,7 @@ from edgepack.runtime.artifact import Artifact
 from edgepack.runtime.lower import lower
 from edgepack.search.bench import Bench, Scored, sample_paths
 from edgepack.search.candidate import Candidate
-from edgepack.search.compression import compress
-from edgepack.search.setting import Setting
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """An artifact, and what each step on the way to it did."""
-
-    artifact: Artifact
-    reports: tuple[StepReport, ...] = ()
-    plan: PrecisionPlan | None = None
-
+from edgepack.search.making import Made
 
 Tested = tuple[Candidate | None, Answered | None]
 """A candidate as it was scored, with its answers; None where there was nothing to score, or nothing to score it by."""
@@ -55,7 +43,7 @@ class LowerAhead:
     def __init__(self, bench: Bench, recipes: Sequence[Recipe]) -> None:
         self._bench = bench
         self._waiting = deque(recipes)
-        self._begun: Callable[[], Artifact] | None = None
+        self._begun: Job[Artifact] | None = None
 
     def take(self) -> Made:
         """Return the next recipe's artifact, and start on the one after it.
@@ -63,18 +51,18 @@ class LowerAhead:
         Raises:
             CandidateError: It could not be lowered.
         """
-        finish = self._begun or self._begin()
+        job = self._begun or self._begin()
         self._begun = None
         try:
-            return Made(finish())
+            return Made(job.result())
         finally:
             # Never two at once in the process: an abort must cost the recipe that caused it and no other.
             if self._waiting:
                 self._begun = self._begin()
 
-    def _begin(self) -> Callable[[], Artifact]:
+    def _begin(self) -> Job[Artifact]:
         recipe, calibration = self._waiting.popleft(), self._bench.calibration
-        return self._bench.worker.begin(
+        return self._bench.crew.begin(
             f"lower-{recipe.name}",
             lower,
             self._bench.model,
@@ -82,24 +70,6 @@ class LowerAhead:
             calibration=sample_paths(calibration) if calibration else None,
             folder=self._bench.work.folder("artifacts"),
         )
-
-
-def made_by_steps(bench: Bench, recipe: Recipe, setting: Setting) -> Made:
-    """Return what ``recipe``'s steps make of the model, lowered.
-
-    Raises:
-        CandidateError: A step fails, or what it leaves cannot be lowered.
-    """
-    done = bench.worker.call(f"steps-{recipe.digest[:12]}", compress, setting, recipe)
-    artifact = bench.worker.call(
-        f"lower-{recipe.digest[:12]}",
-        lower,
-        done.model,
-        Recipe(precision=done.plan),
-        calibration=sample_paths(bench.calibration) if bench.calibration else None,
-        folder=bench.work.folder("artifacts"),
-    )
-    return Made(artifact, done.reports, done.plan if done.plan != recipe.precision else None)
 
 
 def try_recipe(bench: Bench, recipe: Recipe, *, make: Callable[[], Made], scored: Scored | None) -> Candidate:

@@ -18,7 +18,7 @@ from edgepack.measure.memory import arena
 from edgepack.model.load import load_model
 from edgepack.model.precision import Precision
 from edgepack.runtime.lower import lower
-from edgepack.search.compression import compress
+from edgepack.search.making import compress
 from edgepack.search.setting import Setting, target_of
 from edgepack.work import Work
 
@@ -208,7 +208,8 @@ def test_an_arena_is_met_by_cutting_what_lives_at_its_peak(stemmed, worker, runt
 
     before = lowered(stemmed.model)
     limit = round(0.8 * before)
-    found = worker.call("prune", compress, stemmed, Recipe(steps=(Prune(ram_bytes=limit),), precision=plan))
+    recipe = Recipe(steps=(Prune(ram_bytes=limit),), precision=plan)
+    found = worker.call("prune", compress, stemmed, recipe, keys=["stemmed"])
     after = lowered(found.model)
     assert 0.7 * before < after <= limit
     (first, *_), words = found.reports[0].sentences, "stem 16 to"

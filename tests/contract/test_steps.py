@@ -20,7 +20,7 @@ from edgepack.model.load import load_model
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
 from edgepack.runtime.lower import lower
-from edgepack.search.compression import compress
+from edgepack.search.making import compress
 from edgepack.search.setting import Setting, target_of
 from edgepack.work import Work
 
@@ -115,7 +115,8 @@ def compressed(worker, subject):
     @cache
     def apply(kind, net):
         try:
-            return worker.call(f"{kind}-{net}", compress, subject(net).setting, _recipe(kind))
+            setting, recipe = subject(net).setting, _recipe(kind)
+            return worker.call(f"{kind}-{net}", compress, setting, recipe, keys=[f"{kind}-{net}"])
         except CandidateError as refusal:
             return refusal
 
@@ -157,7 +158,7 @@ def test_a_step_works_or_names_what_it_does_not_cover(kind, net, subject, compre
 def test_the_same_seed_gives_the_same_model(kind, subject, compressed, worker):
     first = compressed(kind, "plain")
     assert not isinstance(first, CandidateError), first
-    again = worker.call(f"{kind}-again", compress, subject("plain").setting, _recipe(kind))
+    again = worker.call(f"{kind}-again", compress, subject("plain").setting, _recipe(kind), keys=[f"{kind}-again"])
     assert again.model.digest == first.model.digest
 
 
@@ -165,7 +166,7 @@ def test_the_same_seed_gives_the_same_model(kind, subject, compressed, worker):
 def test_a_step_that_trains_is_refused_without_training_samples(kind, subject, worker):
     setting = replace(subject("plain").setting, train=None)
     with pytest.raises(CandidateError, match="no training samples") as caught:
-        worker.call(f"{kind}-without", compress, setting, _recipe(kind))
+        worker.call(f"{kind}-without", compress, setting, _recipe(kind), keys=[f"{kind}-without"])
     assert caught.value.code == "EP-680"
 
 
@@ -174,5 +175,5 @@ def test_a_model_without_layers_cannot_have_a_step(kind, subject, worker):
     model = replace(subject("plain").model, trainable=None, why_untrainable="a SavedModel holds operations, not layers")
     setting = replace(subject("plain").setting, model=model)
     with pytest.raises(CandidateError, match="holds operations, not layers") as caught:
-        worker.call(f"{kind}-savedmodel", compress, setting, _recipe(kind))
+        worker.call(f"{kind}-savedmodel", compress, setting, _recipe(kind), keys=[f"{kind}-savedmodel"])
     assert caught.value.code == "EP-682"

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from edgepack.compress.recipe import Recipe
+from edgepack.crew.process import Worker
 from edgepack.digest import digest_file
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
-from edgepack.process import Worker
 from edgepack.runtime.lower import lower
 
 pytestmark = pytest.mark.tf

@@ -2,7 +2,6 @@
 """What binds, read from the candidates so far."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +27,7 @@ def candidate(*limits, scored=True):
 
 
 def gap(*candidates, profile=RPI4):
-    return gap_of(candidates, SimpleNamespace(profile=profile))
+    return gap_of(candidates, profile)
 
 
 def test_a_cost_that_even_the_closest_candidate_misses_binds():

@@ -6,16 +6,20 @@ from dataclasses import replace
 
 import pytest
 
+from edgepack.compress.prune import Prune
 from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_file
-from edgepack.errors import HostError, OutputError
+from edgepack.errors import CandidateError, HostError, OutputError
 from edgepack.events import Note
 from edgepack.graph.context import StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
 from edgepack.runtime.artifact import Artifact, IoTensor
-from edgepack.search.journal import Kept, open_journal
-from edgepack.search.trial import Made
+from edgepack.search.candidate import Candidate
+from edgepack.search.journal import open_journal
+from edgepack.search.kept import Kept
+from edgepack.search.making import Made
+from edgepack.search.origin import key_of
 
 RECIPE = Recipe.model_validate({"precision": {"default": "w8a8"}, "steps": [{"kind": "prune", "macs": 0.5}]})
 ORIGIN = {"model": "a" * 64, "data": "b" * 64, "seed": "0", "version of keras": "3.15.1"}
@@ -69,20 +73,70 @@ def test_a_work_folder_may_move(work, made, tmp_path):
     assert replace(found, artifact=replace(found.artifact, path=made.artifact.path)) == made
 
 
-def test_nothing_is_made_twice_unless_functions_of_the_user_shape_it(work, made):
-    told, calls = [], []
+@pytest.fixture
+def kept(work):
+    def of(journal, *, reused=True, told=None, wishes="w"):
+        run = journal.begin(ORIGIN, wishes, resume=False, report=print)
+        report = print if told is None else told.append
+        return Kept(journal=journal, run=run, origin=ORIGIN, reused=reused, report=report)
 
-    def make():
-        calls.append(1)
-        return made
+    return of
 
+
+def test_what_was_made_is_told_unless_functions_of_the_user_shape_it(work, made, kept):
+    told = []
     with open_journal(work, print) as journal:
-        kept = Kept(journal=journal, origin=ORIGIN, reused=True, report=told.append)
-        assert kept.made(RECIPE, make) == kept.made(RECIPE, make) == made
-        assert len(calls) == 1
+        mine = kept(journal, told=told)
+        mine.keep(RECIPE, made, seconds=1.0)
+        assert mine.known(RECIPE, quietly=True) == made
+        assert told == []
+        assert mine.known(RECIPE) == made
         assert told == [Note("prune w8a8 was made in an earlier run: taken from the journal")]
-        replace(kept, reused=False).made(RECIPE, make)
-        assert len(calls) == 2
+        theirs = kept(journal, reused=False)
+        assert theirs.known(RECIPE) is None
+        assert set(theirs.keys(RECIPE)).isdisjoint(mine.keys(RECIPE))
+        assert theirs.trained() == ()
+
+
+TRAINED = Recipe.model_validate(
+    {"precision": {"default": "w8a8"}, "steps": [{"kind": "prune", "macs": 0.5}, {"kind": "distill"}]}
+)
+
+
+def test_a_run_knows_what_was_trained_before_it_began_first(work, made, kept):
+    with open_journal(work, print) as journal:
+        first = kept(journal, wishes="tight")
+        first.keep(RECIPE, made, seconds=1.0)
+        first.keep(TRAINED, made, seconds=1.0)
+        assert first.trained() == (), "its own trainings come when their turn comes, also behind a kill"
+        assert kept(journal, wishes="tight").trained() == ()
+        later = kept(journal, wishes="loose")
+        assert later.trained() == (TRAINED,), "what needs no training is no knowledge"
+        other = replace(later, origin={**ORIGIN, "seed": "1"})
+        assert other.trained() == ()
+
+
+def test_devices_share_what_no_step_looks_at_them_for():
+    here, there = {**ORIGIN, "device": "a", "runtime": "tflm 1"}, {**ORIGIN, "device": "b", "runtime": "litert 2"}
+    assert key_of(here, RECIPE) == key_of(there, RECIPE)
+    heeding = RECIPE.model_copy(update={"steps": (Prune(ram_bytes=4096),)})
+    assert key_of(here, heeding) != key_of(there, heeding)
+    assert key_of(here, RECIPE) != key_of({**here, "target": "c"}, RECIPE)
+
+
+def test_each_candidate_is_written_down_as_it_became(work, made, kept):
+    with open_journal(work, print) as journal:
+        mine = kept(journal)
+        mine.tried(Candidate(RECIPE, artifact=made.artifact, seconds=2.0), place=1)
+        mine.tried(Candidate(TRAINED, failure=CandidateError("EP-632", "out of reach")), place=2)
+        mine.tried(Candidate(RECIPE, artifact=made.artifact, seconds=3.0, is_control=True), place=1)
+        query = "SELECT place, name, state, reason, artifact, seconds FROM candidates ORDER BY place"
+        assert journal._database.execute(query).fetchall() == [
+            (1, "prune w8a8 (control)", "failed", "not judged", made.artifact.digest, 3.0),
+            (2, "prune+distill w8a8", "failed", "out of reach", None, 0.0),
+        ]
+        kept(journal)
+        assert journal._database.execute(query).fetchall() == [], "a run that begins again writes its own"
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database at all, but text of some length", None])
@@ -108,7 +162,7 @@ def test_a_newer_format_is_refused_and_left_alone(work):
     database.execute("PRAGMA user_version = 99")
     database.close()
     before = path.read_bytes()
-    words = "has format 99, and this edgepack reads up to 1"
+    words = "has format 99, and this edgepack reads up to 2"
     with pytest.raises(OutputError, match=words) as caught, open_journal(work, print):
         pass
     assert caught.value.code == "EP-408"
@@ -118,19 +172,29 @@ def test_a_newer_format_is_refused_and_left_alone(work):
 def test_only_a_run_of_the_same_inputs_goes_on(work):
     told = []
     with open_journal(work, told.append) as journal:
-        journal.begin(ORIGIN, resume=True, report=told.append)
+        journal.begin(ORIGIN, "w", resume=True, report=told.append)
         assert "no build in" in told[0].text
     with open_journal(work, told.append) as journal:  # the run above was cut off
         other = {**ORIGIN, "model": "c" * 64, "version of keras": "3.16.0"}
         words = r"model was a{12}…, is c{12}…; version of keras was 3.15.1, is 3.16.0"
         with pytest.raises(OutputError, match=words) as caught:
-            journal.begin(other, resume=True, report=told.append)
+            journal.begin(other, "w", resume=True, report=told.append)
         assert caught.value.code == "EP-407"
-        journal.begin(ORIGIN, resume=True, report=told.append)
+        run = journal.begin(ORIGIN, "w", resume=True, report=told.append)
         assert len(told) == 1
-        journal.end()
-        journal.begin(other, resume=True, report=told.append)
+        journal.end(run)
+        journal.begin(other, "w", resume=True, report=told.append)
         assert len(told) == 2, "what came to its end does not bind the next one"
+
+
+def test_a_build_in_between_does_not_make_another_forget_that_it_was_cut_off(work):
+    told = []
+    other = {**ORIGIN, "model": "c" * 64}
+    with open_journal(work, told.append) as journal:
+        journal.begin(ORIGIN, "w", resume=False, report=told.append)
+        journal.end(journal.begin(other, "w", resume=False, report=told.append))
+        journal.begin(ORIGIN, "w", resume=True, report=told.append)
+        assert told == []
 
 
 def test_a_full_disk_is_said_in_words(work, made):

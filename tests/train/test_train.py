@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from edgepack.crew.process import Worker
 from edgepack.data.prepare import Prepared
 from edgepack.errors import CandidateError
-from edgepack.process import Worker
 from edgepack.train._augment import Changes
 from edgepack.train._batches import Batches
 from edgepack.train._checkpoint import Snapshot, State, load, remove, save

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from edgepack.crew.process import Worker, last_words, to_parent, uninterrupted
 from edgepack.errors import CandidateError, ModelError
 from edgepack.events import Note
-from edgepack.process import Worker, last_words, to_parent, uninterrupted
 from tests.processes import ends_soon
 
 
@@ -97,7 +97,7 @@ def test_the_worker_dies_with_a_killed_parent(tmp_path):
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from edgepack.process import Worker\n"
+        "from edgepack.crew.process import Worker\n"
         "if __name__ == '__main__':\n"
         f"    worker = Worker(Path({str(tmp_path)!r}))\n"
         "    print(worker.call('pid', os.getpid), flush=True)\n"

@@ -148,16 +148,32 @@ class Worker:
             return
         if self._latest is not None and not self._latest.done():
             # A converter in the middle of its work does not answer a polite request, and nothing of it is kept.
-            for process in list((self._pool._processes or {}).values()):  # noqa: SLF001 - the pool has no public kill
-                process.kill()
+            self.kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool = self._queue = None
+
+    def kill(self) -> None:
+        """Kill the process, from any thread; a thread that waits for a call in it sees it die."""
+        pool = self._pool
+        if pool is not None:
+            for process in list((pool._processes or {}).values()):  # noqa: SLF001 - the pool has no public kill
+                process.kill()
 
     def _submit(
         self, log: Path, function: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object]
     ) -> Future[R]:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
+        try:
+            future = self._started().submit(_logged, log, function, args, kwargs)
+        except BrokenProcessPool:
+            # It died while it had nothing to do: no call is lost.
+            self.stop()
+            future = self._started().submit(_logged, log, function, args, kwargs)
+        self._latest = cast("Future[object]", future)
+        return future
+
+    def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._queue = context.SimpleQueue()
@@ -167,9 +183,7 @@ class Worker:
                 initializer=_start_worker,
                 initargs=(os.getpid(), self._threads, self._queue),
             )
-        future = self._pool.submit(_logged, log, function, args, kwargs)
-        self._latest = cast("Future[object]", future)
-        return future
+        return self._pool
 
 
 @contextmanager

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The devices that a build is for: one, several, or all of a class."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from edgepack.cli._limits import reserve_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgepack.device.profile import DeviceProfile
+
+CLASSES: Final = {"all-linux": "linux", "all-mcu": "mcu"}
+
+
+def profiles_of(given: "Mapping[str, object]", names: Sequence[str]) -> "tuple[DeviceProfile, ...]":
+    """Return the profile of each of ``names``, in their order, each once.
+
+    Args:
+        given: The options, for what is held back on each device.
+        names: Shipped names, paths, ``all-linux`` or ``all-mcu``.
+
+    Raises:
+        ProfileError: As ``load_device``; two of them are different devices of one name (EP-336).
+    """
+    from edgepack.device.profile import device_names, load_device
+    from edgepack.errors import ProfileError
+
+    held = {f"{name}_bytes": reserve_bytes(given, name) for name in ("reserve_ram", "reserve_flash")}
+    found: dict[str, DeviceProfile] = {}
+    for name in names:
+        some = device_names() if name in CLASSES else (name,)
+        profiles = [load_device(one, **held) for one in some if name not in CLASSES or _is_of(one, CLASSES[name])]
+        for profile in profiles:
+            before = found.setdefault(profile.name, profile)
+            if before.digest != profile.digest:
+                raise ProfileError(
+                    "EP-336",
+                    f"two of the devices that were named are called {profile.name} and are not the same",
+                    hint="give one of the two profiles another name, for a bundle's folder is called by it",
+                )
+    return tuple(found.values())
+
+
+def _is_of(name: str, device_class: str) -> bool:
+    from edgepack.device.profile import load_device
+
+    return load_device(name).device_class == device_class

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user asks of a build, and what became of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from edgepack.bundle.bundle import Bundle
+from edgepack.compress.recipe import Io, Recipe
+from edgepack.data.open import DataOptions
+from edgepack.device.budget import Budget, Limit
+from edgepack.device.profile import DeviceProfile
+from edgepack.figure import Figure
+from edgepack.graph.context import Training
+from edgepack.measure.judge import Gate
+from edgepack.measure.measurement import Measurement, Verdict
+from edgepack.search.candidate import Candidate
+from edgepack.search.choose import Choice, Objective
+from edgepack.search.relax import Relaxation
+from edgepack.work import Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        model: The trained model.
+        profile: The device, with what else lives on it already held back.
+        data: Where the samples come from; None for no data at all.
+        budget: The user's own limits; the profile's defaults fill in the rest.
+        shapes: Dimensions for inputs that the model leaves open, by input name.
+        io: Type of inputs and outputs; None takes int8 on microcontrollers and float elsewhere.
+        improve: The search goes on where something fits, for more of the objective.
+        search_time_s: After so long nothing new is begun; the build is not reproducible then.
+        target: The bundle's folder.
+        force: Whether a bundle that is already there is replaced.
+        recipe: The one recipe to build; None lets edgepack search.
+        train: Steps that train may be tried.
+        training: How they train; None takes the defaults.
+        teacher: A larger model with the same inputs and outputs to distil from; None takes the model itself.
+        separable: A student may have separable convolutions.
+        controls: A step that trained is held against the same training without it.
+        resume: Go on with a build that was cut off, or refuse.
+        workers: Processes that make candidates at once; they change the time it takes, and nothing else.
+        scheduler: Address of a dask scheduler whose workers do so instead; None for none.
+        command: What was typed, for the report to say: what shapes the bundle alone, files without their folders.
+    """
+
+    model: Path
+    profile: DeviceProfile
+    target: Path
+    work: Work
+    data: DataOptions | None = None
+    budget: Budget = field(default_factory=Budget)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    io: Io | None = None
+    objective: Objective = "latency"
+    improve: bool = False
+    search_time_s: float | None = None
+    gate: Gate = "point"
+    trust_code: bool = False
+    seed: int = 0
+    force: bool = False
+    recipe: Recipe | None = None
+    train: bool = True
+    training: Training | None = None
+    teacher: Path | None = None
+    separable: bool = False
+    controls: bool = True
+    resume: bool = False
+    workers: int = 1
+    scheduler: str | None = None
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a request.
+
+    Attributes:
+        word: ``fits``, ``does-not-fit`` (tried, not found) or ``infeasible`` (proven from bounds).
+        measurement: The chosen candidate's figures; its metric is on the test split.
+        verdict: Of the chosen candidate, over the test split; empty where nothing was judged.
+        original_metric: The original's metric on the test split.
+        relaxations: Limits that, relaxed alone, let a candidate fit; empty where one does.
+        interrupted: Ctrl-C came; what was finished by then was kept.
+    """
+
+    word: Literal["fits", "does-not-fit", "infeasible"]
+    profile: DeviceProfile
+    limits: tuple[Limit, ...]
+    candidates: tuple[Candidate, ...]
+    choice: Choice | None
+    measurement: Measurement
+    verdict: Verdict
+    original_metric: Figure | None
+    bundle: Bundle | None
+    notes: tuple[str, ...]
+    interrupted: bool
+    relaxations: tuple[Relaxation, ...] = ()
+    seconds: float = 0.0

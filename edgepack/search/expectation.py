@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training is expected to leave of a loss, and so which one to try next.
+
+A small model of loss: a net that answers worse by ``u`` before a training answers worse by about ``c u^0.75`` after it,
+less by the fourth root or so of how long it trains. ``c`` starts from what was seen on small image nets and learns from
+each candidate of this search, most from its own family. The order that costs least work until one fits is that of the
+chance to fit over the work (Simon & Kadane 1975, Optimal problem-solving search, Artificial Intelligence 6).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from edgepack.compress.recipe import Recipe
+from edgepack.graph.context import Training
+from edgepack.search.families import Family, Kind
+from edgepack.train.schedule import DEFAULT_STEPS, Schedule
+
+_SHAPE: Final = 0.75
+_LENGTH: Final = 0.25  # a training of 16 times the steps leaves half
+_PRIOR: Final[dict[Kind, float]] = {
+    "none": 0.08,
+    "resolution": 0.12,
+    "prune": 0.06,
+    "student": 0.08,
+    "lowrank": 0.06,
+    "separable": 0.1,
+    "share": 0.1,
+}
+_SPREAD: Final = 0.9  # of the logarithm of a drop, before anything was seen
+_SEEN_SPREAD: Final = 0.35  # behind many candidates alike
+_PRIOR_WEIGHT: Final = 1.0
+_SAME_FAMILY, _SAME_KIND, _ANOTHER = 4.0, 1.0, 0.25
+_LEAST: Final = 1e-4  # of a drop; below it nothing is told apart
+_PASSES: Final = 3.0  # forward, and backward twice as much
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prospect:
+    """A training that may be tried.
+
+    Attributes:
+        family: Its untrained member met every cost limit.
+        recipe: What would be trained.
+        before: The drop of the untrained member, in the metric's own unit.
+        macs: Multiply-accumulates of one inference of what is trained.
+    """
+
+    family: Family
+    recipe: Recipe
+    before: float
+    macs: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    family: Family
+    logarithm: float
+
+
+@dataclass(slots=True)
+class Expectation:
+    """What trainings are expected to reach, learnt from those of this search alone: a resumed one decides alike.
+
+    Attributes:
+        allowed: The largest drop, in the metric's own unit.
+        scale: The metric's unit in terms of a share: 1 for accuracies, the original's value for errors.
+        samples: To train on.
+        training: How steps train.
+        teacher_macs: Of one inference of the teacher.
+    """
+
+    allowed: float
+    scale: float
+    samples: int
+    training: Training
+    teacher_macs: int
+    _seen: list[_Seen] = field(default_factory=list)
+
+    def drop(self, prospect: Prospect) -> float:
+        """Return the drop that is expected behind the training, in the metric's own unit."""
+        return self._plain(prospect) * math.exp(self._learnt(prospect.family)[0])
+
+    def chance(self, prospect: Prospect) -> float:
+        """Return the chance that the drop is within what is allowed."""
+        correction, spread = self._learnt(prospect.family)
+        expected = math.log(self._plain(prospect)) + correction
+        allowed = math.log(max(self.allowed, _LEAST * self.scale))
+        return 0.5 * math.erfc((expected - allowed) / (spread * math.sqrt(2)))
+
+    def learn(self, prospect: Prospect, drop: float) -> None:
+        """Learn from what a training reached."""
+        found = math.log(max(drop, _LEAST * self.scale)) - math.log(self._plain(prospect))
+        self._seen.append(_Seen(prospect.family, found))
+
+    def work(self, prospect: Prospect, *, done: int) -> float:
+        """Return the multiply-accumulates of the trainings of ``prospect``, but for its first ``done`` ones."""
+        schedules = [schedule for step in prospect.recipe.steps if (schedule := schedule_of(step)) is not None]
+        images = sum(self._images(schedule) for schedule in schedules[done:])
+        return images * (_PASSES * prospect.macs + self.teacher_macs)
+
+    def _images(self, schedule: Schedule) -> int:
+        size = min(self.training.batch_size or schedule.batch_size, self.samples)
+        return schedule.total(self.samples, size) * size
+
+    def _plain(self, prospect: Prospect) -> float:
+        """Return the drop that is expected where nothing was learnt."""
+        before = max(prospect.before / self.scale, _LEAST)
+        steps = sum(schedule.total(self.samples, schedule.batch_size) for schedule in _schedules(prospect.recipe))
+        length = (max(1, steps) / DEFAULT_STEPS) ** -_LENGTH
+        expected: float = _PRIOR[prospect.family.kind] * before**_SHAPE * length
+        return max(expected, _LEAST) * self.scale
+
+    def _learnt(self, family: Family) -> tuple[float, float]:
+        """Return the correction of the logarithm of a drop, and how far it may be off."""
+        weights = [_nearness(family, seen.family) for seen in self._seen]
+        total = _PRIOR_WEIGHT + sum(weights)
+        correction = sum(weight * seen.logarithm for weight, seen in zip(weights, self._seen, strict=True)) / total
+        known = 1 - _PRIOR_WEIGHT / total
+        return correction, _SPREAD + (_SEEN_SPREAD - _SPREAD) * known
+
+
+def first(prospects: Sequence[Prospect], value: Callable[[Prospect], float]) -> Prospect:
+    """Return the prospect of the highest value; the earlier one where two are level."""
+    return max(prospects, key=value)
+
+
+def schedule_of(step: object) -> Schedule | None:
+    """Return how ``step`` trains; None where it does not."""
+    found = getattr(step, "schedule", None)
+    return found if isinstance(found, Schedule) else None
+
+
+def _schedules(recipe: Recipe) -> list[Schedule]:
+    return [schedule for step in recipe.steps if (schedule := schedule_of(step)) is not None]
+
+
+def _nearness(one: Family, other: Family) -> float:
+    if one == other:
+        return _SAME_FAMILY
+    return _SAME_KIND if one.kind == other.kind else _ANOTHER

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Go on where something fits: ask for a little more of the objective, as long as it can be had."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from edgepack.device.budget import Limit
+from edgepack.device.units import format_quantity
+from edgepack.events import Note, Reporter
+from edgepack.search.candidate import Candidate
+from edgepack.search.choose import BY_UPPER_END, Objective
+from edgepack.search.trials import Trials
+
+_FIRST: Final = 0.8  # of the best so far; half as large a stride, by its logarithm, behind each failure
+_LAST: Final = 0.94
+_LIMITS: Final[dict[Objective, tuple[str, str]]] = {
+    "latency": ("latency", "latency"),
+    "size": ("size", "size"),
+    "ram": ("ram", "ram"),
+    "energy": ("energy", "energy"),
+    "accuracy": ("drop", "metric_drop"),
+}
+
+
+def improve(trials: Trials, objective: Objective, search: Callable[[], None], report: Reporter) -> None:
+    """Search for what fits with less of the objective, until a stride of some percent cannot be had or time is up.
+
+    Args:
+        trials: A candidate of which fits; its aim is set for each stride.
+        objective: What is to get better.
+        search: Tries what may arrive at the aim.
+        report: Is told each aim.
+    """
+    limit, figure = _LIMITS[objective]
+    share = _FIRST
+    try:
+        while share < _LAST and not trials.late:
+            best = _best(trials.done, figure)
+            if best is None or best[0] <= 0:
+                return
+            value, unit = best
+            trials.aim = (Limit(limit, value * share, unit, "--optimize"),)
+            told = format_quantity(value * share, unit, points=limit == "drop")
+            report(Note(f"--optimize {objective}: looking for {limit} of at most {told}"))
+            search()
+            if not any(map(trials.arrived, trials.done)):
+                share = math.sqrt(share)
+    finally:
+        trials.aim = ()
+
+
+def _best(candidates: Sequence[Candidate], figure: str) -> tuple[float, str] | None:
+    """Return the least value of a figure among what fits, the upper end of a band, and its unit."""
+    found = [
+        (item.upper if figure in BY_UPPER_END else item.value, item.unit)
+        for candidate in candidates
+        if candidate.state == "fits" and (item := candidate.measurement.figures()[figure]) is not None
+    ]
+    return min(found, default=None)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one run takes from the journal of its work folder, and writes into it."""
+
+from dataclasses import dataclass, field
+from secrets import token_hex
+
+from edgepack.compress.recipe import Recipe
+from edgepack.digest import digest_json
+from edgepack.events import Note, Reporter
+from edgepack.search.candidate import Candidate
+from edgepack.search.journal import Journal, Origin, Run
+from edgepack.search.making import Made
+from edgepack.search.origin import key_of
+from edgepack.search.waypoints import stretches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kept:
+    """What one run takes from a journal and writes into it.
+
+    Attributes:
+        journal: Of the work folder.
+        run: Which one.
+        origin: Of the run.
+        reused: Functions of the user's shape nothing that trains; theirs may have changed behind the same name.
+        report: Is told what is not made again.
+    """
+
+    journal: Journal
+    run: Run
+    origin: Origin
+    reused: bool
+    report: Reporter
+    _salt: str = field(default_factory=lambda: token_hex(8))
+
+    def known(self, recipe: Recipe, *, quietly: bool = False) -> Made | None:
+        """Return what ``recipe`` was made into before, or None; ``quietly`` tells nobody."""
+        found = self.journal.known(self.origin, recipe) if self.reused else None
+        if found is not None and not quietly:
+            self.report(Note(f"{recipe.name} was made in an earlier run: taken from the journal"))
+        return found
+
+    def keep(self, recipe: Recipe, made: Made, *, seconds: float) -> None:
+        """Keep what ``recipe`` was made into.
+
+        Raises:
+            HostError: The disk is full (EP-501).
+        """
+        if self.reused:
+            self.journal.keep(self.origin, recipe, made, seconds=seconds)
+
+    def keys(self, recipe: Recipe) -> tuple[str, ...]:
+        """Return the key of each stretch of ``recipe``; keys that no other run has where nothing may be reused."""
+        found = tuple(key_of(self.origin, stretch) for stretch in stretches(recipe))
+        return found if self.reused else tuple(digest_json([self._salt, key]) for key in found)
+
+    def trained(self) -> tuple[Recipe, ...]:
+        """Return what was trained before this run: it costs no training any more."""
+        return self.journal.trained(self.origin, self.run) if self.reused else ()
+
+    def tried(self, candidate: Candidate, *, place: int) -> None:
+        """Write down what became of the ``place``-th candidate.
+
+        Raises:
+            HostError: The disk is full (EP-501).
+        """
+        self.journal.tried(self.run, self.origin, candidate, place=place)

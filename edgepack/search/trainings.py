@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The round that trains: the likeliest for its work first, each miss a lesson for the next, until one fits."""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Final
+
+from edgepack.compress.recipe import Recipe
+from edgepack.device.units import format_quantity
+from edgepack.events import Note, Reporter
+from edgepack.model.tflite_file import read_tflite
+from edgepack.search.candidate import Candidate
+from edgepack.search.controls import control_of
+from edgepack.search.expectation import Expectation, Prospect, schedule_of
+from edgepack.search.families import Family
+from edgepack.search.setting import Setting
+from edgepack.search.trials import Trials
+
+_HOPELESS: Final = 0.02  # chance to fit below which nothing is trained any more...
+_AT_LEAST: Final = 3  # ...once so many trainings have shown what they can do
+
+
+@dataclass(slots=True)
+class Trainings:
+    """Trains members of families until one fits, or none has a chance.
+
+    Attributes:
+        trials: Where their untrained members were tried, and they are.
+        setting: Gives the training samples, and how steps train.
+    """
+
+    trials: Trials
+    setting: Callable[[], Setting]
+    report: Reporter
+    _walked: set[str] = field(default_factory=set)
+
+    def run(self, families: list[Family]) -> None:
+        """Train until a candidate fits or no family is left that may."""
+        expectation = self._expectation()
+        left = [prospect for family in families for prospect in self._prospects(family)]
+        self.trials.expected = len(self.trials.done) + len(left)
+        self._announce(left, expectation)
+        trained = 0
+        while left and not self.trials.over:
+            best = self._best(left, expectation)
+            if trained >= _AT_LEAST and expectation.chance(best) < _HOPELESS:
+                self._give_up(left, expectation)
+                return
+            self.trials.ahead.expect(self._likely(best, left, expectation))
+            candidate = self.trials.with_control(best.recipe)
+            trained += 1
+            left.remove(best)
+            self._walk(best.recipe)
+            if candidate.failure is not None:
+                # What stops one member stops those that begin alike.
+                left = [other for other in left if other.family != best.family]
+            elif (drop := _drop(candidate)) is not None:
+                expectation.learn(best, drop)
+            self.trials.expected = len(self.trials.done) + len(left)
+
+    def _prospects(self, family: Family) -> Iterator[Prospect]:
+        member = self.trials.find(family.untrained) if family.untrained else None
+        known = member is not None and member.artifact is not None
+        macs = read_tflite(member.artifact.path).macs if member and member.artifact else self._model_macs()
+        before = (_drop(member) if member is not None and known else None) or 0.0
+        for recipe in family.trained:
+            if self.trials.find(recipe) is None:
+                yield Prospect(family=family, recipe=recipe, before=before, macs=macs)
+
+    def _expectation(self) -> Expectation:
+        setting, scored = self.setting(), self.trials.scored
+        original = scored.original_metric if scored is not None else None
+        return Expectation(
+            allowed=self._allowed(),
+            scale=1.0 if original is None or original.unit == "1" else max(abs(original.value), 1e-12),
+            samples=setting.train.count if setting.train is not None else 1,
+            training=setting.training,
+            teacher_macs=self._model_macs(),
+        )
+
+    def _allowed(self) -> float:
+        """Return the largest drop that every limit on accuracy allows."""
+        scored = self.trials.scored
+        allowed = [float("inf")]
+        for limit in self.trials.limits:
+            if limit.name == "drop":
+                allowed.append(limit.value)
+            elif limit.name == "min-metric" and scored is not None:
+                allowed.append(max(0.0, scored.original_metric.value - limit.value))
+        return min(allowed)
+
+    def _model_macs(self) -> int:
+        """Return the multiply-accumulates of the model as it is, read from the first candidate."""
+        made = next((item.artifact for item in self.trials.done if item.artifact is not None), None)
+        return read_tflite(made.path).macs if made is not None else 1
+
+    def _best(self, left: list[Prospect], expectation: Expectation) -> Prospect:
+        """Return the prospect with the highest chance for its work; the earlier, milder one where two are level."""
+        return max(left, key=lambda item: expectation.chance(item) / self._work(item, expectation))
+
+    def _work(self, prospect: Prospect, expectation: Expectation) -> float:
+        done = 0
+        steps = prospect.recipe.steps
+        for place, step in enumerate(steps):
+            if schedule_of(step) is not None and _beginning(prospect.recipe, place + 1) in self._walked:
+                done += 1
+        return max(1.0, expectation.work(prospect, done=done))
+
+    def _walk(self, recipe: Recipe) -> None:
+        self._walked |= {_beginning(recipe, count) for count in range(1, len(recipe.steps) + 1)}
+
+    def _likely(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> Iterator[Recipe]:
+        """Yield ``best``, its control where it will probably be asked for, and what follows if each misses."""
+        yield best.recipe
+        control = control_of(best.recipe) if self.trials.controls else None
+        likely = expectation.chance(best) > 0.5  # noqa: PLR2004 - more likely than not
+        if control is not None and likely:
+            yield control
+        guess, others = deepcopy(expectation), [other for other in left if other is not best]
+        guess.learn(best, max(guess.drop(best), guess.allowed))
+        while others:
+            following = self._best(others, guess)
+            yield following.recipe
+            others.remove(following)
+            guess.learn(following, max(guess.drop(following), guess.allowed))
+        if control is not None and not likely:
+            yield control
+
+    def _announce(self, left: list[Prospect], expectation: Expectation) -> None:
+        least: dict[str, Prospect] = {}
+        for item in left:
+            name = item.family.name
+            if name not in least or expectation.drop(item) < expectation.drop(least[name]):
+                least[name] = item
+        told = "; ".join(f"{name} ({self._told(item, expectation)})" for name, item in least.items())
+        self.report(Note(f"families that meet every cost limit, to be trained until one fits: {told}"))
+
+    def _told(self, prospect: Prospect, expectation: Expectation) -> str:
+        unit = self.trials.scored.original_metric.unit if self.trials.scored is not None else "1"
+        return f"expected drop {format_quantity(expectation.drop(prospect), unit, points=True)}"
+
+    def _give_up(self, left: list[Prospect], expectation: Expectation) -> None:
+        told = "; ".join(f"{item.recipe.name} ({self._told(item, expectation)})" for item in left)
+        self.report(Note(f"not trained, for after what was seen each has a chance below {_HOPELESS:.0%}: {told}"))
+
+
+def _drop(candidate: Candidate) -> float | None:
+    figure = candidate.measurement.metric_drop
+    return None if figure is None else figure.value
+
+
+def _beginning(recipe: Recipe, count: int) -> str:
+    return recipe.model_copy(update={"steps": recipe.steps[:count]}).digest
