@@ -21,6 +21,7 @@ HEAVY = {
     "keras",
     "onnx",
     "onnxruntime",
+    "plotly",
     "sklearn",
     "tensorflow",
     "tflite_micro",

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
 from edgepack.bundle._report_frontier import Axis, Point, axes_of, budget_box, floor_of, points_of, view
@@ -34,6 +35,7 @@ _RIGHT_AND_WRONG: Final = [
     [0.501, "#5f86cc"],
     [1, "#2f5fb3"],
 ]
+_SIDES: Final = ("top right", "bottom right", "top left", "bottom left")
 _SHOWN_OPERATORS: Final = 40
 _WRITTEN_CLASSES: Final = 20
 _LONGEST: Final = 26
@@ -73,7 +75,9 @@ def frontier_plot(report: Report, host: Sequence[Mapping[str, Figure]]) -> Plot 
     groups = {mark: [point for point in points if point.mark == mark] for mark in _MARKS}
     groups = {mark: found for mark, found in groups.items() if found}
     floor = floor_of(report, points, up)
-    drawn = [_points(go, mark, found, axis=axes[0], up=up, floor=floor) for mark, found in groups.items()]
+    # Kinds of points that lie at one place do not write over each other.
+    sided = zip(groups.items(), cycle(_SIDES))
+    drawn = [_points(go, mark, found, axis=axes[0], up=up, floor=floor, side=side) for (mark, found), side in sided]
     figure = go.Figure(drawn)
     figure.update_layout(
         xaxis=view(report, points, axes[0]),
@@ -86,7 +90,7 @@ def frontier_plot(report: Report, host: Sequence[Mapping[str, Figure]]) -> Plot 
     return _plot("frontier", figure, height_px=440, choices=choices)
 
 
-def _points(go: Any, mark: str, points: Sequence[Point], *, axis: Axis, up: Axis, floor: float) -> Any:  # noqa: ANN401 - untyped
+def _points(go: Any, mark: str, points: Sequence[Point], *, axis: Axis, up: Axis, floor: float, side: str) -> Any:  # noqa: ANN401 - untyped
     colour, symbol, size = _MARKS[mark]
     faint = {"color": colour, "thickness": 1, "width": 3}
     x, y = _coordinates(points, axis), _coordinates(points, up)
@@ -105,7 +109,7 @@ def _points(go: Any, mark: str, points: Sequence[Point], *, axis: Axis, up: Axis
         error_y={"type": "data", "array": y["above"], "arrayminus": y["below"], **faint},
         mode="markers+text",
         text=[escape(_short(point.name)) if point.frontier or mark == "chosen" else "" for point in points],
-        textposition="top right",
+        textposition=side,
         customdata=[point.told for point in points],
         hovertemplate="%{customdata}<extra></extra>",
         marker={"color": colour, "symbol": symbol, "size": size},

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Final, Literal
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from edgepack.bundle.manifest import (
     REPORT,
@@ -145,6 +145,14 @@ class Report(Part):
         """What the report is of, and the verdict."""
         verdict = "fits" if self.verdict == "fits" else "does not fit"
         return f"{self.source.name} on {self.device.title}: {verdict}"
+
+
+def report_schema() -> dict[str, JsonValue]:
+    """Return the JSON Schema of ``report.json``, as ``report.schema.json`` holds it."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Report.model_json_schema(mode="serialization"),
+    }
 
 
 def read_report(path: Path) -> Report:

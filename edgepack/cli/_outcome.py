@@ -144,8 +144,10 @@ def _next(outcome: Outcome) -> list[str]:
     path = outcome.bundle.path
     mcu = outcome.profile.device_class == "mcu"
     board = "firmware: firmware/README.md" if mcu else f"on the board: python3 {path.name}/benchmark.py"
+    report = next((name for name in ("report.html", "report.md") if (path / name).exists()), "README.md")
     return [
         f"→ {path}  digest {outcome.bundle.digest}",
+        f"  read it: {os.path.relpath(path / report)}",
         f"  verify it: edgepack verify {os.path.relpath(path)}   {board}",
     ]
 

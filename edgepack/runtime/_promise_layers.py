@@ -41,18 +41,22 @@ class KernelBits:
         bits = {name: int(config["weight_bits"]) for name, config in configs.items() if "weight_bits" in config}
         return cls(bits, tuple(configs))
 
+    def scopes_of(self, graph: TfliteGraph, indexes: tuple[int, ...]) -> tuple[str, ...]:
+        """Return the outermost layer in the path of each name of these tensors, in the order of the graph.
+
+        Deeper parts are TensorFlow's operations, which may be called as a layer is: ``rescale/depthwise``.
+        """
+        fused = {name for index in indexes if index >= 0 for name in graph.tensors[index].name.split(";")}
+        found = {next(filter(None, map(self._layer, name.split("/"))), None) for name in fused}
+        return tuple(name for name in self.names if name in found)
+
     def layers_of(self, graph: TfliteGraph, op: TfliteOp) -> frozenset[str]:
         """Return the layers that ``op`` computes, by the names of what it gives out, else of what it takes."""
         for indexes in (op.outputs, op.inputs):
-            found = self.named_by(graph, indexes)
+            found = {self._layer(part) for i in indexes if i >= 0 for part in _parts(graph.tensors[i].name)} - {None}
             if found:
-                return frozenset(found)
+                return frozenset(str(name) for name in found)
         return frozenset()
-
-    def named_by(self, graph: TfliteGraph, indexes: tuple[int, ...]) -> tuple[str, ...]:
-        """Return the layers that the names of these tensors mention, in the order of the graph."""
-        found = (self._layer(part) for index in indexes if index >= 0 for part in _parts(graph.tensors[index].name))
-        return tuple(sorted({name for name in found if name is not None}, key=self.names.index))
 
     def _layer(self, part: str) -> str | None:
         """Return the layer whose scope is called ``part``: TensorFlow appends a count to the name."""
@@ -73,7 +77,7 @@ def source_layers(graph: TfliteGraph, trainable: Path | None) -> tuple[str, ...]
     # By what it gives out and by its own constants: what it takes from another operator bears that one's name.
     constants = [tuple(i for i in op.inputs if i >= 0 and graph.tensors[i].is_constant) for op in graph.ops]
     pairs = zip(graph.ops, constants, strict=True)
-    return tuple(" + ".join(known.named_by(graph, (*op.outputs, *own))) for op, own in pairs)
+    return tuple(" + ".join(known.scopes_of(graph, (*op.outputs, *own))) for op, own in pairs)
 
 
 def check_layers(graph: TfliteGraph, kernels: KernelBits, plan: PrecisionPlan) -> None:

@@ -5,14 +5,17 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
+from edgepack.bundle import report as report_module
 from edgepack.bundle.answers import write_answers
 from edgepack.bundle.bundle import write_bundle
 from edgepack.bundle.contents import AnswersGiven, CandidateRow, LayerHarms, TrainingUsed
 from edgepack.bundle.golden import read_npz
-from edgepack.bundle.report import read_report
+from edgepack.bundle.manifest import write_json
+from edgepack.bundle.report import read_report, report_schema
 from edgepack.bundle.report_markdown import report_markdown
 from edgepack.data.settings import Augmentation
 from edgepack.errors import OutputError
@@ -152,3 +155,17 @@ def test_a_report_that_cannot_be_read_says_why(tmp_path, content, code, words):
         read_report(tmp_path)
     assert caught.value.code == code
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("device", ["rpi4", "stm32h747"])
+def test_the_report_suits_its_schema(written, device):
+    report = json.loads((written(device) / "report.json").read_text())
+    jsonschema.validate(report, report_schema())
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**report, "surprise": 1}, report_schema())
+
+
+def test_the_schema_file_is_made_from_the_types(tmp_path):
+    write_json(report_schema(), tmp_path / "schema.json")
+    shipped = Path(report_module.__file__).with_name("report.schema.json")
+    assert shipped.read_text() == (tmp_path / "schema.json").read_text()

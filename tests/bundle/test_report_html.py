@@ -217,21 +217,40 @@ def browser():
     return found
 
 
+def opened(page, folder, *, scheme=1):
+    """Open a page in a browser and return its console and what became of its elements."""
+    return subprocess.run(
+        [browser(), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
+         f"--user-data-dir={folder / 'profile'}", f"--blink-settings=preferredColorScheme={scheme}",
+         "--window-size=390,844", "--virtual-time-budget=8000", "--dump-dom", f"file://{page}"],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("scheme", [0, 1], ids=["dark", "light"])
 @pytest.mark.parametrize("names", ["plain", "evil"])
 def test_a_browser_draws_every_plot_without_an_error(contents, tmp_path, names, scheme):
-    chromium = browser()
     changes = evil(contents()) if names == "evil" else {}
     path = write_bundle(contents("stm32h747", **changes), tmp_path / "b", force=False).path
-    done = subprocess.run(
-        [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
-         f"--user-data-dir={tmp_path / 'profile'}", f"--blink-settings=preferredColorScheme={scheme}",
-         "--window-size=390,844", "--virtual-time-budget=8000", "--dump-dom", f"file://{path / 'report.html'}"],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
+    done = opened(path / "report.html", tmp_path, scheme=scheme)
     assert "CONSOLE" not in done.stderr, done.stderr
     plots = re.findall(r'<div class="plot js-plotly-plot" id="(\w+)"', done.stdout)
     assert plots == ["frontier", "confusion", "cost", *(["sensitivity"] if names == "evil" else [])]
     assert done.stdout.count('class="main-svg"') >= len(plots)
     assert ("rgb(228, 233, 241)" if scheme == 0 else "rgb(27, 35, 48)") in done.stdout, "the ink of the scheme"
     assert "<title>broken" not in done.stdout
+
+
+def test_the_buttons_change_the_plots(contents, tmp_path):
+    path = write_bundle(contents("stm32h747"), tmp_path / "b", force=False).path
+    text = (path / "report.html").read_text()
+    # The page's own policy would keep the test's script out, as it should.
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    click = "<script>for (const button of document.querySelectorAll('button')) button.click()</script></body>"
+    (tmp_path / "clicked.html").write_text(text.replace("</body>", click))
+    assert ">latency (ms)</text>" in opened(path / "report.html", tmp_path).stdout
+    done = opened(tmp_path / "clicked.html", tmp_path)
+    assert "CONSOLE" not in done.stderr, done.stderr
+    assert ">RAM (KiB)</text>" in done.stdout
+    assert ">latency (ms)</text>" not in done.stdout
+    assert re.findall(r'aria-pressed="true">([^<]+)', done.stdout) == ["RAM", "the original", "bytes of constants"]

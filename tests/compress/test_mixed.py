@@ -166,3 +166,15 @@ def test_the_promise_is_held_against_the_graph_and_its_file():
     with pytest.raises(CandidateError, match="101 bytes; 100 were asked for") as large:
         promised(Mixed(size_bytes=100), bits=4, size_bytes=101)
     assert large.value.code == "EP-655"
+
+
+@pytest.mark.tf
+def test_how_sensitive_the_layers_are_is_reported_where_it_was_measured(found):
+    assert found["plain"]["harms"] is None, "where all layers take 4 bits nothing had to be chosen"
+    measured = [item for name, item in found.items() if name.startswith("budget-")]
+    assert measured
+    for item in measured:
+        names = [name for name, _ in item["harms"]]
+        assert set(names) >= narrow(item)
+        assert names == [name for name in item["bits"] if name in names], "in the order of the graph"
+        assert all(harm >= 0 for _, harm in item["harms"])

@@ -99,6 +99,29 @@ def test_a_microcontroller_gets_int8_and_firmware(digits_nrf):
     assert any(name.endswith(".h") for name in names)
 
 
+def test_the_report_takes_the_model_apart_and_says_how_to_build_it_again(digits_nrf):
+    _, folder = digits_nrf
+    report = json.loads((folder / "out" / "report.json").read_text())
+    costs = {op["layers"]: op for op in report["operators"]}
+    assert costs["conv_1 + norm_1 + relu_1"]["macs"] == 294_912
+    assert costs["digit"]["weights"] == "int8"
+    assert sum(op["latency_share"] for op in report["operators"]) == pytest.approx(1)
+    matrix = report["answers"]["confusion"]["bundle"]
+    assert sum(map(sum, matrix)) == report["answers"]["samples"] == 449
+    assert sum(matrix[index][index] for index in range(10)) / 449 == pytest.approx(report["figures"]["metric"]["value"])
+    assert report["command"] == ["edgepack", "build", "digits.keras", "--device", "nrf52840", "--data", "digits.npz"]
+    assert [row["name"] for row in report["candidates"] if row["chosen"]] == ["w8a8-per-tensor"]
+    assert (folder / "out" / "report.html").stat().st_size > 1_000_000
+
+
+def test_bundles_for_two_devices_are_compared_by_their_answers(digits_rpi4, digits_nrf, edgepack):
+    paths = [folder / "out" for _, folder in (digits_rpi4, digits_nrf)]
+    done = edgepack("compare", *paths, "--fail-if", "flips+10", "--json")
+    assert done.code == 0, done.err
+    assert done.json["flips"]["samples"] == 449
+    assert {"device", "runtime"} <= {item["what"] for item in done.json["differences"]}
+
+
 def test_float16_on_a_microcontroller_fails_in_the_runtimes_own_words(digits_nrf):
     run, _ = digits_nrf
     (half,) = [item for item in run.build["candidates"] if item["name"] == "w16"]
@@ -113,8 +136,8 @@ def test_float16_on_a_microcontroller_fails_in_the_runtimes_own_words(digits_nrf
 def test_built_twice_in_different_work_folders_the_digest_is_the_same(digits_nrf, edgepack, tmp_path):
     first, _ = digits_nrf
     again = edgepack(
-        "build", MODEL, "--device=nrf52840", "--data", DATA, "-o", "elsewhere", "--work", "other work", "--json",
-        cwd=tmp_path,
+        "build", "--seed=0", "--data", DATA, "--device=nrf52840", MODEL, "-o", "elsewhere", "--work", "other work",
+        "--json", cwd=tmp_path,
     )  # fmt: skip
     assert again.build["bundle_digest"] == first.build["bundle_digest"]
 

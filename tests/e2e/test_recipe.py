@@ -34,6 +34,8 @@ def test_the_bundle_holds_the_recipe_whatever_its_control_did(build, tmp_path):
     assert run.code == 0, run.err
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert [step["kind"] for step in manifest["recipe"]["steps"]] == ["qat"]
+    assert manifest["training"]["loss"] == ""
+    assert manifest["training"]["teacher"] is None
     asked, control = run.build["candidates"]
     assert (asked["name"], control["name"]) == ("qat w8a8", "distill w8a8 (control)")
     assert "against its control, distill and no qat" in asked["steps"][-1]["control"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from edgepack.device.profile import device_names, load_device
 from edgepack.errors import ProfileError
 from edgepack.figure import Evidence
-from edgepack.measure.latency import OpCost, how_to_narrow, predict_energy, predict_latency
+from edgepack.measure.latency import OpCost, how_to_narrow, latency_shares, predict_energy, predict_latency
 from edgepack.model.precision import Precision
 
 PROFILES = {name: load_device(name) for name in device_names()}
@@ -29,6 +29,14 @@ def test_the_formula_of_a_fit():
     assert (figure.unit, figure.evidence, figure.ci_level) == ("ms", Evidence.PREDICTED, None)
     assert figure.ci_low == pytest.approx(figure.value / 2)
     assert figure.ci_high == pytest.approx(figure.value * 2)
+
+
+def test_operators_share_the_prediction():
+    ops = [OpCost("CONV_2D", 35_000_000, 0), OpCost("ADD", 0, 1_120_000)]
+    shares = latency_shares(ops, RPI4, runtime=RPI4.runtime, precision=Precision.W8A8)
+    total = predict(ops, RPI4, Precision.W8A8).value
+    assert shares == (pytest.approx(1.0039 / total), pytest.approx(1.0039 / total))
+    assert latency_shares([], RPI4, runtime=RPI4.runtime, precision=Precision.W8A8) == ()
 
 
 def test_the_formula_of_a_datasheet_band():

@@ -242,6 +242,7 @@ def outcome(step, net, context, plan=PLAN):
         "on_grid": on_grid,
         "plan": {name: item.value for name, item in after.plan.layers.items()},
         "facts": dict(report.facts),
+        "harms": None if report.sensitivity is None else [list(pair) for pair in report.sensitivity.harms],
         "sentences": report.sentences,
         "fake_quantized": after.fake_quantized,
         "untouched": all((a == b).all() for a, b in zip(before, net.get_weights(), strict=True)),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The check on the written file sees what a converter leaves undone."""
 
+import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor
 from edgepack.runtime._promise import check_promise
-from edgepack.runtime._promise_layers import KernelBits, check_layers
+from edgepack.runtime._promise_layers import KernelBits, check_layers, source_layers
 
 
 def tensor(index, shape, dtype, *, constant=False, scales=()):
@@ -158,3 +160,24 @@ def test_layers_whose_names_end_in_numbers_are_told_apart():
     assert kernels.layers_of(graph, graph.ops[1]) == {"conv2d_1"}
     graph = layered(name="net_1/conv2d_1/Relu")
     assert kernels.layers_of(graph, graph.ops[1]) == {"conv2d"}
+
+
+def trainable(folder, *names):
+    """Write the part of a ``.keras`` file that names its layers."""
+    layers = [{"name": name, "config": {}} for name in names]
+    with zipfile.ZipFile(folder / "net.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps({"config": {"layers": layers}}))
+    return folder / "net.keras"
+
+
+def test_each_operator_names_the_layers_that_it_computes(tmp_path):
+    known = trainable(tmp_path, "image", "first", "second", "second_relu")
+    assert source_layers(layered(), known) == ("first", "second + second_relu")
+    assert source_layers(layered(name="other/thing"), known) == ("first", "")
+    assert source_layers(layered(), None) == ()
+
+
+def test_an_operation_that_is_called_as_a_layer_is_no_layer(tmp_path):
+    known = trainable(tmp_path, "first", "rescale", "depthwise")
+    graph = layered(name="net_1/rescale_1/depthwise;net_1/rescale_1/mul")
+    assert source_layers(graph, known) == ("first", "rescale")

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into the report of the candidates: nothing that only this machine, and only today, would say."""
+
+from edgepack.bundle.gather import _reason, _relaxations, _timed
+from edgepack.compress.recipe import Recipe
+from edgepack.errors import CandidateError
+from edgepack.figure import Evidence, Figure
+from edgepack.graph.context import StepReport, Training
+from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
+from edgepack.model.precision import Precision
+from edgepack.search.candidate import Candidate
+
+RECIPE = Recipe(precision=PrecisionPlan(default=Precision.W8A8))
+
+
+def missing(name, evidence, **more):
+    """Return a scored candidate that misses the one limit ``name`` of 1000 bytes by 1000."""
+    figure = Figure(2000, "B", evidence)
+    verdict = Verdict((LimitVerdict(name, 1000, "B", 2000, 2000, State.MISSED, True, -1000, f"--max-{name}"),))
+    return Candidate(RECIPE, measurement=Measurement(**{name: figure}), verdict=verdict, scored=True, **more)
+
+
+def test_a_limit_that_this_machine_missed_is_told_without_its_figure():
+    assert _reason(missing("ram", Evidence.HOST)) == "ram missed, on the building machine"
+    assert "1.953KiB where 1000B is allowed" in _reason(missing("ram", Evidence.COMPUTED))
+
+
+def test_a_failure_and_a_beaten_candidate_keep_their_words():
+    failed = Candidate(RECIPE, failure=CandidateError("EP-602", "it refuses"))
+    assert _reason(failed) == "it refuses"
+    beaten = Candidate(RECIPE, verdict=Verdict(()), beaten_by="gained nothing")
+    assert _reason(beaten) == "gained nothing"
+
+
+def test_relaxations_are_kept_but_for_what_this_machine_measured():
+    assert _relaxations([missing("size", Evidence.COMPUTED)]) == (("--max-size 2KiB", "w8a8"),)
+    assert _relaxations([missing("ram", Evidence.HOST)]) == ()
+    fits = Candidate(RECIPE, verdict=Verdict(()))
+    assert _relaxations([missing("size", Evidence.COMPUTED), fits]) == ()
+
+
+def test_a_time_limit_makes_a_training_not_reproducible(tmp_path):
+    limited = Training(checkpoints=tmp_path, time_s=60.0)
+    trained = Candidate(RECIPE, reports=(StepReport(kind="qat", sentences=()),))
+    assert _timed(trained, limited)
+    assert not _timed(trained, Training(checkpoints=tmp_path))
+    assert not _timed(Candidate(RECIPE), limited)
