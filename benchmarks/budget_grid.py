@@ -82,6 +82,8 @@ def run_model(
     known = read_json(path)
     digest = case.digest
     kept = dict(known.get("points", {})) if known.get("case_digest") == digest else {}
+    if known and not kept:
+        print(f"{name}: the model or its data are not those of the kept points, so none of them counts", flush=True)
     todo = [point for point in missing(points, kept, failed=failed) if named is None or point.name in named][:limit]
     # Each point gets a work folder of its own: none may profit from what another has trained.
     scratch = work / "grid" / name

@@ -11,7 +11,7 @@ the time trained against the grid's. An instance that was run is not run again; 
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -34,10 +34,11 @@ def grids(path: Path) -> dict[str, ModelGrid]:
     """Return what was run of every model's grid; points whose recipe was changed since do not count."""
     found = {}
     for name, points in read_grid(path).items():
-        kept = read_json(RESULTS / "grid" / f"{name}.json").get("points", {})
+        known = read_json(RESULTS / "grid" / f"{name}.json")
+        kept = known.get("points", {})
         digests = {point.name: point.recipe.digest for point in points}
         valid = {key: point for key, point in kept.items() if digests.get(key) == point["recipe_digest"]}
-        found[name] = ModelGrid(valid, len(points), metric_of(name))
+        found[name] = ModelGrid(valid, len(points), metric_of(name), known.get("case_digest", ""))
     return found
 
 
@@ -53,12 +54,13 @@ def chosen(instances: Sequence[Instance], arguments: argparse.Namespace) -> list
 def run(instances: Sequence[Instance], path: Path, *, work: Path, limit: int | None, shared: bool) -> None:
     """Run the instances that no kept result stands for, and keep each as soon as it is done."""
     runs, wrong = read_json(path).get("runs", {}), 0
-    todo = [item for item in instances if runs.get(item.name, {}).get("digest") != item.digest][:limit]
+    cases = {name: open_case(name, work) for name in dict.fromkeys(item.model for item in instances)}
+    digests = {name: case.digest for name, case in cases.items()}
+    todo = [item for item in instances if not _stands(runs.get(item.name), item, digests[item.model])][:limit]
     for number, instance in enumerate(todo, start=1):
         print(f"{number} of {len(todo)}: {instance.name} {' '.join(instance.options)}", flush=True)
-        case = open_case(instance.model, work)
         try:
-            kept = run_instance(instance, case, work, shared=shared)
+            kept = run_instance(instance, cases[instance.model], work, shared=shared)
         except SuiteError as error:
             print(f"  not kept: {error}", flush=True)
             wrong += 1
@@ -69,6 +71,11 @@ def run(instances: Sequence[Instance], path: Path, *, work: Path, limit: int | N
         print(f"  {words}, {kept['trained']['count']} trained", flush=True)
     if wrong:
         print(f"{wrong} instances could not be run, and will be tried again")
+
+
+def _stands(kept: Mapping[str, object] | None, instance: Instance, case_digest: str) -> bool:
+    """Whether a kept result is of this instance, on this model and data."""
+    return kept is not None and (kept["digest"], kept["case_digest"]) == (instance.digest, case_digest)
 
 
 def report(found: Sequence[Outcome]) -> None:
@@ -102,7 +109,14 @@ def main() -> None:
         if not arguments.report:
             work = arguments.work.resolve()
             run(instances, path, work=work, limit=arguments.limit, shared=arguments.share_work)
-        report(outcomes(instances, read_json(path).get("runs", {}), known))
+        runs = read_json(path).get("runs", {})
+        found = outcomes(instances, runs, known)
+        report(found)
+        stale = {item.name for item in instances} & set(runs) - {item.instance.name for item in found}
+        if stale:
+            print(
+                f"left out, run as it was written before or on another model than the grid: {', '.join(sorted(stale))}"
+            )
     except SuiteError as error:
         sys.exit(f"Error: {error}")
 

@@ -57,7 +57,15 @@ class Case:
         parts = sorted(self.folder.glob("*.npz"))
         arrays = [[path.stem, *(digest_json(_described(array)) for array in self.samples(path.stem))] for path in parts]
         files = sorted(self.model.rglob("*")) if self.model.is_dir() else [self.model]
-        return digest_json([arrays, [digest_file(path) for path in files if path.is_file()]])
+        return digest_json([arrays, [_content(path) for path in files if path.is_file()]])
+
+
+def _content(path: Path) -> object:
+    """Return what identifies a file; a ``.keras`` file tells the time when it was saved, which does not."""
+    if path.suffix != ".keras":
+        return digest_file(path)
+    with zipfile.ZipFile(path) as archive:
+        return {item.filename: item.CRC for item in archive.infolist() if item.filename != "metadata.json"}
 
 
 def _described(array: np.ndarray) -> list[object]:

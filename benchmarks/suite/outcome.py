@@ -35,6 +35,7 @@ def run_instance(instance: Instance, case: Case, work: Path, *, shared: bool) ->
         built = run_build(case, instance.device, options)
         kept: dict[str, Any] = {
             "digest": instance.digest,
+            "case_digest": case.digest,
             "seconds": built.seconds,
             "trained": asdict(built.trained),
             "shared_work": shared,

@@ -30,11 +30,13 @@ class ModelGrid:
         points: By name, what was kept of each.
         total: Points that the grid has.
         metric: The name of how the model's answers are scored.
+        case_digest: Of the model and the data that it was run on; empty where nothing was run.
     """
 
     points: Mapping[str, Json]
     total: int
     metric: str
+    case_digest: str = ""
 
     @property
     def complete(self) -> bool:
@@ -122,13 +124,15 @@ class Outcome:
 def outcomes(
     instances: Iterable[Instance], runs: Mapping[str, Json], grids: Mapping[str, ModelGrid]
 ) -> tuple[Outcome, ...]:
-    """Return the outcome of every instance that was run as it is written now."""
+    """Return the outcome of every instance that was run as it is written now, on what its grid was run on."""
     found = []
     for instance in instances:
         kept = runs.get(instance.name)
         if kept is None or kept["digest"] != instance.digest:
             continue
         grid = grids[instance.model]
+        if grid.case_digest not in {"", kept["case_digest"]}:
+            continue
         points = meeting(instance, grid)
         found.append(Outcome(instance, True if points else (False if grid.complete else None), points, kept, grid))
     return tuple(found)
@@ -208,21 +212,23 @@ def _training(found: Sequence[Outcome]) -> list[str]:
     against = [item for item in found if item.grid.complete and item.grid.trained[0]]
     if not against:
         return ["training: no grid is complete"]
-    used, whole = (
-        sum(item.kept["trained"]["seconds"] for item in against),
-        sum(item.grid.trained[1] for item in against),
-    )
-    count, total = (
-        sum(item.kept["trained"]["count"] for item in against),
-        sum(item.grid.trained[0] for item in against),
-    )
-    share = used / whole
-    goal = f"goal at most {TRAINING_GOAL:.0%}: {'met' if share <= TRAINING_GOAL else 'missed'}"
-    spent = f"{used:,.0f} of {whole:,.0f} s, {count} of {total} trainings, over {len(against)} instances"
-    lines = [f"training time against the grid's: {share:.1%} ({spent}); {goal}"]
+    needy = [
+        item for item in against if item.feasible and all(item.grid.points[name]["trains"] for name in item.points)
+    ]
+    lines = [_spent("training time against the grid's", against)]
+    if needy:
+        lines.append(_spent("  where no untrained point fits", needy))
     if len(against) < len(found):
         lines.append(f"  {len(found) - len(against)} instances left out: grid not complete, or nothing to train")
     return lines
+
+
+def _spent(words: str, group: Sequence[Outcome]) -> str:
+    used, whole = sum(item.kept["trained"]["seconds"] for item in group), sum(item.grid.trained[1] for item in group)
+    count, total = sum(item.kept["trained"]["count"] for item in group), sum(item.grid.trained[0] for item in group)
+    goal = f"goal at most {TRAINING_GOAL:.0%}: {'met' if used <= TRAINING_GOAL * whole else 'missed'}"
+    spent = f"{used:,.0f} of {whole:,.0f} s, {count} of {total} trainings, over {len(group)} instances"
+    return f"{words}: {used / whole:.1%} ({spent}); {goal}"
 
 
 def described(item: Outcome) -> str:

@@ -219,6 +219,7 @@ def test_a_point_meets_an_instance_on_both_parts_or_not_at_all(instance):
 def run_of(drop, low, *, size=8000):
     return {
         "verdict": "fits",
+        "case_digest": "c",
         "limits": {"drop": {"limit": 0.01}},
         "unseen": {"size_bytes": size, "metric": figure(0.9), "metric_drop": figure(drop, ci_low=low, ci_high=0.2)},
         "seconds": 5.0,
@@ -268,6 +269,20 @@ def test_the_ratios_count_what_is_feasible_and_say_what_is_not_known(instance):
     assert unknown.feasible is None
     assert outcomes([instance], {"a": changed}, {"digits": whole}) == (), "an instance that was rewritten is run again"
     assert outcomes([instance], {}, {"digits": whole}) == ()
+    other = ModelGrid({"good": point()}, 1, "accuracy", "another model")
+    assert outcomes([instance], {"a": solved}, {"digits": other}) == ()
+
+
+def test_training_is_held_against_the_grid_where_it_is_needed_too(instance):
+    from suite.ratios import ModelGrid, goals, outcomes
+
+    learnt = {**point(), "trains": True, "trained": {"count": 1, "steps": 100, "seconds": 40.0}}
+    kept = {**run_of(0.0, 0.0), "digest": instance.digest, "trained": {"count": 1, "steps": 20, "seconds": 10.0}}
+    for untrained, lines in ((point(size=9001.0), 2), (point(), 1)):
+        grid = ModelGrid({"untrained": untrained, "learnt": learnt}, 2, "accuracy")
+        told = [line for line in goals(outcomes([instance], {"a": kept}, {"digits": grid})) if "25.0%" in line]
+        assert len(told) == lines
+        assert all("10 of 40 s, 1 of 1 trainings" in line and line.endswith("missed") for line in told)
 
 
 def test_results_that_cannot_be_read_are_not_overwritten(tmp_path):
