@@ -378,7 +378,7 @@ def otherwise():
 
 
 def test_workers_with_other_versions_are_refused_with_the_list(pair, root, monkeypatch):
-    monkeypatch.setattr("edgepack.scheduler.versions_here", otherwise)
+    monkeypatch.setattr("edgepack.crew.scheduler.versions_here", otherwise)
     with pytest.raises(HostError) as caught:
         Cluster(pair, root)
     assert (caught.value.code, caught.value.exit_code) == ("EP-507", 5)
@@ -386,7 +386,7 @@ def test_workers_with_other_versions_are_refused_with_the_list(pair, root, monke
 
 
 def test_a_worker_with_other_versions_that_joins_later_refuses_its_jobs(cluster, monkeypatch):
-    monkeypatch.setattr("edgepack.cluster.versions_here", otherwise)
+    monkeypatch.setattr("edgepack.crew.cluster.versions_here", otherwise)
     with pytest.raises(HostError) as caught:
         soon(cluster.begin("above", above))
     assert caught.value.code == "EP-507"

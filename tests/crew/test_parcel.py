@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from edgepack.crew.parcel import Digests, contents, pack, put, unpack
 from edgepack.digest import digest_file
-from edgepack.parcel import Digests, contents, pack, put, unpack
 
 
 @dataclass(frozen=True, slots=True)
