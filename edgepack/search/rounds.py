@@ -96,7 +96,7 @@ class Rounds:
         )
         self.trials.expected = len(recipes)
         self.trials.lowered(recipes)
-        if not self.trials.over:
+        if not self._fits and not self.trials.late:
             self._step_rounds()
         if not self._fits:
             # Only then is it known whether relaxing the one limit that they miss would be enough.
@@ -129,7 +129,7 @@ class Rounds:
         if self._earlier():
             return
         left = self._untrained(found)
-        if trials.over or not left or not self._may_train(left):
+        if trials.over or trials.some_arrived or not left or not self._may_train(left):
             return
         Trainings(trials=self.trials, setting=self.setting, report=self.report).run(left)
 
@@ -140,7 +140,7 @@ class Rounds:
         for recipe in self.trials.kept.trained():
             if recipe.precision.io in {self.wishes.io, "float"} and not self._settled(recipe):
                 self.trials.with_control(recipe)
-                if self.trials.over:
+                if self.trials.some_arrived:
                     return True
         return False
 

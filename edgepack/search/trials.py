@@ -16,6 +16,7 @@ from edgepack.search.candidate import Candidate
 from edgepack.search.controls import control_of, described, held_against
 from edgepack.search.kept import Kept
 from edgepack.search.making import Made, needs_graph
+from edgepack.search.margin import holds
 from edgepack.search.trial import LowerAhead, score, try_recipe
 
 
@@ -48,8 +49,13 @@ class Trials:
 
     @property
     def over(self) -> bool:
-        """Whether the search ends here: a candidate fits and meets the aim, or its time is up."""
-        return self.late or any(map(self.arrived, self.done))
+        """Whether the search ends here: a candidate arrived with room for the noise, or its time is up."""
+        return self.late or any(self.arrived(candidate) and holds(candidate) for candidate in self.done)
+
+    @property
+    def some_arrived(self) -> bool:
+        """Whether a candidate fits and meets the aim, by a hair maybe."""
+        return any(map(self.arrived, self.done))
 
     @property
     def late(self) -> bool:
