@@ -168,11 +168,22 @@ class Rounds:
             candidate = self.trials.with_control(family.untrained)
             if self.trials.over:
                 return left
-            if self.trials.meets_costs(candidate):
+            if (twin := self._twin(candidate, left)) is not None:
+                self.report(Note(f"left out {family.name}: it is the file that {twin.name} is"))
+            elif self.trials.meets_costs(candidate):
                 left.append(family)
             else:
                 self._drop(family, candidate)
         return left
+
+    def _twin(self, candidate: Candidate, left: list[Family]) -> Family | None:
+        """Return the family of ``left`` whose untrained member is the very same file."""
+        for family in left:
+            other = self.trials.find(family.untrained) if family.untrained else None
+            files = [item.artifact.digest for item in (candidate, other) if item is not None and item.artifact]
+            if len(files) > len(set(files)):
+                return family
+        return None
 
     def _drop(self, family: Family, candidate: Candidate) -> None:
         self.report(Note(f"dropped {family.name}: {self.trials.under_aim(candidate).reason}"))

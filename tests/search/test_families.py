@@ -27,7 +27,7 @@ def test_bits_come_before_structures_where_size_binds():
 
 
 def test_inputs_get_coarser_where_work_binds_and_bits_do_not_help():
-    assert names(SPEED) == ["prune", "coarser inputs", "student", "lowrank"]
+    assert names(SPEED) == ["prune", "coarser inputs", "student", "lowrank", "coarser inputs and prune"]
 
 
 def test_accuracy_alone_asks_for_better_rounding_and_training():

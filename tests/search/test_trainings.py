@@ -29,7 +29,7 @@ FOUND = families(
     io="float",
     separable=False,
 )
-BEFORE = {"prune": 0.2, "student": 0.6, "lowrank": 0.3, "resolution": 0.05}
+BEFORE = {"prune": 0.2, "student": 0.6, "lowrank": 0.3, "resolution": 0.05, "resolution and prune": 0.4}
 CENT = 0.01
 
 
