@@ -4,7 +4,7 @@
 What a family costs is known from its untrained member; only its answers depend on training.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -26,6 +26,13 @@ _LONGER: Final = 2 * DEFAULT_STEPS
 _ROOM_SHARE: Final = 0.99
 _ROOM_BYTES: Final = 256
 """A structure is cut to a size limit less this: files whose graph holds its ranges are a little longer."""
+_TARGETS: Final = {
+    "size": "size_bytes",
+    "download": "size_bytes",
+    "ram": "ram_bytes",
+    "latency": "latency_ms",
+    "energy": "latency_ms",
+}
 _STRUCTURES: Final = ("prune", "student", "lowrank")
 _SHARES: Final = ("sparsify", "cluster")
 
@@ -96,6 +103,35 @@ def families(
             if separable or kind != "separable"
         ]
     return tuple(found)
+
+
+def tightened(family: Family, shares: Mapping[str, float]) -> Family | None:
+    """Return ``family`` with its structure cut to shares of its targets; None where it has no such target.
+
+    Args:
+        family: Whose untrained member misses limits that its structure was cut to: it is lowered in another form.
+        shares: By the name of a limit that was missed: limit over value, below 1.
+    """
+    member = family.untrained
+    place = max((at for at, step in enumerate(member.steps) if step.phase == "structure"), default=-1) if member else -1
+    if member is None or place < 0:
+        return None
+    step = member.steps[place]
+    targets: dict[str, float | None] = {name: getattr(step, name, None) for name in _TARGETS.values()}
+    wanted = {}
+    for name, share in shares.items():
+        target = targets[_TARGETS[name]]
+        if target is None:
+            return None
+        wanted[_TARGETS[name]] = int(target * share) if isinstance(target, int) else target * share
+    if not wanted:
+        return None
+    cut = step.model_copy(update=wanted)
+
+    def changed(recipe: Recipe) -> Recipe:
+        return recipe.model_copy(update={"steps": (*recipe.steps[:place], cut, *recipe.steps[place + 1 :])})
+
+    return replace(family, untrained=changed(member), trained=tuple(map(changed, family.trained)))
 
 
 def _as_it_is(gap: Gap, plan: PrecisionPlan) -> Iterator[Family]:

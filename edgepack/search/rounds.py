@@ -15,7 +15,7 @@ from edgepack.events import Note, Reporter
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Objective
-from edgepack.search.families import Family, families
+from edgepack.search.families import Family, families, tightened
 from edgepack.search.gap import ceilings_of, gap_of
 from edgepack.search.improve import improve
 from edgepack.search.propose import propose
@@ -24,6 +24,8 @@ from edgepack.search.setting import Setting
 from edgepack.search.trainings import Trainings
 from edgepack.search.trials import Trials
 
+_FURTHER: Final = 2  # tries
+_LITTLE: Final = 0.15  # of a limit
 _NEAR: Final = 2  # candidates to a limit: the nearest may lose too much accuracy
 
 
@@ -165,7 +167,7 @@ class Rounds:
                 left.append(family)
                 continue
             self.trials.ahead.expect(members[members.index(family.untrained) :])
-            candidate = self.trials.with_control(family.untrained)
+            family, candidate = self._cut(family, family.untrained)  # noqa: PLW2901 - cut a little further maybe
             if self.trials.over:
                 return left
             if (twin := self._twin(candidate, left)) is not None:
@@ -175,6 +177,20 @@ class Rounds:
             else:
                 self._drop(family, candidate)
         return left
+
+    def _cut(self, family: Family, member: Recipe) -> tuple[Family, Candidate]:
+        """Return ``family`` with its untrained member as it was tried, cut further where it misses a cost by little.
+
+        A structure is cut in the form that it is lowered to without the bits that are chosen behind it.
+        """
+        candidate = self.trials.with_control(member)
+        for _ in range(_FURTHER):
+            tighter = tightened(family, self.trials.shortfall(candidate, most=_LITTLE))
+            if tighter is None or tighter.untrained is None or self.trials.find(tighter.untrained) is not None:
+                break
+            self.report(Note(f"{family.name} misses by little: cut a little further"))
+            family, candidate = tighter, self.trials.with_control(tighter.untrained)
+        return family, candidate
 
     def _twin(self, candidate: Candidate, left: list[Family]) -> Family | None:
         """Return the family of ``left`` whose untrained member is the very same file."""
