@@ -79,6 +79,9 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
     try:
         with _shared(first, report) as shared:
             for request, limits in plans:
+                if len(plans) > 1:
+                    name = request.profile.name
+                    report(StageStarted(f"device {len(outcomes) + 1} of {len(plans)}: {name}"))
                 outcomes.append(_for_device(request, summary, data, limits, shared=shared))
                 if outcomes[-1].interrupted:
                     break
@@ -123,7 +126,7 @@ def _for_device(
 ) -> Outcome:
     start = time.monotonic()
     bounds = preflight(summary, request.profile, limits)
-    _announce(shared.report, limits, bounds)
+    _announce(shared.report, limits, bounds, device=request.profile.name)
     with open_bench(
         shared.model,
         crew=shared.crew,
@@ -141,8 +144,8 @@ def _for_device(
     return replace(outcome, word=word, seconds=time.monotonic() - start)
 
 
-def _announce(report: Reporter, limits: tuple[Limit, ...], bounds: Preflight) -> None:
-    report(LimitsActive(tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in limits)))
+def _announce(report: Reporter, limits: tuple[Limit, ...], bounds: Preflight, *, device: str) -> None:
+    report(LimitsActive(tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in limits), device))
     for finding in bounds.findings:
         if finding.severity != "info":
             report(Note(finding.message))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edgepack.compress.recipe import Io, Recipe
-from edgepack.events import Note, Reporter
+from edgepack.events import FamiliesPlanned, FamilyChanged, Note, Reporter
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Objective
@@ -154,12 +154,12 @@ class Rounds:
         """
         left: list[Family] = []
         self.trials.expected = len(self.trials.done) + sum(family.untrained is not None for family in found)
-        self.report(Note(f"families to be cut to the limits: {'; '.join(family.name for family in found)}"))
+        self.report(FamiliesPlanned(tuple(family.title for family in found)))
         members = [family.untrained for family in found if family.untrained is not None]
         for family in found:
             enough = any(other.kind == "none" and other.narrow for other in left)
             if enough and family.narrow and family.kind != "none":
-                self.report(Note(f"left out {family.name}: bits alone meet every cost limit"))
+                self.report(FamilyChanged(family.title, "left out", "bits alone meet every cost limit"))
                 continue
             if family.untrained is None:
                 left.append(family)
@@ -169,13 +169,14 @@ class Rounds:
             if self.trials.over:
                 return left
             if self.trials.meets_costs(candidate):
+                self.report(FamilyChanged(family.title, "cut"))
                 left.append(family)
             else:
                 self._drop(family, candidate)
         return left
 
     def _drop(self, family: Family, candidate: Candidate) -> None:
-        self.report(Note(f"dropped {family.name}: {self.trials.under_aim(candidate).reason}"))
+        self.report(FamilyChanged(family.title, "dropped", self.trials.under_aim(candidate).reason))
         if candidate.failure is not None:
             self._hopeless.add(_title(family))
 
@@ -184,8 +185,8 @@ class Rounds:
             return True
         missing = "there are no training samples (give --train and --test in place of --data)"
         why = missing if self.wishes.train else "--no-train"
-        told = "; ".join(dict.fromkeys(recipe.name for family in left for recipe in family.trained))
-        self.report(Note(f"skipped, because of {why}: {told}"))
+        for family in left:
+            self.report(FamilyChanged(family.title, "not trained", why))
         return False
 
 
