@@ -134,7 +134,7 @@ class Trainings:
             self.report(FamilyChanged(name, "to train", self._told(item, expectation)))
 
     def _expect(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> None:
-        steps = expectation.steps(best.recipe, done=self._walked.trainings(best.recipe))
+        steps = self._walked.steps([best], expectation)
         work, all_work = self._work(best, expectation), self._walked.work(left, expectation)
         self.report(TrainingsExpected(best.recipe.name, steps, work, len(left), all_work))
 

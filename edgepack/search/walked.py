@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which stretches of chains were trained already: chains that begin alike share the way."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, field
 
@@ -28,8 +28,15 @@ class Walked:
 
     def work(self, prospects: Iterable[Prospect], expectation: Expectation) -> float:
         """Return the multiply-accumulates of training all of ``prospects``, each shared stretch once."""
-        walked, macs = copy(self), 0.0
+        return sum((expectation.work(item, done=done) for item, done in self._along(prospects)), start=0.0)
+
+    def steps(self, prospects: Iterable[Prospect], expectation: Expectation) -> int:
+        """Return the batches that training all of ``prospects`` learns from, each shared stretch once."""
+        return sum(expectation.steps(item.recipe, done=done) for item, done in self._along(prospects))
+
+    def _along(self, prospects: Iterable[Prospect]) -> Iterator[tuple[Prospect, int]]:
+        """Yield each of ``prospects`` with how many of its trainings lie behind when it comes to it."""
+        walked = copy(self)
         for prospect in prospects:
-            macs += expectation.work(prospect, done=walked.trainings(prospect.recipe))
+            yield prospect, walked.trainings(prospect.recipe)
             walked.add(prospect.recipe)
-        return macs
