@@ -23,7 +23,7 @@ from edgepack.cli._results_devices import (
 )
 from edgepack.cli._results_explain import ExplainListOutput, ExplainOutput
 from edgepack.cli._results_plan import PlanOutput
-from edgepack.cli._results_report import ReportOutput
+from edgepack.cli._results_report import ReportOutput, RunReportOutput, RunsOutput
 from edgepack.cli._results_steps import StepsListOutput, StepsOutput
 from edgepack.cli._results_verify import VerifyOutput
 
@@ -39,7 +39,7 @@ _OUTPUTS: Final[dict[str, TypeAdapter[object]]] = {
     "devices-validate": TypeAdapter(DevicesValidateOutput),
     "error": TypeAdapter(ErrorOutput),
     "explain": TypeAdapter(ExplainOutput | ExplainListOutput),
-    "report": TypeAdapter(ReportOutput),
+    "report": TypeAdapter(ReportOutput | RunReportOutput | RunsOutput),
     "steps": TypeAdapter(StepsOutput | StepsListOutput),
     "verify": TypeAdapter(VerifyOutput),
 }
