@@ -94,7 +94,10 @@ def _one_after_another(
         with ExitStack() as stack:
             shared: _Shared | None = None
             for request, limits, found in plans:
-                _announce(report, limits, found)
+                if len(plans) > 1:
+                    name = request.profile.name
+                    report(StageStarted(f"device {len(outcomes) + 1} of {len(plans)}: {name}"))
+                _announce(report, limits, found, device=request.profile.name)
                 if found.infeasible and request.recipe is None:
                     outcomes.append(infeasible(request.profile, limits, found))
                     continue
@@ -158,8 +161,8 @@ def _for_device(
     return replace(outcome, seconds=time.monotonic() - start)
 
 
-def _announce(report: Reporter, limits: tuple[Limit, ...], bounds: Preflight) -> None:
-    report(LimitsActive(tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in limits)))
+def _announce(report: Reporter, limits: tuple[Limit, ...], bounds: Preflight, *, device: str) -> None:
+    report(LimitsActive(tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in limits), device))
     for finding in bounds.findings:
         if finding.severity != "info":
             report(Note(finding.message))

@@ -103,7 +103,7 @@ def check_output(
         device=profile.name if profile else None,
         limits=tuple(active_limit(limit) for limit in limits),
         bounds=_bounds(found),
-        findings=tuple(_finding(finding) for finding in found.findings),
+        findings=tuple(finding_result(finding) for finding in found.findings),
         notes=notes,
     )
 
@@ -120,7 +120,8 @@ def _bounds(found: Preflight) -> BoundsResult:
     )
 
 
-def _finding(finding: Finding) -> FindingResult:
+def finding_result(finding: Finding) -> FindingResult:
+    """Return the JSON form of a finding."""
     return FindingResult(
         code=finding.code,
         message=finding.message,

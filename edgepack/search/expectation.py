@@ -97,13 +97,18 @@ class Expectation:
 
     def work(self, prospect: Prospect, *, done: int) -> float:
         """Return the multiply-accumulates of the trainings of ``prospect``, but for its first ``done`` ones."""
-        schedules = [schedule for step in prospect.recipe.steps if (schedule := schedule_of(step)) is not None]
-        images = sum(self._images(schedule) for schedule in schedules[done:])
+        images = sum(self._steps(schedule) * self._batch(schedule) for schedule in _schedules(prospect.recipe)[done:])
         return images * (_PASSES * prospect.macs + self.teacher_macs)
 
-    def _images(self, schedule: Schedule) -> int:
-        size = min(self.training.batch_size or schedule.batch_size, self.samples)
-        return schedule.total(self.samples, size) * size
+    def steps(self, recipe: Recipe, *, done: int) -> int:
+        """Return the number of batches that the trainings of ``recipe`` learn from, but for its first ``done`` ones."""
+        return sum(map(self._steps, _schedules(recipe)[done:]))
+
+    def _steps(self, schedule: Schedule) -> int:
+        return schedule.total(self.samples, self._batch(schedule))
+
+    def _batch(self, schedule: Schedule) -> int:
+        return min(self.training.batch_size or schedule.batch_size, self.samples)
 
     def _plain(self, prospect: Prospect) -> float:
         """Return the drop that is expected where nothing was learnt."""

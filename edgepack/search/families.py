@@ -65,6 +65,14 @@ class Family:
         told = structure.get(self.kind, self.kind)
         return f"{told}, down to 4 bits" if self.narrow else told
 
+    @property
+    def title(self) -> str:
+        """The name, with what tells it from other families of that name."""
+        step = (self.untrained or self.trained[0]).steps[0]
+        macs = getattr(step, "macs", None)
+        told = {"none": step.label, "share": step_kind(step)}.get(self.kind, "" if macs is None else f"{macs:.0%}")
+        return f"{self.name} ({told})" if told else self.name
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:

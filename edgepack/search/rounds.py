@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edgepack.compress.recipe import Io, Recipe
-from edgepack.events import Note, Reporter
+from edgepack.events import FamiliesPlanned, FamilyChanged, Note, Reporter
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Objective
@@ -122,7 +122,7 @@ class Rounds:
             io=self.wishes.io,
             separable=self.wishes.separable,
         )
-        found = tuple(family for family in found if _title(family) not in self._hopeless)
+        found = tuple(family for family in found if family.title not in self._hopeless)
         if not found:
             return
         if bench.model.trainable is None:
@@ -156,12 +156,12 @@ class Rounds:
         """
         left: list[Family] = []
         self.trials.expected = len(self.trials.done) + sum(family.untrained is not None for family in found)
-        self.report(Note(f"families to be cut to the limits: {'; '.join(family.name for family in found)}"))
+        self.report(FamiliesPlanned(tuple(family.title for family in found)))
         members = [family.untrained for family in found if family.untrained is not None]
         for family in found:
             enough = any(other.kind == "none" and other.narrow for other in left)
             if enough and family.narrow and family.kind != "none":
-                self.report(Note(f"left out {family.name}: bits alone meet every cost limit"))
+                self.report(FamilyChanged(family.title, "left out", "bits alone meet every cost limit"))
                 continue
             if family.untrained is None:
                 left.append(family)
@@ -171,8 +171,9 @@ class Rounds:
             if self.trials.over:
                 return left
             if (twin := self._twin(candidate, left)) is not None:
-                self.report(Note(f"left out {family.name}: it is the file that {twin.name} is"))
+                self.report(FamilyChanged(family.title, "dropped", f"it is the very file of {twin.title}"))
             elif self.trials.meets_costs(candidate):
+                self.report(FamilyChanged(family.title, "cut"))
                 left.append(family)
             else:
                 self._drop(family, candidate)
@@ -202,22 +203,18 @@ class Rounds:
         return None
 
     def _drop(self, family: Family, candidate: Candidate) -> None:
-        self.report(Note(f"dropped {family.name}: {self.trials.under_aim(candidate).reason}"))
+        self.report(FamilyChanged(family.title, "dropped", self.trials.under_aim(candidate).reason))
         if candidate.failure is not None:
-            self._hopeless.add(_title(family))
+            self._hopeless.add(family.title)
 
     def _may_train(self, left: list[Family]) -> bool:
         if self.wishes.train and self.setting().train is not None:
             return True
         missing = "there are no training samples (give --train and --test in place of --data)"
         why = missing if self.wishes.train else "--no-train"
-        told = "; ".join(dict.fromkeys(recipe.name for family in left for recipe in family.trained))
-        self.report(Note(f"skipped, because of {why}: {told}"))
+        for family in left:
+            self.report(FamilyChanged(family.title, "not trained", why))
         return False
-
-
-def _title(family: Family) -> str:
-    return f"{family.name}: {family.untrained.name if family.untrained else ''}"
 
 
 def _is_separable(recipe: Recipe) -> bool:

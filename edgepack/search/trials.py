@@ -85,7 +85,7 @@ class Trials:
         return (*kept, *aims.values())
 
     def shortfall(self, candidate: Candidate, *, most: float) -> dict[str, float]:
-        """Return limit over value of each cost that ``candidate`` misses; empty where one is missed by more than ``most``.
+        """Return limit over value of each cost that ``candidate`` misses; empty where one is missed by more.
 
         What steps ask of their size in vain counts as a little.
         """
