@@ -32,7 +32,7 @@ _PRIOR: Final[dict[Kind, float]] = {
 _SPREAD: Final = 0.9  # of the logarithm of a drop, before anything was seen
 _SEEN_SPREAD: Final = 0.35  # behind many candidates alike
 _PRIOR_WEIGHT: Final = 1.0
-_SAME_FAMILY, _SAME_KIND, _ANOTHER = 4.0, 1.0, 0.25
+_SAME_FAMILY, _SAME_KIND, _ANOTHER = 4.0, 2.0, 0.75  # much of a loss is the model's own
 _LEAST: Final = 1e-4  # of a drop; below it nothing is told apart
 _PASSES: Final = 3.0  # forward, and backward twice as much
 
