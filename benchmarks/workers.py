@@ -23,6 +23,8 @@ LIMITS = ("--max-size=5KiB", "--max-drop=0.2%", "--no-controls")
 
 @dataclass(frozen=True, slots=True)
 class Run:
+    """One search: how long it took, what it came to, and how many candidates trained."""
+
     seconds: float
     digest: str
     trained: int
