@@ -165,13 +165,14 @@ class Rounds:
                 left.append(family)
                 continue
             self.trials.ahead.expect(members[members.index(family.untrained) :])
+            self.report(FamilyChanged(family.title, "cutting"))
             candidate = self.trials.with_control(family.untrained)
-            if self.trials.over:
-                return left
             if self.trials.meets_costs(candidate):
                 self.report(FamilyChanged(family.title, "cut"))
                 left.append(family)
-            else:
+            if self.trials.over:
+                return left
+            if family not in left:
                 self._drop(family, candidate)
         return left
 
