@@ -13,7 +13,7 @@ from typing import Any
 
 from suite.cases import Case
 from suite.reading import SuiteError
-from suite.trainings import Trained, listening, trained
+from suite.trainings import Trained, listening, told, trained
 
 _DONE = frozenset({0, 3, 6})  # fits, misses, a step crashed
 
@@ -27,12 +27,14 @@ class Built:
         error: What it said then.
         seconds: From start to end of the process.
         trained: The training behind it.
+        told: What it said of its search on the way: what was cut, dropped or left out, and why.
     """
 
     build: Mapping[str, Any] | None
     error: str
     seconds: float
     trained: Trained
+    told: tuple[str, ...] = ()
 
 
 def run_build(case: Case, device: str, options: Sequence[str]) -> Built:
@@ -55,4 +57,4 @@ def run_build(case: Case, device: str, options: Sequence[str]) -> Built:
         build = {"error": done.stderr.strip() or done.stdout[:500]}
     if "candidates" not in build:
         return Built(None, str(build.get("error")), seconds, trained(events))
-    return Built(build, "", seconds, trained(events))
+    return Built(build, "", seconds, trained(events), told(events))

@@ -43,7 +43,7 @@ def run_instance(instance: Instance, case: Case, work: Path, *, shared: bool) ->
             "verdict": None,
         }
         if built.build is not None:
-            kept |= _summary(built.build)
+            kept |= _summary(built.build) | {"told": list(built.told)}
         if kept["verdict"] == "fits":
             kept["unseen"] = again(case, bundle)
     if not shared:
@@ -58,11 +58,26 @@ def _summary(build: Mapping[str, Any]) -> dict[str, Any]:
         "edgepack_seconds": build["seconds"],
         "recipe": chosen["name"] if chosen else None,
         "candidates": len(build["candidates"]),
+        "tried": [
+            {**{key: item[key] for key in ("name", "state", "reason")}, **_briefly(item["figures"])}
+            for item in build["candidates"]
+        ],
         "test": build["figures"],
         "limits": {
             limit["name"]: {key: limit[key] for key in ("limit", "value", "state")} for limit in build["limits"]
         },
         "reason": build["reason"],
+    }
+
+
+def _briefly(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Return what a limit is held against: the upper end of a band, else the value."""
+    wanted = {name: figures[name] for name in ("size", "ram", "latency", "energy", "metric_drop")}
+    ends = {"latency": "ci_high", "energy": "ci_high", "ram": "ci_high"}
+    return {
+        name: figure["value"] if figure.get(ends.get(name, "value")) is None else figure[ends.get(name, "value")]
+        for name, figure in wanted.items()
+        if figure is not None
     }
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a build trained, from the progress that it reports: independent of how its search names what it tries."""
+"""What a build trained and said, from the events that it reports: independent of how its search names its trials."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 _PROGRESS: Final = "TrainingProgress"
 _CANDIDATE: Final = "CandidateStarted"
+_NOTE: Final = "Note"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,17 @@ def trained(events: Iterable[tuple[float, dict[str, Any]]]) -> Trained:
             last, counted = ("", 0), False
         before = moment
     return Trained(count, steps, round(seconds, 2))
+
+
+def told(events: Iterable[tuple[float, dict[str, Any]]]) -> tuple[str, ...]:
+    """Return the notes of a build from its first candidate on, each once."""
+    notes: dict[str, None] = {}
+    begun = False
+    for _, event in events:
+        begun = begun or event["event"] == _CANDIDATE
+        if begun and event["event"] == _NOTE:
+            notes[event["text"]] = None
+    return tuple(notes)
 
 
 @contextmanager

@@ -27,19 +27,21 @@ class KernelBits:
     Attributes:
         bits: Of each kernel on a grid, by layer.
         names: All layers, in the order of the graph.
+        net: What the graph itself is called: the scope around all layers, and perhaps a layer's name as well.
     """
 
     bits: Mapping[str, int]
     names: tuple[str, ...]
+    net: str = ""
 
     @classmethod
     def of(cls, trainable: Path) -> "KernelBits":
         """Read the ``.keras`` file ``trainable``."""
         with zipfile.ZipFile(trainable) as archive:
-            layers = json.loads(archive.read("config.json"))["config"]["layers"]
-        configs = {layer["name"]: layer["config"] for layer in layers}
+            config = json.loads(archive.read("config.json"))["config"]
+        configs = {layer["name"]: layer["config"] for layer in config["layers"]}
         bits = {name: int(config["weight_bits"]) for name, config in configs.items() if "weight_bits" in config}
-        return cls(bits, tuple(configs))
+        return cls(bits, tuple(configs), str(config.get("name", "")))
 
     def scopes_of(self, graph: TfliteGraph, indexes: tuple[int, ...]) -> tuple[str, ...]:
         """Return the outermost layer in the path of each name of these tensors, in the order of the graph.
@@ -47,16 +49,22 @@ class KernelBits:
         Deeper parts are TensorFlow's operations, which may be called as a layer is: ``rescale/depthwise``.
         """
         fused = {name for index in indexes if index >= 0 for name in graph.tensors[index].name.split(";")}
-        found = {next(filter(None, map(self._layer, name.split("/"))), None) for name in fused}
+        found = set(map(self._outermost, fused))
         return tuple(name for name in self.names if name in found)
 
     def layers_of(self, graph: TfliteGraph, op: TfliteOp) -> frozenset[str]:
         """Return the layers that ``op`` computes, by the names of what it gives out, else of what it takes."""
         for indexes in (op.outputs, op.inputs):
-            found = {self._layer(part) for i in indexes if i >= 0 for part in _parts(graph.tensors[i].name)} - {None}
+            found = self.scopes_of(graph, indexes)
             if found:
-                return frozenset(str(name) for name in found)
+                return frozenset(found)
         return frozenset()
+
+    def _outermost(self, path: str) -> str | None:
+        parts = path.split("/")
+        if self.net and _COUNTED.sub("", parts[0]) == _COUNTED.sub("", self.net):
+            parts = parts[1:]
+        return next(filter(None, map(self._layer, parts)), None)
 
     def _layer(self, part: str) -> str | None:
         """Return the layer whose scope is called ``part``: TensorFlow appends a count to the name."""

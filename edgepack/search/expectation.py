@@ -22,6 +22,7 @@ _LENGTH: Final = 0.25  # a training of 16 times the steps leaves half
 _PRIOR: Final[dict[Kind, float]] = {
     "none": 0.08,
     "resolution": 0.12,
+    "resolution and prune": 0.08,
     "prune": 0.06,
     "student": 0.08,
     "lowrank": 0.06,

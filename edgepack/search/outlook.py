@@ -15,8 +15,8 @@ from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile
 from edgepack.device.units import format_size
 from edgepack.graph.context import Training
+from edgepack.measure.bounds import can_be_restructured, least_activation_bytes, least_weight_bytes
 from edgepack.measure.judge import ACCURACY_LIMITS
-from edgepack.measure.preflight import can_be_restructured, least_activation_bytes, least_weight_bytes
 from edgepack.model.precision import Precision
 from edgepack.model.summary import Summary
 from edgepack.search.expectation import Expectation, Prospect

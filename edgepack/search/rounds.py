@@ -15,7 +15,7 @@ from edgepack.events import FamiliesPlanned, FamilyChanged, Note, Reporter
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Objective
-from edgepack.search.families import Family, families
+from edgepack.search.families import Family, families, tightened
 from edgepack.search.gap import ceilings_of, gap_of
 from edgepack.search.improve import improve
 from edgepack.search.propose import propose
@@ -24,6 +24,8 @@ from edgepack.search.setting import Setting
 from edgepack.search.trainings import Trainings
 from edgepack.search.trials import Trials
 
+_FURTHER: Final = 2  # tries
+_LITTLE: Final = 0.15  # of a limit
 _NEAR: Final = 2  # candidates to a limit: the nearest may lose too much accuracy
 
 
@@ -96,7 +98,7 @@ class Rounds:
         )
         self.trials.expected = len(recipes)
         self.trials.lowered(recipes)
-        if not self.trials.over:
+        if not self._fits and not self.trials.late:
             self._step_rounds()
         if not self._fits:
             # Only then is it known whether relaxing the one limit that they miss would be enough.
@@ -129,7 +131,7 @@ class Rounds:
         if self._earlier():
             return
         left = self._untrained(found)
-        if trials.over or not left or not self._may_train(left):
+        if trials.over or trials.some_arrived or not left or not self._may_train(left):
             return
         Trainings(trials=self.trials, setting=self.setting, report=self.report).run(left)
 
@@ -140,7 +142,7 @@ class Rounds:
         for recipe in self.trials.kept.trained():
             if recipe.precision.io in {self.wishes.io, "float"} and not self._settled(recipe):
                 self.trials.with_control(recipe)
-                if self.trials.over:
+                if self.trials.some_arrived:
                     return True
         return False
 
@@ -166,15 +168,42 @@ class Rounds:
                 continue
             self.trials.ahead.expect(members[members.index(family.untrained) :])
             self.report(FamilyChanged(family.title, "cutting"))
-            candidate = self.trials.with_control(family.untrained)
-            if self.trials.meets_costs(candidate):
+            family, candidate = self._cut(family, family.untrained)  # noqa: PLW2901 - cut a little further maybe
+            if self.trials.over:
+                if self.trials.meets_costs(candidate):
+                    self.report(FamilyChanged(family.title, "cut"))
+                return left
+            if (twin := self._twin(candidate, left)) is not None:
+                self.report(FamilyChanged(family.title, "left out", f"it is the file that {twin.title} is"))
+            elif self.trials.meets_costs(candidate):
                 self.report(FamilyChanged(family.title, "cut"))
                 left.append(family)
-            if self.trials.over:
-                return left
-            if family not in left:
+            else:
                 self._drop(family, candidate)
         return left
+
+    def _cut(self, family: Family, member: Recipe) -> tuple[Family, Candidate]:
+        """Return ``family`` with its untrained member as it was tried, cut further where it misses a cost by little.
+
+        A structure is cut in the form that it is lowered to without the bits that are chosen behind it.
+        """
+        candidate = self.trials.with_control(member)
+        for _ in range(_FURTHER):
+            tighter = tightened(family, self.trials.shortfall(candidate, most=_LITTLE))
+            if tighter is None or tighter.untrained is None or self.trials.find(tighter.untrained) is not None:
+                break
+            self.report(Note(f"{family.title} misses by little: cut a little further"))
+            family, candidate = tighter, self.trials.with_control(tighter.untrained)
+        return family, candidate
+
+    def _twin(self, candidate: Candidate, left: list[Family]) -> Family | None:
+        """Return the family of ``left`` whose untrained member is the very same file."""
+        for family in left:
+            other = self.trials.find(family.untrained) if family.untrained else None
+            files = [item.artifact.digest for item in (candidate, other) if item is not None and item.artifact]
+            if len(files) > len(set(files)):
+                return family
+        return None
 
     def _drop(self, family: Family, candidate: Candidate) -> None:
         self.report(FamilyChanged(family.title, "dropped", self.trials.under_aim(candidate).reason))

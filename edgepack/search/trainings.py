@@ -20,6 +20,7 @@ from edgepack.search.walked import Walked
 
 _HOPELESS: Final = 0.02  # chance to fit below which nothing is trained any more...
 _AT_LEAST: Final = 3  # ...once so many trainings have shown what they can do
+_SPARE: Final = 3  # trainings, the first that fits among them, for one that does so by more than a hair
 
 
 @dataclass(slots=True)
@@ -42,8 +43,8 @@ class Trainings:
         left = [prospect for family in families for prospect in self._prospects(family)]
         self.trials.expected = len(self.trials.done) + len(left)
         self._announce(left, expectation)
-        trained = 0
-        while left and not self.trials.over:
+        trained = spare = 0
+        while left and not self.trials.over and spare < _SPARE:
             best = self._best(left, expectation)
             if trained >= _AT_LEAST and expectation.chance(best) < _HOPELESS:
                 self._give_up(left, expectation)
@@ -53,6 +54,7 @@ class Trainings:
             self.trials.ahead.expect(self._likely(best, left, expectation))
             candidate = self.trials.with_control(best.recipe)
             trained += 1
+            spare += self.trials.some_arrived
             left.remove(best)
             self._walked.add(best.recipe)
             self._tell(best, candidate)

@@ -165,6 +165,14 @@ def test_training_is_counted_by_candidate_with_its_trials():
     assert trained([]) == Trained(0, 0, 0.0)
 
 
+def test_what_a_search_says_is_kept_and_what_came_before_it_is_not():
+    from suite.trainings import told
+
+    notes = [{"event": "Note", "text": words} for words in ("batch fixed to 1", "dropped prune", "dropped prune")]
+    events = [notes[0], {"event": "CandidateStarted"}, *notes[1:], {"event": "CandidateDone"}]
+    assert told((0.0, event) for event in events) == ("dropped prune",)
+
+
 def test_events_are_heard_as_they_are_written_and_silence_does_not_hang(tmp_path):
     from suite.trainings import listening
 

@@ -13,6 +13,7 @@ sys.path.insert(0, TESTS)  # noqa: F821 - given by the caller
 from nets import NETS
 
 from edgepack.compress.apply import apply_steps
+from edgepack.compress.mixed import Mixed
 from edgepack.compress.qat import Qat
 from edgepack.compress.recipe import Recipe
 from edgepack.data.metric import Metric
@@ -76,6 +77,16 @@ def answers(net):
     return np.asarray(keras.tree.flatten(net([VALUES], training=False))[0])
 
 
+def dropping():
+    """Return an untrained net with a layer that only training hears."""
+    layers = keras.layers
+    image = keras.Input((12, 12, 3), name="image")
+    hidden = layers.Conv2D(4, 3, strides=2, activation="relu", name="first")(image)
+    hidden = layers.Conv2D(4, 3, activation="relu", name="second")(hidden)
+    hidden = layers.Dropout(0.2, name="drop")(layers.Flatten(name="flat")(hidden))
+    return keras.Model([image], [layers.Dense(4, activation="softmax", name="probs")(hidden)], name="dropping")
+
+
 def graph(precision=Precision.W4A8):
     return Graph(net=NET, plan=PrecisionPlan(default=precision, io="int8"))
 
@@ -117,6 +128,7 @@ def run(step, start):
         "trained_ranges": sum(len(layer.trainable_variables) for layer in rounders),
         "sentences": list(after.reports[-1].sentences),
         "digest": model.digest,
+        "layers": [layer.name for layer in after.net.layers],
     }
 
 
@@ -129,6 +141,9 @@ def refused(step, start):
 
 
 step = Qat(schedule=SHORT, signal=TEACHER)
+assigned = apply_steps(
+    Graph(net=dropping(), plan=PrecisionPlan(default=Precision.W8A8, io="int8")), (Mixed(),), CONTEXT
+)
 ptq = fake_quantized(graph(), CONTEXT)
 found = {
     "float": float((answers(NET).argmax(-1) == LABELS).mean()),
@@ -143,6 +158,7 @@ found = {
         if type(layer).__name__ == "FakeQuant"
     },
     "narrowed": run(step.model_copy(update={"weight_bits": 4}), graph(Precision.W8A8)),
+    "assigned": run(Qat(schedule=Schedule(steps=6, learning_rate=2e-3)), assigned),
     "w16": refused(step, graph(Precision.W16)),
     "twice": refused(step.model_copy(update={"weight_bits": 4}), ptq),
 }

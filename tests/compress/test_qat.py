@@ -54,6 +54,15 @@ def test_ranges_are_observed_learned_or_kept_and_end_frozen(found):
 
 
 @pytest.mark.tf
+def test_behind_mixed_it_trains_a_net_with_dropout_at_the_bits_that_were_assigned(found):
+    item = found["assigned"]
+    assert "drop" in item["layers"]
+    assert item["bits"] == {"first": 8, "second": 4, "probs": 8}
+    assert item["agreement"] >= 0.97
+    assert item["untouched"]
+
+
+@pytest.mark.tf
 def test_what_it_cannot_train_is_refused(found):
     assert found["w16"] == ["EP-642", "qat trains for activations of 8 bits, and the recipe's precision is w16"]
     assert found["twice"][0] == "EP-643"

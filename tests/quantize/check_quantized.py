@@ -110,8 +110,19 @@ FLOAT = {
 }
 # Nothing but the ends has weights.
 EIGHT = {"transposed", "leaky", "cut", "norm", "rescale", "average", "bilinear", "padded", "peak"}
-# Layers that a plan holds at f32, and none that would have to be.
-PLANNED = {"planned": (between(layers.Conv2D(6, 3, activation="relu", name="it")), {"it": Precision.F32})}
+
+
+def scaled_first(tensor):
+    """Behind a scale, which becomes an operation called ``depthwise``, put a layer of that name."""
+    scaled = layers.Rescaling(0.5, offset=-1.0, name="it")(tensor)
+    return layers.DepthwiseConv2D(3, activation="relu", name="depthwise")(scaled)
+
+
+# A layer that a plan holds at f32, and need not; layers of other bits that are called alike.
+PLANNED = {
+    "planned": (between(layers.Conv2D(6, 3, activation="relu", name="it")), {"it": Precision.F32}),
+    "alike": (between(scaled_first), {"depthwise": Precision.W4A8}),
+}
 
 
 def context_of(net, name):

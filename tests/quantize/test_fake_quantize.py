@@ -56,7 +56,7 @@ def bits(item):
     return [tensor.dtype for _, tensor in read_tflite(item["artifact"].path).weights]
 
 
-@pytest.mark.parametrize("name", WEIGHTED + MERGED + BENT + FLOAT + NETS)
+@pytest.mark.parametrize("name", WEIGHTED + MERGED + BENT + FLOAT + NETS + ["alike"])
 def test_the_graph_answers_as_its_file(found, runtime_session, tmp_path, name):
     item = lowered(found, name)
     for ours, theirs in zip(item["expected"], run(item, runtime_session("litert"), tmp_path), strict=True):
@@ -87,6 +87,10 @@ def test_what_may_hold_4_bits_does(found, name):
     dtypes = bits(lowered(found, name))
     assert "int4" in dtypes
     assert dtypes[0] == dtypes[-1] == "int8", "the first and the last layer keep 8"
+
+
+def test_a_layer_that_is_called_as_an_operation_has_its_own_bits(found):
+    assert bits(lowered(found, "alike")) == ["int8", "int8", "int4", "int8"]
 
 
 def test_transposed_convolutions_keep_8_bits(found):

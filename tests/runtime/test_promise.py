@@ -166,7 +166,7 @@ def trainable(folder, *names):
     """Write the part of a ``.keras`` file that names its layers."""
     layers = [{"name": name, "config": {}} for name in names]
     with zipfile.ZipFile(folder / "net.keras", "w") as archive:
-        archive.writestr("config.json", json.dumps({"config": {"layers": layers}}))
+        archive.writestr("config.json", json.dumps({"config": {"name": "net", "layers": layers}}))
     return folder / "net.keras"
 
 
@@ -181,3 +181,20 @@ def test_an_operation_that_is_called_as_a_layer_is_no_layer(tmp_path):
     known = trainable(tmp_path, "first", "rescale", "depthwise")
     graph = layered(name="net_1/rescale_1/depthwise;net_1/rescale_1/mul")
     assert source_layers(graph, known) == ("first", "rescale")
+
+
+def test_the_bits_of_a_layer_are_not_those_of_an_operation_that_is_called_alike():
+    kernels = KernelBits({"first": 4, "rescale": 8}, ("first", "rescale"))
+    graph = layered(second="int4", name="net_1/first_1/Relu;net_1/first_1/convolution")
+    named = replace(graph.tensors[2], name="net_1/rescale_1/Add;net_1/rescale_1/first;net_1/rescale_1/Reshape_4")
+    graph = replace(graph, tensors=(*graph.tensors[:2], named, *graph.tensors[3:]))
+    plan = PrecisionPlan(default=Precision.W8A8, layers={"first": Precision.W4A8}, io="int8")
+    check_layers(graph, kernels, plan)
+
+
+def test_a_net_that_is_called_as_one_of_its_layers_is_not_that_layer(tmp_path):
+    known = trainable(tmp_path, "first", "second", "net")
+    graph = layered(name="net_1/net_1/Softmax;net_1/net_1/MatMul")
+    assert source_layers(graph, known) == ("first", "net")
+    kernels = KernelBits({"first": 8, "net": 4}, ("first", "second", "net"), net="net")
+    check_layers(graph, kernels, PrecisionPlan(default=Precision.W8A8, layers={"net": Precision.W4A8}, io="int8"))

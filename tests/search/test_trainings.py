@@ -1,109 +1,137 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training round, told step by step: what each family came to, and what work may remain."""
+"""Which training follows which, and when no other does."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from edgepack.compress.step import Gap
 from edgepack.device.budget import Limit
-from edgepack.events import FamilyChanged, TrainingsExpected
+from edgepack.errors import CandidateError
+from edgepack.events import FamilyChanged
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.context import Training
 from edgepack.measure.judge import judge
 from edgepack.measure.measurement import Measurement
 from edgepack.model.precision import Precision
+from edgepack.search import trainings
 from edgepack.search.candidate import Candidate
-from edgepack.search.expectation import Expectation, Prospect
 from edgepack.search.families import Ceilings, families
+from edgepack.search.margin import holds
 from edgepack.search.trainings import Trainings
-from edgepack.search.walked import Walked
 
-LIMITS = (Limit("drop", 0.01, "1", "--max-drop"),)
+DROP = Limit("drop", 0.02, "1", "--max-drop")
+FOUND = families(
+    Gap(size=0.5, size_bytes=40_000, latency=0.5, latency_ms=2.0),
+    ceilings=Ceilings(),
+    precisions=(Precision.F32, Precision.W8A8),
+    io="float",
+    separable=False,
+)
+BEFORE = {"prune": 0.2, "student": 0.6, "lowrank": 0.3, "resolution": 0.05, "resolution and prune": 0.4}
+CENT = 0.01
 
 
-def found(gap):
-    return families(gap, ceilings=Ceilings(), precisions=list(Precision), io="int8", separable=False)
+def candidate(recipe, drop, error=0.001):
+    ends = (drop - 1.96 * error, drop + 1.96 * error)
+    measurement = Measurement(metric_drop=Figure(drop, "1", Evidence.COMPUTED, *ends, 0.95, 100))
+    return Candidate(recipe, measurement=measurement, verdict=judge([DROP], measurement), scored=True)
 
 
-@pytest.fixture
-def expectation(tmp_path):
-    return Expectation(allowed=0.01, scale=1.0, samples=1000, training=Training(checkpoints=tmp_path), teacher_macs=50)
+@dataclass
+class FakeTrials:
+    """Answers with drops that a test decides; a training without an answer fails."""
 
+    answers: dict
+    done: list = field(default_factory=list)
+    tried: list = field(default_factory=list)
+    ahead: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(expect=list))
+    scored: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(original_metric=Figure(0.9, "1", Evidence.COMPUTED))
+    )
+    limits: tuple = (DROP,)
+    controls: bool = True
+    expected: int = 0
 
-class Trials:
-    """Gives each recipe the next of the drops; the real one would train it."""
-
-    def __init__(self, drops):
-        self.drops, self.done, self.expected = list(drops), [], 0
-        self.limits, self.scored, self.controls = LIMITS, None, False
-        self.ahead = SimpleNamespace(expect=list)
+    @property
+    def some_arrived(self):
+        return any(item.state == "fits" for item in self.done)
 
     @property
     def over(self):
-        return any(item.state == "fits" for item in self.done)
+        return any(map(holds, self.done))
 
     def find(self, recipe):
         return next((item for item in self.done if item.recipe == recipe), None)
 
     def with_control(self, recipe):
-        measurement = Measurement(metric_drop=Figure(self.drops.pop(0), "1", Evidence.COMPUTED))
-        self.done.append(
-            replace(Candidate(recipe), measurement=measurement, verdict=judge(LIMITS, measurement), scored=True)
-        )
+        answer = self.answers(recipe)
+        failure = None if answer is not None else CandidateError("EP-632", "out of reach")
+        self.tried.append(recipe)
+        self.done.append(candidate(recipe, answer) if failure is None else Candidate(recipe, failure=failure))
         return self.done[-1]
 
 
-def run(gap, drops, tmp_path):
-    told = []
-    setting = SimpleNamespace(train=SimpleNamespace(count=1000), training=Training(checkpoints=tmp_path))
-    trials = Trials(drops)
-    Trainings(trials=trials, setting=lambda: setting, report=told.append).run(list(found(gap)))
-    return trials, told
+@pytest.fixture
+def run(monkeypatch):
+    def go(answers):
+        monkeypatch.setattr(trainings, "read_tflite", lambda path: SimpleNamespace(macs=1000))
+        trials = FakeTrials(answers)
+        for family in FOUND:
+            made = SimpleNamespace(path=Path("made"))
+            trials.done.append(
+                Candidate(
+                    family.untrained,
+                    artifact=made,
+                    measurement=candidate(family.untrained, BEFORE[family.kind]).measurement,
+                )
+            )
+        setting = SimpleNamespace(train=SimpleNamespace(count=10_000), training=Training(checkpoints=Path("unused")))
+        told = []
+        Trainings(trials=trials, setting=lambda: setting, report=told.append).run(list(FOUND))
+        return trials.tried, told
+
+    return go
 
 
-def test_each_training_is_told_with_the_work_that_may_remain(tmp_path):
-    trials, told = run(Gap(latency=0.5, latency_ms=3.0), [0.05, 0.004], tmp_path)
-    assert len(trials.done) == 2
-    changes = [(event.state, event.detail) for event in told if isinstance(event, FamilyChanged)]
-    titles = {event.name for event in told if isinstance(event, FamilyChanged) and event.state == "to train"}
-    assert titles == {"prune", "coarser inputs", "student", "lowrank"}
-    assert changes[4:] == [
-        ("training", trials.done[0].recipe.name),
-        ("trained", "drop 5.00%"),
-        ("training", trials.done[1].recipe.name),
-        ("trained", "drop 0.40%"),
-    ]
-    first, second, last = [event for event in told if isinstance(event, TrainingsExpected)]
-    assert (first.left, second.left, last.left) == (16, 15, 0)
-    assert first.left_macs > second.left_macs > second.macs > 0
-    assert first.steps >= 1500
+def test_what_lost_least_before_it_is_trained_first_and_the_first_that_fits_ends_it(run):
+    tried, told = run(lambda recipe: 0.001)
+    assert [recipe.name for recipe in tried] == ["student (coarser)+distill+mixed (ends too) w4a8"]
+    assert {event.state for event in told[: len(FOUND)]} == {"to train"}
 
 
-def test_families_without_a_chance_are_given_up_once_each(tmp_path):
-    _, told = run(Gap(latency=0.5, latency_ms=3.0), [0.9] * 16, tmp_path)
-    given_up = [event for event in told if isinstance(event, FamilyChanged) and event.state == "given up"]
-    assert given_up
-    assert len({event.name for event in given_up}) == len(given_up)
-    assert all("a chance below 2%" in event.detail for event in given_up)
-    assert told[-1] == TrainingsExpected("", 0, 0.0, 0, 0.0)
+def test_a_miss_moves_the_search_to_another_family(run):
+    tried, _ = run(lambda recipe: 0.001 if recipe.name.startswith("prune") else 0.5)
+    assert tried[-1].name.startswith("prune")
+    assert 1 < len(tried) < 6
 
 
-def test_titles_tell_families_of_one_name_apart():
-    for gap in (Gap(size=0.5, size_bytes=4000), Gap(download=0.5, download_bytes=4000), Gap(energy=0.5), Gap(drop=2)):
-        titles = [family.title for family in found(gap)]
-        assert len(set(titles)) == len(titles), titles
+def test_what_stops_one_member_stops_those_that_begin_alike(run):
+    tried, _ = run(lambda recipe: None)
+    assert len(tried) == len(FOUND)
+    assert len({recipe.steps[0].model_dump_json() + recipe.precision.default for recipe in tried}) == len(FOUND)
 
 
-def test_a_shared_stretch_is_counted_once(expectation):
-    (family,) = [item for item in found(Gap(latency=0.5, latency_ms=3.0)) if item.name == "prune"]
-    prospects = [Prospect(family=family, recipe=recipe, before=0.1, macs=100) for recipe in family.trained]
-    each = [expectation.work(prospect, done=0) for prospect in prospects]
-    walked = Walked()
-    assert walked.work(prospects[:1], expectation) == each[0]
-    assert each[1] > walked.work(prospects, expectation) - walked.work(prospects[2:], expectation) > 0
-    assert walked.work(prospects, expectation) < sum(each)
-    walked.add(prospects[0].recipe)
-    assert walked.trainings(prospects[2].recipe) == 1
-    assert walked.work(prospects[2:3], expectation) == each[2] - each[0]
+def test_where_all_stay_far_off_the_rest_is_given_up(run):
+    tried, told = run(lambda recipe: 0.8)
+    assert 3 <= len(tried) < 10
+    assert [event.state for event in told if isinstance(event, FamilyChanged)][-1] == "given up"
+    assert "a chance below 2%" in told[-2].detail
+
+
+def test_one_that_fits_by_a_hair_gets_two_more_tries_for_a_better_one(run):
+    tried, _ = run(lambda recipe: 0.0199)
+    assert len(tried) == 3
+    tried, _ = run(lambda recipe, seen=[]: (seen.append(1), 0.0199 if len(seen) == 1 else 0.001)[1])
+    assert len(tried) == 2
+
+
+def test_the_same_answers_give_the_same_order(run):
+    def answers(recipe):
+        return CENT * (3 + int(recipe.digest, 16) % 7)
+
+    first, _ = run(answers)
+    again, _ = run(answers)
+    assert [recipe.digest for recipe in first] == [recipe.digest for recipe in again]
