@@ -100,6 +100,25 @@ def test_what_remains_is_told_by_the_speed_of_this_run_alone():
     assert board([*STORY, second, done(3), TrainingsExpected("", 0, 0, 0, 0)]).seconds_left() is None
 
 
+def test_recipes_that_were_trained_tell_more_than_the_pace_of_one(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("edgepack.cli._board.time.monotonic", lambda: now[0])
+    found = board()
+    now[0] = 150.0
+    found.take(TrainingsExpected("next", steps=200, macs=2e9, left=2, left_macs=6e9))
+    assert found.seconds_left() == pytest.approx(6e9 / (2e9 / 50)), "2e9 took 50 s with all that goes with it"
+    found.take(STORY[-1])
+    assert found.seconds_left() == pytest.approx((6e9 - 0.5e9) / (2e9 / 50))
+    now[0] = 151.0
+    found.take(TrainingsExpected("last", steps=200, macs=2e9, left=1, left_macs=2e9))
+    assert found.seconds_left() == pytest.approx(2e9 / (4e9 / 51))
+    now[0] = 152.0
+    found.take(TrainingsExpected("known", steps=200, macs=2e9, left=1, left_macs=2e9))
+    assert found.seconds_left() == pytest.approx(2e9 / (4e9 / 51)), (
+        "what was not trained here says nothing of its speed"
+    )
+
+
 def test_another_device_begins_a_new_board():
     found = board([*STORY, LimitsActive((("size", 1000, "B", "-"),), "rpi5")])
     assert (found.device, found.best, found.families, found.seconds_left()) == ("rpi5", {}, {}, None)
