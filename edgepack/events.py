@@ -79,7 +79,9 @@ class TrainingProgress:
     seconds_left: float | None
 
 
-FamilyState = Literal["left out", "cut", "dropped", "to train", "training", "trained", "given up", "not trained"]
+FamilyState = Literal[
+    "left out", "cutting", "cut", "dropped", "to train", "training", "trained", "given up", "not trained"
+]
 
 
 @dataclass(frozen=True, slots=True)

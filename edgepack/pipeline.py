@@ -95,8 +95,7 @@ def _one_after_another(
             shared: _Shared | None = None
             for request, limits, found in plans:
                 if len(plans) > 1:
-                    name = request.profile.name
-                    report(StageStarted(f"device {len(outcomes) + 1} of {len(plans)}: {name}"))
+                    report(StageStarted(f"device {len(outcomes) + 1} of {len(plans)}: {request.profile.name}"))
                 _announce(report, limits, found, device=request.profile.name)
                 if found.infeasible and request.recipe is None:
                     outcomes.append(infeasible(request.profile, limits, found))

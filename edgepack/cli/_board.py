@@ -40,7 +40,8 @@ class Board:
         candidate: Which one is tried, of how many, and its name; None between two.
         training: The latest report of the training that goes on; None where none does.
         expected: What may still be trained.
-        macs_per_s: Speed of trainings so far, of this build alone; None before the first report that knows its pace.
+        macs_per_s: Speed of this build alone: of the recipes that were trained, with all that goes with it, and before
+            the first of them is done of its training's steps; None before the first report that knows its pace.
     """
 
     device: str = ""
@@ -56,6 +57,12 @@ class Board:
     began: float = field(default_factory=time.monotonic)
     _done_steps: int = 0
     """Of trainings of the present recipe that lie behind."""
+    _since: float = 0.0
+    """When the present recipe was begun."""
+    _learns: bool = False
+    """It trains here, and is not taken from an earlier build."""
+    _whole: tuple[float, float] = (0.0, 0.0)
+    """Work of the recipes that were trained, and the seconds that it took."""
 
     def take(self, event: Event) -> None:
         """Note what ``event`` says."""
@@ -77,8 +84,7 @@ class Board:
             case FamilyChanged(name=name, state=state, detail=detail):
                 self.families = {**self.families, name: (state, detail)}
             case TrainingsExpected():
-                self.expected = event if event.left else None
-                self._done_steps, self.training = 0, None
+                self._expect(event)
             case TrainingProgress():
                 self._train(event)
 
@@ -94,6 +100,15 @@ class Board:
         self.device, self.limits = device, limits
         self.best, self.families, self.states = {}, {}, Counter()
         self.candidate, self.training, self.expected = None, None, None
+
+    def _expect(self, event: TrainingsExpected) -> None:
+        now = time.monotonic()
+        if self.expected is not None and self._learns:
+            macs, seconds = self._whole
+            self._whole = (macs + self.expected.macs, seconds + now - self._since)
+            self.macs_per_s = self._whole[0] / max(self._whole[1], 1e-3)
+        self.expected = event if event.left else None
+        self.training, self._done_steps, self._learns, self._since = None, 0, False, now
 
     def _count(self, event: CandidateDone) -> None:
         self.states[event.state] += 1
@@ -111,9 +126,9 @@ class Board:
     def _train(self, event: TrainingProgress) -> None:
         if self.training is not None and event.name != self.training.name:
             self._leave_training()
-        self.training = event
+        self.training, self._learns = event, True
         left = event.total - event.step
-        if self.expected is None or not self.expected.steps or not event.seconds_left or left <= 0:
+        if self.expected is None or not self.expected.steps or not event.seconds_left or left <= 0 or self._whole[0]:
             return
         seen = self.expected.macs / self.expected.steps * left / event.seconds_left
         self.macs_per_s = seen if self.macs_per_s is None else (1 - _SMOOTH) * self.macs_per_s + _SMOOTH * seen

@@ -59,7 +59,7 @@ def _plan(
     from edgepack.search.setting import default_training
 
     limits = active_limits(request.profile, request.budget, metric=data.metric if data and data.labelled else None)
-    bounds = preflight(summary, request.profile, limits)
+    bounds = preflight(summary, request.profile, limits, separable=request.separable)
     found = outlook(
         Question(
             summary=summary,
@@ -127,6 +127,9 @@ def _plan_lines(plan: PlanResult) -> Iterator[str]:
         amount = format_quantity(limit.limit, limit.unit, points=limit.name == "drop")
         yield f"  limit     {limit.name} {amount} ({limit.origin})"
     yield from map(_finding, (item for item in plan.findings if item.severity != "info"))
+    if plan.verdict == "infeasible" and plan.recipe is None:
+        yield f"✗ infeasible on {plan.device}: proven without converting, and the build ends there"
+        return
     if plan.recipe is not None:
         yield f"  recipe    {plan.recipe.name}, and nothing else"
     if plan.precisions:
@@ -141,8 +144,6 @@ def _plan_lines(plan: PlanResult) -> Iterator[str]:
     yield f"  disk      {'; '.join(f'{item.what} {_size(item)}' for item in plan.disk_expected)}, all at most"
     for note in plan.notes:
         yield f"  note      {note}"
-    if plan.verdict == "infeasible":
-        yield f"✗ infeasible on {plan.device}: proven without converting; the build would still write the best"
 
 
 def _finding(item: FindingResult) -> str:

@@ -23,11 +23,13 @@ from edgepack.figure import Figure
 
 _WIDEST: Final = 100
 _BAR: Final = 24
+_ECHO: Final = 3  # columns beside the panel: the "^C" that a terminal echoes must not make its last line wrap
 _STATE: Final = 13
 _AROUND: Final = 12  # lines of the panel that are no family, and some of what scrolls by
 _FEWEST: Final = 3
 _NEAR: Final = 1.1  # over the limit by no more than this, a value is yellow
 _COLOURS: Final = {
+    "cutting": "bold yellow",
     "cut": "cyan",
     "dropped": "red",
     "given up": "red",
@@ -75,19 +77,18 @@ class LiveView:
 
 def panel(board: Board, *, width: int, height: int) -> RenderableType:
     """Return the panel for a terminal of ``width`` columns and ``height`` lines."""
+    wide = min(width - _ECHO, _WIDEST)
     parts: list[RenderableType] = []
     if board.limits:
         parts.append(_limits(board))
     if board.families:
-        parts.append(
-            _families(board, width=min(width, _WIDEST), most=max(_FEWEST, height - _AROUND - len(board.limits)))
-        )
+        parts.append(_families(board, width=wide, most=max(_FEWEST, height - _AROUND - len(board.limits))))
     parts.append(_doing(board))
     if board.training is not None:
         parts.append(_training(board.training))
     parts += _counts(board)
     title = Text("edgepack" + (f" for {board.device}" if board.device else ""))
-    return Panel(Group(*parts), title=title, title_align="left", width=min(width, _WIDEST), border_style="dim")
+    return Panel(Group(*parts), title=title, title_align="left", width=wide, border_style="dim")
 
 
 def _limits(board: Board) -> RenderableType:
@@ -117,7 +118,7 @@ def _families(board: Board, *, width: int, most: int) -> RenderableType:
     name_width = min(max(len(name) for name, _ in rows), (width - _STATE) // 2)
     lines: list[RenderableType] = []
     # What is in work must be seen; then what may still come.
-    rank = {"training": 0, "to train": 1, "cut": 1, "trained": 2, "planned": 2}
+    rank = {"training": 0, "cutting": 0, "to train": 1, "cut": 1, "trained": 2, "planned": 2}
     kept = sorted(range(len(rows)), key=lambda place: (rank.get(rows[place][1][0], 3), place))[:most]
     for place in sorted(kept):
         name, (state, detail) = rows[place]
@@ -129,7 +130,11 @@ def _families(board: Board, *, width: int, most: int) -> RenderableType:
 
 
 def _fitted(text: str, width: int) -> str:
-    return f"{text:{width}}" if len(text) <= width else f"{text[: width - 1]}…"
+    """Return ``text`` in ``width`` columns, cut in its middle: names differ at their ends."""
+    if len(text) <= width:
+        return f"{text:{width}}"
+    end = width // 3
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
 
 
 def _grid(*widths: int | None) -> Table:

@@ -2,6 +2,8 @@
 """What ``build`` says at its end: the candidates, the limits, the verdict line and the next command."""
 
 import os
+import shlex
+import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE
@@ -150,7 +152,7 @@ def _shortfall(limit: LimitVerdict) -> str:
 
 def _next(outcome: Outcome) -> list[str]:
     if outcome.bundle is None:
-        return []
+        return _resume(outcome)
     path = outcome.bundle.path
     mcu = outcome.profile.device_class == "mcu"
     board = "firmware: firmware/README.md" if mcu else f"on the board: python3 {path.name}/benchmark.py"
@@ -159,7 +161,16 @@ def _next(outcome: Outcome) -> list[str]:
         f"→ {path}  digest {outcome.bundle.digest}",
         f"  read it: {os.path.relpath(path / report)}",
         f"  verify it: edgepack verify {os.path.relpath(path)}   {board}",
+        *_resume(outcome),
     ]
+
+
+def _resume(outcome: Outcome) -> list[str]:
+    """Return the command that goes on where Ctrl-C came; as it was typed, for what it names lies on this machine."""
+    if not outcome.interrupted:
+        return []
+    more = [option for option in ("--resume", "--force") if option not in sys.argv]
+    return [f"  go on: {shlex.join(['edgepack', *sys.argv[1:], *more])}"]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, rich: RichConsole, title: str) -> None:

@@ -25,7 +25,7 @@ from edgepack.events import (
 _MARKS: Final = {"fits": "[green]✓[/]", "misses": "[yellow]✗[/]", "failed": "[red]![/]"}
 _SHOWN: Final = ("size", "ram", "latency", "metric_drop")
 _TENTHS: Final = 10
-_TOLD_BY_CANDIDATES: Final = frozenset({"cut", "training", "trained"})
+_TOLD_BY_CANDIDATES: Final = frozenset({"cutting", "cut", "training", "trained"})
 
 
 class PlainView:

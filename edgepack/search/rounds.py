@@ -167,11 +167,14 @@ class Rounds:
                 left.append(family)
                 continue
             self.trials.ahead.expect(members[members.index(family.untrained) :])
+            self.report(FamilyChanged(family.title, "cutting"))
             family, candidate = self._cut(family, family.untrained)  # noqa: PLW2901 - cut a little further maybe
             if self.trials.over:
+                if self.trials.meets_costs(candidate):
+                    self.report(FamilyChanged(family.title, "cut"))
                 return left
             if (twin := self._twin(candidate, left)) is not None:
-                self.report(FamilyChanged(family.title, "dropped", f"it is the very file of {twin.title}"))
+                self.report(FamilyChanged(family.title, "left out", f"it is the file that {twin.title} is"))
             elif self.trials.meets_costs(candidate):
                 self.report(FamilyChanged(family.title, "cut"))
                 left.append(family)
@@ -189,7 +192,7 @@ class Rounds:
             tighter = tightened(family, self.trials.shortfall(candidate, most=_LITTLE))
             if tighter is None or tighter.untrained is None or self.trials.find(tighter.untrained) is not None:
                 break
-            self.report(Note(f"{family.name} misses by little: cut a little further"))
+            self.report(Note(f"{family.title} misses by little: cut a little further"))
             family, candidate = tighter, self.trials.with_control(tighter.untrained)
         return family, candidate
 

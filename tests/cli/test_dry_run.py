@@ -101,7 +101,16 @@ def test_a_bound_that_proves_a_miss_ends_with_3_as_the_build_does():
     assert "EP-130" in {item["code"] for item in body["plans"][0]["findings"]}
     text = run("--device", "rpi4", "--data", DATA, "--max-size", "100B").stdout
     assert "✗ infeasible on rpi4: proven without converting" in text
-    assert "then      as the weights take" in text
+    assert "precisions" not in text, "nothing is tried there"
+
+
+def test_a_bound_that_only_steps_can_meet_is_told_with_its_families():
+    done = run("--device", "rpi4", "--data", DATA, "--max-size", "5KB")
+    assert done.exit_code == 0, done.output
+    assert (
+        "then      as the weights take 6.891KiB at the smallest precision, 4.883KiB is allowed: the model"
+        in done.stdout
+    )
 
 
 def test_a_recipe_is_planned_alone(here):

@@ -4,6 +4,7 @@
 import io
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console as RichConsole
@@ -11,6 +12,7 @@ from rich.console import Console as RichConsole
 from edgepack.cli._board import Board
 from edgepack.cli._console import Console
 from edgepack.cli._live import LiveView, panel
+from edgepack.cli._outcome import _resume
 from edgepack.cli._plain import PlainView
 from edgepack.cli._progress import progress
 from edgepack.events import (
@@ -98,6 +100,25 @@ def test_what_remains_is_told_by_the_speed_of_this_run_alone():
     assert board([*STORY, second, done(3), TrainingsExpected("", 0, 0, 0, 0)]).seconds_left() is None
 
 
+def test_recipes_that_were_trained_tell_more_than_the_pace_of_one(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("edgepack.cli._board.time.monotonic", lambda: now[0])
+    found = board()
+    now[0] = 150.0
+    found.take(TrainingsExpected("next", steps=200, macs=2e9, left=2, left_macs=6e9))
+    assert found.seconds_left() == pytest.approx(6e9 / (2e9 / 50)), "2e9 took 50 s with all that goes with it"
+    found.take(STORY[-1])
+    assert found.seconds_left() == pytest.approx((6e9 - 0.5e9) / (2e9 / 50))
+    now[0] = 151.0
+    found.take(TrainingsExpected("last", steps=200, macs=2e9, left=1, left_macs=2e9))
+    assert found.seconds_left() == pytest.approx(2e9 / (4e9 / 51))
+    now[0] = 152.0
+    found.take(TrainingsExpected("known", steps=200, macs=2e9, left=1, left_macs=2e9))
+    assert found.seconds_left() == pytest.approx(2e9 / (4e9 / 51)), (
+        "what was not trained here says nothing of its speed"
+    )
+
+
 def test_another_device_begins_a_new_board():
     found = board([*STORY, LimitsActive((("size", 1000, "B", "-"),), "rpi5")])
     assert (found.device, found.best, found.families, found.seconds_left()) == ("rpi5", {}, {}, None)
@@ -125,7 +146,7 @@ def test_the_panel_keeps_within_its_terminal(width, height):
     assert all(len(line) <= width for line in lines)
     assert len(lines) < height
     assert "edgepack for rpi4" in lines[0]
-    assert any(line.startswith("│ training     the model") for line in lines), "what is in work is always shown"
+    assert any(line.startswith("│ training     the m") for line in lines), "what is in work is always shown"
     if height < 30:
         assert re.search(r"and \d+ more", text)
 
@@ -164,6 +185,13 @@ def test_quiet_draws_nothing_and_events_are_written_all_the_same(tmp_path, capsy
         "event": "TrainingsExpected", "recipe": "mixed+qat w8a8", "steps": 200, "macs": 2e9, "left": 3,
         "left_macs": 8e9,
     }  # fmt: skip
+
+
+def test_an_interrupted_build_ends_with_the_command_that_goes_on(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["/bin/edgepack", "build", "my net.keras", "--device", "rpi4", "--force"])
+    assert _resume(SimpleNamespace(interrupted=False)) == []
+    (line,) = _resume(SimpleNamespace(interrupted=True))
+    assert line == "  go on: edgepack build 'my net.keras' --device rpi4 --force --resume"
 
 
 def test_a_terminal_that_cannot_draw_gets_plain_lines(monkeypatch, capsys):

@@ -157,6 +157,10 @@ def test_where_nothing_fits_the_best_is_kept_and_says_how_far_off(edgepack, tmp_
         "build", MODEL, "--device=rpi4", "--data", DATA, "--max-size=2KB", "-o", "out", "--json", cwd=tmp_path
     )
     assert run.code == 3
+    (planned,) = [line for line in run.err.splitlines() if line.startswith("· families to be cut to the limits: ")]
+    for family in planned.partition(": ")[2].split("; "):
+        told = [line for line in run.err.splitlines() if line.startswith((f"· dropped {family}: ", f"· {family} "))]
+        assert len(told) == 1, family
     build = run.build
     assert build["verdict"] in {"does-not-fit", "infeasible"}
     (size,) = [limit for limit in build["limits"] if limit["name"] == "size"]
