@@ -108,7 +108,6 @@ def _made(worker, setting):
     narrow = PrecisionPlan(default=Precision.W4A8, io="int8")
     recipes = {title: Recipe(steps=(step, NARROW), precision=narrow) for title, step in FLOOR.items()}
     recipes["bits"] = Recipe(steps=(NARROW,), precision=narrow)
-    recipes["width at w8"] = Recipe(steps=(FLOOR["width"],), precision=PrecisionPlan(default=Precision.W8, io="float"))
     for title, recipe in recipes.items():
         keys = [f"{title}-{number}".replace(" ", "-") for number in range(len(recipe.steps))]
         keys = [f"{setting.model.digest[:12]}-{key}" for key in keys]
@@ -147,5 +146,5 @@ def test_nothing_at_the_floor_costs_less_than_its_bound(worker, nets, session, n
                 costs["ram"] = used.value
             for figure, cost in costs.items():
                 assert least[figure] <= cost, f"{title} on {device}: {figure} {cost} below {least[figure]}"
-    assert {"width", "bits", "width at w8", "w8", "f32"} <= told
+    assert {"width", "bits", "w8", "f32"} <= told
     assert name not in {"plain", "residual"} or set(FLOOR) <= told, "every way was taken"
