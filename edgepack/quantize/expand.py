@@ -8,6 +8,7 @@ import numpy as np
 
 from edgepack.graph.wiring import Wiring
 from edgepack.model.flat import again, copy_weights, rebuild
+from edgepack.quantize._absorb import absorb
 from edgepack.quantize.kinds import activation_of, arity_fits, is_weighted
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edgepack.arrays import Array
 
 _FUSED = frozenset({"linear", "relu", "relu6"})
+_AFFINE = frozenset({"BatchNormalization", "Rescaling", "Normalization"})
 _IMAGE, _SERIES = 4, 3
 # relu6(x + 3) / 6 is x / 6 + 1 / 2 cut to 0..1, and a range cuts.
 _HARD_SIGMOID = (1 / 6, 1 / 2)
@@ -28,11 +30,13 @@ def expand(net: "keras.Model") -> "tuple[keras.Model, dict[str, str]]":
     """Return a graph that answers as ``net`` does, and for each new layer's name that of the layer it comes from.
 
     Separable convolutions become two, activations that are operators of their own become layers, sums of many become
-    sums of two, and scale-and-shift layers become depthwise convolutions, which need one range instead of two.
+    sums of two. A scale and shift goes into the layer that reads it, or becomes a depthwise convolution, which needs
+    one range instead of two.
 
     Args:
         net: A flat graph, folded; not changed.
     """
+    net = absorb(net, _affine_layer)
     expansion = _Expansion(Wiring.of(net))
     new = rebuild(net, expansion.make)
     for fill in expansion.fills:
@@ -55,10 +59,9 @@ class _Expansion:
             return self._separable(operation)
         if is_weighted(operation):
             return self._weighted(operation)
-        if name in {"BatchNormalization", "Rescaling", "Normalization"}:
-            affine = _affine(operation)
-            if affine is not None:
-                return self._depthwise(operation, *affine)
+        affine = _affine_layer(operation)
+        if affine is not None:
+            return self._depthwise(operation, *affine)
         if name == "Activation":
             return self._activation(operation)
         nodes = self._wiring.nodes_of(operation)
@@ -198,6 +201,10 @@ def _scaled(operation: "Operation") -> "list[Array]":
     channels = operation.output.shape[-1]
     bias = values[1] if operation.use_bias else np.zeros(channels, np.float32)
     return [np.asarray(values[0] * gain, np.float32), np.asarray(bias * gain + shift, np.float32)]
+
+
+def _affine_layer(operation: "Operation") -> "tuple[Array, Array] | None":
+    return _affine(operation) if type(operation).__name__ in _AFFINE else None
 
 
 def _affine(operation: "Operation") -> "tuple[Array, Array] | None":

@@ -27,6 +27,7 @@ from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
 from edgepack.model.trainable import read_trainable, write_trainable
 from edgepack.quantize._plan import complete_plan, first_and_last
+from edgepack.quantize.expand import expand
 from edgepack.quantize.fake_quantize import quantize
 from edgepack.runtime.lower import lower
 
@@ -77,6 +78,11 @@ def normed(tensor):
     return made
 
 
+def scaled(reader, **scale):
+    """Put a scale before ``reader`` that it can take over."""
+    return between(lambda tensor: reader(layers.Rescaling(name="scale", **scale)(tensor)))
+
+
 KINDS = {
     "conv": between(layers.Conv2D(6, 3, padding="same", dilation_rate=2, activation="relu6", name="it")),
     "strided": between(layers.Conv2D(6, 3, strides=2, padding="same", name="it")),
@@ -85,6 +91,9 @@ KINDS = {
     "separable": between(layers.SeparableConv2D(6, 3, activation="relu", name="it")),
     "series": between(layers.Conv1D(6, 3, padding="causal", activation="relu", name="it"), SERIES),
     "series_depthwise": between(layers.DepthwiseConv1D(3, strides=2, name="it"), SERIES),
+    "scaled": scaled(layers.Conv2D(6, 3, padding="same", activation="relu", name="it"), scale=0.05),
+    "scaled_separable": scaled(layers.SeparableConv2D(6, 3, padding="same", name="it"), scale=0.5),
+    "shifted": scaled(layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False, name="it"), scale=0.5, offset=-1),
     "dense": between(layers.Dense(12, activation="relu", name="it"), ROW),
     "dense_on_rows": between(layers.Dense(6, activation="tanh", name="it"), SERIES),
     "shared": between(shared),
@@ -115,7 +124,7 @@ EIGHT = {"transposed", "leaky", "cut", "norm", "rescale", "average", "bilinear",
 def scaled_first(tensor):
     """Behind a scale, which becomes an operation called ``depthwise``, put a layer of that name."""
     scaled = layers.Rescaling(0.5, offset=-1.0, name="it")(tensor)
-    return layers.DepthwiseConv2D(3, activation="relu", name="depthwise")(scaled)
+    return layers.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(scaled)
 
 
 # A layer that a plan holds at f32, and need not; layers of other bits that are called alike.
@@ -171,6 +180,10 @@ def made(name, net, default, layers_at=None, io="int8"):
         "plan": {name: item.value for name, item in plan.layers.items()},
         "folded": max(
             float(np.abs(a - b).max()) for a, b in zip(answers(net, context), answers(fold(net), context), strict=True)
+        ),
+        "expanded": max(
+            float(np.abs(a - b).max())
+            for a, b in zip(answers(net, context), answers(expand(fold(net))[0], context), strict=True)
         ),
         "norms_left": sum(type(layer).__name__ == "BatchNormalization" for layer in fold(net).layers),
     }

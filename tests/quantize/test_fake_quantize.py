@@ -13,6 +13,7 @@ pytestmark = pytest.mark.tf
 
 HERE = Path(__file__).resolve().parent
 WEIGHTED = ["conv", "strided", "depthwise", "separable", "series", "series_depthwise", "dense", "dense_on_rows"]
+SCALED = ["scaled", "scaled_separable", "shifted"]
 MERGED = ["shared", "gate", "join", "sum", "norm", "rescale", "average", "bilinear", "padded", "peak", "transposed"]
 BENT = ["silu", "hard_silu", "leaky", "cut"]
 FLOAT = ["layer_norm", "attention", "elu", "prelu", "planned"]
@@ -56,7 +57,7 @@ def bits(item):
     return [tensor.dtype for _, tensor in read_tflite(item["artifact"].path).weights]
 
 
-@pytest.mark.parametrize("name", WEIGHTED + MERGED + BENT + FLOAT + NETS + ["alike"])
+@pytest.mark.parametrize("name", WEIGHTED + MERGED + BENT + FLOAT + NETS + SCALED + ["alike"])
 def test_the_graph_answers_as_its_file(found, runtime_session, tmp_path, name):
     item = lowered(found, name)
     for ours, theirs in zip(item["expected"], run(item, runtime_session("litert"), tmp_path), strict=True):
@@ -68,14 +69,14 @@ def test_the_graph_answers_as_its_file(found, runtime_session, tmp_path, name):
     assert item["untouched"]
 
 
-@pytest.mark.parametrize("name", WEIGHTED + MERGED + BENT + ["net_residual"])
+@pytest.mark.parametrize("name", WEIGHTED + MERGED + BENT + SCALED + ["net_residual"])
 def test_tflm_computes_the_same(found, runtime_session, tmp_path, name):
     item = lowered(found, name)
     for ours, theirs in zip(item["expected"], run(item, runtime_session("tflm"), tmp_path), strict=True):
         assert np.abs(ours - theirs).max() <= STEPS * (ours.max() - ours.min()) / 255
 
 
-@pytest.mark.parametrize("name", WEIGHTED + MERGED + BENT)
+@pytest.mark.parametrize("name", WEIGHTED + MERGED + BENT + SCALED)
 def test_nothing_stays_float(found, name):
     item = lowered(found, name)
     assert floats(item) == []
@@ -87,6 +88,20 @@ def test_what_may_hold_4_bits_does(found, name):
     dtypes = bits(lowered(found, name))
     assert "int4" in dtypes
     assert dtypes[0] == dtypes[-1] == "int8", "the first and the last layer keep 8"
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_scale_is_no_operator_where_the_layer_behind_it_can_hold_it(found, name):
+    item = lowered(found, name)
+    assert item["expanded"] < 1e-5
+    assert len(bits(item)) == (4 if name == "scaled_separable" else 3)
+    assert "scale" not in "".join(item["artifact"].layers)
+
+
+def test_a_shift_before_a_padding_layer_stays_an_operator(found):
+    item = lowered(found, "alike")
+    assert item["expanded"] < 1e-5
+    assert "it" in item["artifact"].layers
 
 
 def test_a_layer_that_is_called_as_an_operation_has_its_own_bits(found):
