@@ -33,7 +33,8 @@ from edgepack.work import Work
 
 pytestmark = pytest.mark.tf
 
-NETS = ("plain", "residual", "series", "recurrent", "two")
+# Every way that a structure may change is in the first; the others take as long again.
+NETS = ("residual", *(pytest.param(name, marks=pytest.mark.slow) for name in ("plain", "series", "recurrent", "two")))
 DEVICES = ("stm32h747", "nrf52840", "rpi4", "stm32mp157")
 FLOOR = {
     "width": Student(width=0.25),
