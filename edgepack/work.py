@@ -66,6 +66,15 @@ class Work:
             yield
 
 
+def disk_full(path: Path) -> HostError:
+    """Return the error for a disk that was full when ``path`` was to be written."""
+    return HostError(
+        "EP-501",
+        f"no space left while writing {path}; what was finished before is intact",
+        hint=f"free space on the disk of {path.parent}, then run the same command again",
+    )
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or a refused write into an error that names ``path`` and the next step."""
@@ -73,11 +82,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise HostError(
-                "EP-501",
-                f"no space left while writing {path}; what was finished before is intact",
-                hint=f"free space on the disk of {path.parent}, then run the same command again",
-            ) from error
+            raise disk_full(path) from error
         if error.errno in _REFUSED:
             raise OutputError(
                 "EP-402",

@@ -100,8 +100,33 @@ def _streams_to(log: Path) -> Iterator[None]:
                 os.close(source)
 
 
+class ForeignError(RuntimeError):
+    """What a framework raised, in its words: to read the error itself, the parent would have to load the framework."""
+
+
+def described(error: BaseException) -> str:
+    """Return the class and the words of ``error``, whichever process it comes from."""
+    return str(error) if isinstance(error, ForeignError) else f"{type(error).__name__}: {error}"
+
+
+class _InWords:
+    """Turns what leaves the block into ``ForeignError`` where its class is neither edgepack's nor Python's own."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None and kind.__module__.partition(".")[0] not in _OURS:
+            raise ForeignError(f"{kind.__name__}: {error}") from error
+
+
+_OURS = frozenset({"builtins", "edgepack"})
+
+
 def _logged(log: Path, function: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object]) -> R:
-    with _streams_to(log):
+    with _streams_to(log), _InWords():
         return function(*args, **kwargs)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
 from edgepack.model.model import TensorSpec
+from edgepack.work import disk_full
 
 if TYPE_CHECKING:
     import keras
@@ -36,8 +37,10 @@ def export(
 
     Raises:
         ModelError: An output's shape depends on the input's values (EP-118).
+        HostError: The disk is full (EP-501).
     """
     import keras
+    import tensorflow as tf
 
     archive = keras.export.ExportArchive()
     archive.track(model)
@@ -46,7 +49,10 @@ def export(
         # A model that works at batch 1 alone simply has no batched form.
         with contextlib.suppress(ValueError, TypeError):
             archive.add_endpoint(BATCHED, call, input_signature=tensor_specs(inputs, batch=None))
-    archive.write_out(str(folder), verbose=False)
+    try:
+        archive.write_out(str(folder), verbose=False)
+    except tf.errors.ResourceExhaustedError as error:  # TensorFlow's word for a full disk, and no OSError
+        raise disk_full(folder) from error
     found = serve.get_concrete_function().structured_outputs
     return output_specs(found, list(found))
 

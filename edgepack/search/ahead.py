@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from edgepack.compress.recipe import Recipe
 from edgepack.crew.crew import Crew, Job
+from edgepack.crew.process import described
 from edgepack.errors import CandidateError
 from edgepack.search.kept import Kept
 from edgepack.search.making import Made, make
@@ -57,7 +58,7 @@ class Ahead:
                 # One candidate, not the build: what was finished before it is worth a bundle.
                 raise CandidateError(
                     "EP-614",
-                    f"a bug in edgepack ended {recipe.name}: {type(bug).__name__}: {bug}",
+                    f"a bug in edgepack ended {recipe.name}: {described(bug)}",
                     hint=f"please report it, with the log {self.setting().work.root / 'logs' / _log_name(recipe)}.log",
                 ) from bug
             made = begun.job.result()

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from edgepack.crew.process import Worker, last_words, to_parent, uninterrupted
+from edgepack.crew.process import ForeignError, Worker, last_words, to_parent, uninterrupted
 from edgepack.errors import CandidateError, ModelError
 from edgepack.events import Note
 from tests.processes import ends_soon
@@ -130,3 +131,8 @@ def test_ctrl_c_waits_until_a_write_is_done():
     with uninterrupted():
         done.append("quiet")
     assert done == ["whole", "quiet"]
+
+
+def test_what_a_framework_raises_crosses_in_words(tmp_path):
+    with Worker(tmp_path) as process, pytest.raises(ForeignError, match="OperationalError: unable to open"):
+        process.call("foreign", sqlite3.connect, "/no/such/folder/file")
