@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from edgepack.figure import Figure
 
@@ -16,9 +17,10 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class LimitsActive:
-    """The limits that will be judged: name, value, unit and origin of each."""
+    """The limits that will be judged on ``device``: name, value, unit and origin of each."""
 
     limits: tuple[tuple[str, float, str, str], ...]
+    device: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,66 @@ class TrainingProgress:
     seconds_left: float | None
 
 
-Event = Note | LimitsActive | StageStarted | CandidateStarted | CandidateDone | TrainingProgress
+FamilyState = Literal[
+    "left out", "cutting", "cut", "dropped", "to train", "training", "trained", "given up", "not trained"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FamiliesPlanned:
+    """Families of recipes that are cut to the limits now, one after another; those of an earlier round are over."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyChanged:
+    """Where a family of recipes stands now.
+
+    Attributes:
+        name: As it was planned.
+        state: ``cut`` meets every cost limit untrained; ``left out`` and ``not trained`` were not tried any further;
+            ``given up`` has hardly a chance after what was seen.
+        detail: Why, or what is known: the recipe in training, the drop behind it.
+    """
+
+    name: str
+    state: FamilyState
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingsExpected:
+    """What may still be trained before this round ends, told before each recipe that trains, and behind the last.
+
+    Work is counted in multiply-accumulates: no time of this machine steers a search.
+
+    Attributes:
+        recipe: What trains next; empty where nothing does.
+        steps: Batches that it learns from.
+        macs: Its work.
+        left: Recipes that may be trained, this one among them; the first that fits ends it.
+        left_macs: Their work.
+    """
+
+    recipe: str
+    steps: int
+    macs: float
+    left: int
+    left_macs: float
+
+
+Event = (
+    Note
+    | LimitsActive
+    | StageStarted
+    | CandidateStarted
+    | CandidateDone
+    | TrainingProgress
+    | FamiliesPlanned
+    | FamilyChanged
+    | TrainingsExpected
+)
 Reporter = Callable[[Event], None]
 
 

@@ -27,7 +27,7 @@ from edgepack.model.inspect import inspect
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
 from edgepack.model.summary import Summary, refuse_as_teacher, refuse_unsuitable
-from edgepack.request import Outcome, Request
+from edgepack.request import Outcome, Request, infeasible
 from edgepack.search.ahead import Ahead
 from edgepack.search.bench import Bench, Scored, open_bench, scored_split
 from edgepack.search.candidate import Candidate
@@ -51,6 +51,7 @@ def build(request: Request, report: Reporter = silent) -> Outcome:
 def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[Outcome, ...]:
     """Try recipes until one fits, those without training first, and write the bundle of the best, for each device.
 
+    A device on which nothing can fit is left at once, before any framework starts; a recipe that is named is tried.
     Ctrl-C ends it: the best candidate that was finished by then is kept, and devices that were not reached are left
     out.
 
@@ -72,13 +73,34 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
         refuse_as_teacher(inspect(first.teacher), summary, name=first.teacher.name)
     data = open_data(first.data, work=first.work) if first.data else None
     metric = data.metric if data and data.labelled else None
-    plans = [(request, active_limits(request.profile, request.budget, metric=metric)) for request in requests]
+    limited = [(request, active_limits(request.profile, request.budget, metric=metric)) for request in requests]
+    plans = [
+        (request, limits, preflight(summary, request.profile, limits, separable=request.separable))
+        for request, limits in limited
+    ]
     for note in data.notes if data else ("no data: no accuracy limit is active, and nothing can be calibrated",):
         report(Note(note))
+    return _one_after_another(plans, summary, data, report)
+
+
+_Plan = tuple[Request, tuple[Limit, ...], Preflight]
+
+
+def _one_after_another(
+    plans: Sequence[_Plan], summary: Summary, data: Data | None, report: Reporter
+) -> tuple[Outcome, ...]:
     outcomes: list[Outcome] = []
     try:
-        with _shared(first, report) as shared:
-            for request, limits in plans:
+        with ExitStack() as stack:
+            shared: _Shared | None = None
+            for request, limits, found in plans:
+                if len(plans) > 1:
+                    report(StageStarted(f"device {len(outcomes) + 1} of {len(plans)}: {request.profile.name}"))
+                _announce(report, limits, found, device=request.profile.name)
+                if found.infeasible and request.recipe is None:
+                    outcomes.append(infeasible(request.profile, limits, found))
+                    continue
+                shared = shared or stack.enter_context(_shared(request, report))
                 outcomes.append(_for_device(request, summary, data, limits, shared=shared))
                 if outcomes[-1].interrupted:
                     break
@@ -122,8 +144,6 @@ def _for_device(
     request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], *, shared: _Shared
 ) -> Outcome:
     start = time.monotonic()
-    bounds = preflight(summary, request.profile, limits)
-    _announce(shared.report, limits, bounds)
     with open_bench(
         shared.model,
         crew=shared.crew,
@@ -137,12 +157,11 @@ def _for_device(
         report=shared.report,
     ) as bench:
         outcome = _journaled(request, bench, data, shared)
-    word = "infeasible" if bounds.infeasible and outcome.word != "fits" else outcome.word
-    return replace(outcome, word=word, seconds=time.monotonic() - start)
+    return replace(outcome, seconds=time.monotonic() - start)
 
 
-def _announce(report: Reporter, limits: tuple[Limit, ...], bounds: Preflight) -> None:
-    report(LimitsActive(tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in limits)))
+def _announce(report: Reporter, limits: tuple[Limit, ...], bounds: Preflight, *, device: str) -> None:
+    report(LimitsActive(tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in limits), device))
     for finding in bounds.findings:
         if finding.severity != "info":
             report(Note(finding.message))

@@ -15,9 +15,10 @@ from edgepack.figure import Figure
 from edgepack.graph.context import Training
 from edgepack.measure.judge import Gate
 from edgepack.measure.measurement import Measurement, Verdict
+from edgepack.measure.preflight import Finding, Preflight, judge_bounds
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective
-from edgepack.search.relax import Relaxation
+from edgepack.search.relax import Relaxation, necessary
 from edgepack.work import Work
 
 
@@ -80,11 +81,13 @@ class Outcome:
     """What became of a request.
 
     Attributes:
-        word: ``fits``, ``does-not-fit`` (tried, not found) or ``infeasible`` (proven from bounds).
+        word: ``fits``, ``does-not-fit`` (tried, not found) or ``infeasible`` (proven from bounds, nothing tried).
         measurement: The chosen candidate's figures; its metric is on the test split.
         verdict: Of the chosen candidate, over the test split; empty where nothing was judged.
         original_metric: The original's metric on the test split.
-        relaxations: Limits that, relaxed alone, let a candidate fit; empty where one does.
+        relaxations: Limits that, relaxed alone, let a candidate fit; empty where one does. Of what is infeasible those
+            that have to give way before anything is tried.
+        proofs: What proves that it is infeasible.
         interrupted: Ctrl-C came; what was finished by then was kept.
     """
 
@@ -100,4 +103,25 @@ class Outcome:
     notes: tuple[str, ...]
     interrupted: bool
     relaxations: tuple[Relaxation, ...] = ()
+    proofs: tuple[Finding, ...] = ()
     seconds: float = 0.0
+
+
+def infeasible(profile: DeviceProfile, limits: tuple[Limit, ...], found: Preflight) -> Outcome:
+    """Return the outcome for a device on which ``found`` proves that nothing fits: no candidate, no bundle."""
+    verdict = judge_bounds(found, limits)
+    return Outcome(
+        word="infeasible",
+        profile=profile,
+        limits=limits,
+        candidates=(),
+        choice=None,
+        measurement=Measurement(),
+        verdict=verdict,
+        original_metric=None,
+        bundle=None,
+        notes=tuple(item.message for item in found.findings if item.severity == "warning"),
+        interrupted=False,
+        relaxations=necessary(verdict, profile),
+        proofs=found.proofs,
+    )

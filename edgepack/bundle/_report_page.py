@@ -81,24 +81,27 @@ for (const button of document.querySelectorAll(".choices button")) {
 """
 
 
-def page(title: str, body: str, *, plotly: str) -> str:
+def page(title: str, body: str, *, plotly: str = "") -> str:
     """Return the whole document.
 
     Args:
         title: As text; it is escaped here.
         body: HTML.
-        plotly: The library, inlined once.
+        plotly: The library, inlined once; a page without plots needs none, and runs no script.
     """
-    scripts = (_as_parsed(plotly), _SCRIPT)
-    allowed = " ".join(f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in scripts)
+    scripts = (_as_parsed(plotly), _SCRIPT) if plotly else ()
+    hashes = (b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{text}'" for text in hashes) or "'none'"
     policy = f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src {allowed}"
+    within = " plotly.js within is under the MIT licence." if plotly else ""
+    run = "".join(f"<script>{text}</script>\n" for text in scripts)
     return (
-        f"<!DOCTYPE html>\n<!-- {NOTICE} plotly.js within is under the MIT licence. -->\n"
+        f"<!DOCTYPE html>\n<!-- {NOTICE}{within} -->\n"
         '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n"
-        f"<script>{scripts[0]}</script>\n<script>{scripts[1]}</script>\n</body>\n</html>\n"
+        f"{run}</body>\n</html>\n"
     )
 
 

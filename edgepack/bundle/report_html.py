@@ -6,15 +6,15 @@ It is outside the bundle's digest, so it may show what the building machine meas
 
 import shlex
 from collections.abc import Mapping, Sequence
-from functools import partial
 from html import escape
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
+from edgepack.bundle._report_cells import details_html, evidence_html, figure_html, title_of
 from edgepack.bundle._report_page import page, plot_html, row_html, section, table_html
 from edgepack.bundle._report_plots import confusion_plot, cost_plot, frontier_plot, sensitivity_plot
-from edgepack.bundle._words import EVIDENCE_WORDS, provenance_lines
+from edgepack.bundle._words import provenance_lines
 from edgepack.bundle.describe import figure_of
 from edgepack.bundle.manifest import FigurePart, FiguresPart, StepPart
 from edgepack.bundle.report import CandidatePart, Report
@@ -23,7 +23,6 @@ from edgepack.device.units import format_quantity, format_size
 from edgepack.figure import Figure
 from edgepack.measure.measurement import FIGURES
 
-_TITLES: Final = {"ram": "RAM", "metric_drop": "drop", "metric": "metric"}
 _SHOWN_MISTAKES: Final = 20
 
 
@@ -68,7 +67,7 @@ def report_html(report: Report, measured: HostFigures, *, plotly: str) -> str:
         section("Sensitivity of the layers", *_sensitivity(report)),
         section("What was tried, and what the steps did", *_tried(report)),
         section("On the building machine", _machine(report, measured)),
-        section("How each figure was obtained", _evidence()),
+        section("How each figure was obtained", evidence_html()),
         section("What went in", _provenance(report)),
         section("To build it again", *_command(report)),
     ]
@@ -102,7 +101,7 @@ def _cards(report: Report, host: Host) -> str:
     for name in FIGURES:
         figure = _figure(report.figures, host, name)
         if figure is not None:
-            cards.append(f'<div class="card"><small>{_title(name)}</small>{_told(figure, name, tag="b")}</div>')
+            cards.append(f'<div class="card"><small>{title_of(name)}</small>{figure_html(figure, name, tag="b")}</div>')
     if report.flips is not None and report.answers is not None:
         share = f"of {report.answers.samples:,} samples"
         cards.append(
@@ -114,21 +113,6 @@ def _cards(report: Report, host: Host) -> str:
 def _figure(figures: FiguresPart, host: Host, name: str) -> Figure | None:
     part: FigurePart | None = getattr(figures, name)
     return host.get(name) if part is None else part.figure()
-
-
-def _title(name: str) -> str:
-    return _TITLES.get(name, name)
-
-
-def _told(figure: Figure | None, name: str, *, tag: str = "span") -> str:
-    """Return value, interval and the mark of its evidence."""
-    if figure is None:
-        return '<span class="soft">—</span>'
-    write = partial(format_quantity, unit=figure.unit, points=name == "metric_drop")
-    value, full = write(figure.value), figure.in_full(write)
-    band = full.removeprefix(value).removesuffix(f", {figure.evidence.value}").strip(" ,")
-    mark = f'<span class="mark">{figure.evidence.value}</span>'
-    return f"<{tag}>{escape(value)}</{tag}> {mark}" + (f"<small>{escape(band)}</small>" if band else "")
 
 
 def _limits(report: Report, host: Host) -> str:
@@ -143,7 +127,7 @@ def _limits(report: Report, host: Host) -> str:
         cells = (
             escape(limit.name),
             escape(f"{'at least' if limit.name == 'min-metric' else 'at most'} {allowed}"),
-            _told(_figure(report.figures, host, name), name),
+            figure_html(_figure(report.figures, host, name), name),
             f'<span class="{limit.state}">{limit.state}{doubt}</span>',
             escape(limit.origin),
             escape(limit.note),
@@ -184,7 +168,7 @@ def _candidates(report: Report, rows: Sequence[Host]) -> str:
     reasons = any(row.reason for row in report.candidates)
     pairs = zip(report.candidates, rows, strict=True)
     lines = [_candidate(row, host, names=names, reasons=reasons) for row, host in pairs]
-    head = ("candidate", "", *(("why not",) if reasons else ()), *map(_title, names), "changed")
+    head = ("candidate", "", *(("why not",) if reasons else ()), *map(title_of, names), "changed")
     split = "" if report.data is None else "<p class=soft>Accuracy here is on the selection split.</p>"
     return split + table_html(head, lines)
 
@@ -194,7 +178,7 @@ def _candidate(row: CandidatePart, host: Host, *, names: Sequence[str], reasons:
     state = f'<span class="{row.state}">{row.state}{", chosen" if row.chosen else ""}</span>'
     cells = [f"<td class=name>{escape(row.name)}{mark}</td>", state]
     cells += [f"<td class=why>{escape(row.reason)}</td>"] if reasons else []
-    cells += [_told(_figure(row.figures, host, name), name) for name in names]
+    cells += [figure_html(_figure(row.figures, host, name), name) for name in names]
     cells += ["—" if row.flips is None else f"{row.flips:,}"]
     return row_html(cells, kind="chosen" if row.chosen else "")
 
@@ -204,9 +188,9 @@ def _accuracy(report: Report) -> tuple[str, ...]:
     if answers is None:
         return ("<p>Not measured.</p>",)
     rows = [
-        row_html(("this model", _told(_figure(report.figures, {}, "metric"), "metric"))),
-        row_html(("the original", _told(answers.original_metric.figure(), "metric"))),
-        row_html(("drop, sample by sample", _told(_figure(report.figures, {}, "metric_drop"), "metric_drop"))),
+        row_html(("this model", figure_html(_figure(report.figures, {}, "metric"), "metric"))),
+        row_html(("the original", figure_html(answers.original_metric.figure(), "metric"))),
+        row_html(("drop, sample by sample", figure_html(_figure(report.figures, {}, "metric_drop"), "metric_drop"))),
     ]
     if report.flips is not None:
         rows.append(row_html(("changed answers", f"{report.flips:,} of {answers.samples:,}")))
@@ -217,7 +201,7 @@ def _accuracy(report: Report) -> tuple[str, ...]:
         lines = [row_html((escape(a), escape(b), f"{ours:,}", f"{theirs:,}")) for a, b, ours, theirs in mistakes]
         head = ("label", "answer", "this model", "the original")
         found.append(plot_html(confusion_plot(answers.confusion)))
-        found.append(_details("The most frequent mistakes", table_html(head, lines)) if lines else "")
+        found.append(details_html("The most frequent mistakes", table_html(head, lines)) if lines else "")
     return tuple(found)
 
 
@@ -239,7 +223,7 @@ def _costs(report: Report) -> tuple[str, ...]:
         for op in report.operators
     ]
     head = ("layer", "operator", "MACs", "constants", "weights → output", "of the latency")
-    return plot_html(plot), _details("Every operator", table_html(head, rows))
+    return plot_html(plot), details_html("Every operator", table_html(head, rows))
 
 
 def _sensitivity(report: Report) -> tuple[str, ...]:
@@ -255,7 +239,7 @@ def _tried(report: Report) -> tuple[str, ...]:
     for row in report.candidates:
         why = "chosen" if row.chosen else row.reason or "fits, and another was better"
         recipe = "" if row.recipe is None else f"<pre><code>{escape(row.recipe.as_yaml())}</code></pre>"
-        found.append(_details(f"{row.name}: {why}", _steps(row.steps) + recipe))
+        found.append(details_html(f"{row.name}: {why}", _steps(row.steps) + recipe))
     return tuple(found) or ("<p>Nothing else was tried.</p>",)
 
 
@@ -266,10 +250,6 @@ def _steps(steps: Sequence[StepPart]) -> str:
         for sentence in (*step.sentences, *filter(None, (step.control,)))
     ]
     return f"<ul>{''.join(items)}</ul>" if items else ""
-
-
-def _details(title: str, body: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
 def _machine(report: Report, measured: HostFigures) -> str:
@@ -285,13 +265,6 @@ def _machine(report: Report, measured: HostFigures) -> str:
     )
 
 
-def _evidence() -> str:
-    rows = [
-        row_html((f'<span class="mark">{mark.value}</span>', escape(words))) for mark, words in EVIDENCE_WORDS.items()
-    ]
-    return table_html(("mark", "meaning"), rows)
-
-
 def _provenance(report: Report) -> str:
     lines = (
         f"<li{' class=soft' if nested else ''}>{escape(line.replace('`', ''))}</li>"
@@ -301,7 +274,7 @@ def _provenance(report: Report) -> str:
 
 
 def _command(report: Report) -> tuple[str, ...]:
-    recipe = _details(
+    recipe = details_html(
         "The chosen recipe alone, for --recipe", f"<pre><code>{escape(report.recipe.as_yaml())}</code></pre>"
     )
     if not report.command:

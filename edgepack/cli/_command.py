@@ -16,7 +16,20 @@ from click.core import ParameterSource
 from edgepack.cli._limits import LIMIT_READERS
 
 _SHAPES_NOTHING: Final = frozenset(
-    {"output", "force", "resume", "work", "tensorboard", "as_json", "events", "quiet", "debug", "workers", "scheduler"}
+    {
+        "output",
+        "force",
+        "dry_run",
+        "resume",
+        "work",
+        "tensorboard",
+        "as_json",
+        "events",
+        "quiet",
+        "debug",
+        "workers",
+        "scheduler",
+    }
 )
 _UNITS: Final = {"parse_size": "B", "parse_duration": "ms", "parse_energy": "mJ", "parse_fraction": ""}
 _RESERVES: Final = {"reserve_ram": "parse_size", "reserve_flash": "parse_size"}

@@ -2,6 +2,8 @@
 """What ``build`` says at its end: the candidates, the limits, the verdict line and the next command."""
 
 import os
+import shlex
+import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE
@@ -35,7 +37,7 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 def _code(outcome: Outcome) -> int:
     if outcome.word == "fits":
         return 0
-    return _NOTHING_LEFT if outcome.choice is None else _DOES_NOT_FIT
+    return _NOTHING_LEFT if outcome.choice is None and outcome.word != "infeasible" else _DOES_NOT_FIT
 
 
 def report_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
@@ -47,7 +49,8 @@ def report_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
     rich = console.rich(stderr=False)
     for outcome in outcomes:
         title = "Candidates" if len(outcomes) == 1 else f"Candidates for {outcome.profile.name}"
-        _table(_COLUMNS, [_candidate_row(item) for item in outcome.candidates], rich=rich, title=title)
+        if outcome.candidates:
+            _table(_COLUMNS, [_candidate_row(item) for item in outcome.candidates], rich=rich, title=title)
         if outcome.verdict.limits:
             _table(_LIMIT_COLUMNS, [_limit_row(item) for item in outcome.verdict.limits], rich=rich, title="Limits")
         for line in _verdict(outcome):
@@ -91,7 +94,16 @@ def _limit_row(limit: LimitVerdict) -> tuple[str, ...]:
     return (limit.name, format_quantity(limit.limit, limit.unit, points=points), judged, sign, limit.origin, limit.note)
 
 
+def _proven(outcome: Outcome) -> list[str]:
+    lines = [f"✗ infeasible: proven for {outcome.profile.name} before anything was converted; nothing was written"]
+    for proof in outcome.proofs:
+        lines += [f"  {proof.code}: {proof.message}", f"  Next: {proof.next}"]
+    return [*lines, *_relaxed(outcome)]
+
+
 def _verdict(outcome: Outcome) -> list[str]:
+    if outcome.word == "infeasible":
+        return _proven(outcome)
     if outcome.choice is None:
         lines = [f"✗ {outcome.word}: no candidate could be made for {outcome.profile.name}"]
         failures = [candidate.failure for candidate in outcome.candidates if candidate.failure is not None]
@@ -140,7 +152,7 @@ def _shortfall(limit: LimitVerdict) -> str:
 
 def _next(outcome: Outcome) -> list[str]:
     if outcome.bundle is None:
-        return []
+        return _resume(outcome)
     path = outcome.bundle.path
     mcu = outcome.profile.device_class == "mcu"
     board = "firmware: firmware/README.md" if mcu else f"on the board: python3 {path.name}/benchmark.py"
@@ -149,7 +161,16 @@ def _next(outcome: Outcome) -> list[str]:
         f"→ {path}  digest {outcome.bundle.digest}",
         f"  read it: {os.path.relpath(path / report)}",
         f"  verify it: edgepack verify {os.path.relpath(path)}   {board}",
+        *_resume(outcome),
     ]
+
+
+def _resume(outcome: Outcome) -> list[str]:
+    """Return the command that goes on where Ctrl-C came; as it was typed, for what it names lies on this machine."""
+    if not outcome.interrupted:
+        return []
+    more = [option for option in ("--resume", "--force") if option not in sys.argv]
+    return [f"  go on: {shlex.join(['edgepack', *sys.argv[1:], *more])}"]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, rich: RichConsole, title: str) -> None:

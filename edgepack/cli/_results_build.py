@@ -74,13 +74,17 @@ class CandidateResult(Result):
 
 
 class RelaxationResult(Result):
-    """A limit that, relaxed alone to what ``option`` says, lets the candidate ``recipe`` fit on the selection split."""
+    """A limit that, relaxed alone to what ``option`` says, lets the candidate ``recipe`` fit on the selection split.
+
+    Where it is not ``sufficient``, nothing is tried below it, and ``recipe`` is empty.
+    """
 
     name: str
     option: str
     needed: float
     unit: str
     recipe: str
+    sufficient: bool
 
 
 class BuildResult(Result):
@@ -119,12 +123,19 @@ def build_result(outcome: Outcome) -> BuildResult:
         bundle=str(outcome.bundle.path) if outcome.bundle else None,
         bundle_digest=outcome.bundle.digest if outcome.bundle else None,
         recipe=chosen.recipe if chosen else None,
-        reason=outcome.choice.reason if outcome.choice else "",
+        reason=outcome.choice.reason if outcome.choice else "; ".join(item.message for item in outcome.proofs),
         figures=_figures(outcome.measurement),
         original_metric=_figure(outcome.original_metric),
         limits=[_limit(limit) for limit in outcome.verdict.limits],
         relaxations=[
-            RelaxationResult(name=item.name, option=item.option, needed=item.needed, unit=item.unit, recipe=item.recipe)
+            RelaxationResult(
+                name=item.name,
+                option=item.option,
+                needed=item.needed,
+                unit=item.unit,
+                recipe=item.recipe,
+                sufficient=item.sufficient,
+            )
             for item in outcome.relaxations
         ],
         candidates=[_candidate(item, on_frontier=any(item is one for one in best)) for item in outcome.candidates],

@@ -34,10 +34,18 @@ class LayerResult(Result):
 
 
 class BoundsResult(Result):
-    """Least bytes that every conversion keeps; null where no bound is known."""
+    """What no candidate costs less than; null where no bound is known.
+
+    ``weights_bytes`` and ``activations_bytes`` are the least with every channel kept, the others at the floor of what
+    is tried: ``size`` and ``ram`` in bytes, ``latency`` in ms, ``energy`` in mJ, as limits are judged.
+    """
 
     weights_bytes: int | None
     activations_bytes: int | None
+    size: float | None
+    ram: float | None
+    latency: float | None
+    energy: float | None
 
 
 class FindingResult(ErrorResult):
@@ -94,13 +102,26 @@ def check_output(
         layers=tuple(LayerResult.model_validate(layer) for layer in summary.layers),
         device=profile.name if profile else None,
         limits=tuple(active_limit(limit) for limit in limits),
-        bounds=BoundsResult.model_validate(found),
-        findings=tuple(_finding(finding) for finding in found.findings),
+        bounds=_bounds(found),
+        findings=tuple(finding_result(finding) for finding in found.findings),
         notes=notes,
     )
 
 
-def _finding(finding: Finding) -> FindingResult:
+def _bounds(found: Preflight) -> BoundsResult:
+    least = {bound.name: bound.value for bound in found.bounds}
+    return BoundsResult(
+        weights_bytes=found.weights_bytes,
+        activations_bytes=found.activations_bytes,
+        size=least.get("size"),
+        ram=least.get("ram"),
+        latency=least.get("latency"),
+        energy=least.get("energy"),
+    )
+
+
+def finding_result(finding: Finding) -> FindingResult:
+    """Return the JSON form of a finding."""
     return FindingResult(
         code=finding.code,
         message=finding.message,

@@ -22,12 +22,13 @@ from edgepack.cli._results_devices import (
     DevicesValidateOutput,
 )
 from edgepack.cli._results_explain import ExplainListOutput, ExplainOutput
-from edgepack.cli._results_report import ReportOutput
+from edgepack.cli._results_plan import PlanOutput
+from edgepack.cli._results_report import ReportOutput, RunReportOutput, RunsOutput
 from edgepack.cli._results_steps import StepsListOutput, StepsOutput
 from edgepack.cli._results_verify import VerifyOutput
 
 _OUTPUTS: Final[dict[str, TypeAdapter[object]]] = {
-    "build": TypeAdapter(BuildOutput),
+    "build": TypeAdapter(BuildOutput | PlanOutput),
     "check": TypeAdapter(CheckOutput),
     "compare": TypeAdapter(CompareOutput),
     "data-check": TypeAdapter(DataCheckOutput),
@@ -38,7 +39,7 @@ _OUTPUTS: Final[dict[str, TypeAdapter[object]]] = {
     "devices-validate": TypeAdapter(DevicesValidateOutput),
     "error": TypeAdapter(ErrorOutput),
     "explain": TypeAdapter(ExplainOutput | ExplainListOutput),
-    "report": TypeAdapter(ReportOutput),
+    "report": TypeAdapter(ReportOutput | RunReportOutput | RunsOutput),
     "steps": TypeAdapter(StepsOutput | StepsListOutput),
     "verify": TypeAdapter(VerifyOutput),
 }

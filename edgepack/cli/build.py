@@ -31,7 +31,8 @@ winner once on the test split.
 \b
     edgepack build model.keras --device rpi4 --data data.npz --max-drop 1% --max-latency 20ms -o kws-rpi4/
 
-Exit codes: 0 fits, 2 bad input, 3 no candidate fits (the best is still written), 5 environment, 130 interrupted.
+Exit codes: 0 fits, 2 bad input, 3 no candidate fits (the best is still written) or none can (nothing is tried), 5
+environment, 130 interrupted.
 """
 
 
@@ -49,6 +50,7 @@ class Given(TrainingGiven, WorkersGiven):
     trust_model_code: bool
     output: Path | None
     force: bool
+    dry_run: bool
     resume: bool
     work: Path
     recipe: Path | None
@@ -101,6 +103,7 @@ class Given(TrainingGiven, WorkersGiven):
     help="The bundle's folder (default MODEL-DEVICE); for several devices the folder above theirs.",
 )
 @click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
+@click.option("--dry-run", is_flag=True, help="Say what would be tried, with estimated time and disk, and try nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the build that was cut off, or refuse.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".edgepack"), help="Where artifacts are kept.")
 @global_options
@@ -111,6 +114,10 @@ def command(*, console: Console, **given: Unpack[Given]) -> None:
     from edgepack.pipeline import build_all
 
     requests = _requests(given)
+    if given["dry_run"]:
+        from edgepack.cli._dry_run import dry_run
+
+        sys.exit(dry_run(console, requests))
     with progress(console) as report:
         outcomes = build_all(requests, report)
     report_outcomes(console, outcomes)

@@ -80,7 +80,9 @@ def _lines(
     limits: "tuple[Limit, ...]",
     found: "Preflight",
 ) -> Iterator[str]:
-    from edgepack.device.units import format_size
+    from edgepack.compress.floor import floor_words
+    from edgepack.device.units import format_quantity, format_size
+    from edgepack.measure.bounds import can_be_restructured
 
     saved_by = f", saved by {summary.saved_by}" if summary.saved_by else ""
     yield f"{model}: {summary.format.value}{saved_by}{', quantized' if summary.quantized else ''}"
@@ -97,9 +99,13 @@ def _lines(
         for limit in limits:
             yield f"  {limit.name} may be {_amount(limit)} ({limit.origin})"
     if found.weights_bytes is not None:
-        yield f"  weights take at least {format_size(found.weights_bytes)} at the smallest precision"
+        yield f"  weights take at least {format_size(found.weights_bytes)} with every channel kept"
     if found.activations_bytes is not None:
-        yield f"  activations take at least {format_size(found.activations_bytes)}"
+        yield f"  activations take at least {format_size(found.activations_bytes)} with every channel kept"
+    for bound in found.bounds:
+        yield f"  {bound.name} is at least {format_quantity(bound.value, bound.unit)} ({bound.because})"
+    if found.bounds and can_be_restructured(summary):
+        yield f"  that is at {floor_words()}: nothing is tried below it"
     if found.findings:
         yield ""
     for finding in found.findings:

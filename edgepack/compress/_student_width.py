@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepack.compress._importance import l1_scores
+from edgepack.compress.floor import CHANNELS
 from edgepack.graph.channel_ties import Ids
 from edgepack.graph.channels import Channels
 from edgepack.graph.cut import cut
@@ -35,7 +36,8 @@ def narrowed(
     """
     keep = {}
     for group in channels.prunable:
-        count = max(1, round(group.width * width))
+        # Of five units a quarter is two: rounding does not go below the floor that widths stop at.
+        count = max(1, round(group.width * width), ceil(group.width * min(width, CHANNELS)))
         if group.width >= 2 * multiple:
             count = min(group.width, max(1, ceil(count / multiple)) * multiple)
         keep[group.name] = np.sort(ranking[group.name][:count])

@@ -14,6 +14,7 @@ from edgepack.compress._importance import Masked, Scores, l1_scores, measured_lo
 from edgepack.compress._mildest import Aim
 from edgepack.compress._reconstruct import readers_of, surgeon_scores
 from edgepack.compress._widths import Allocate, Fitted, Ranked, Targets, fit
+from edgepack.compress.floor import CHANNELS
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.data.prepare import Prepared
 from edgepack.errors import CandidateError
@@ -60,7 +61,7 @@ class Prune(Step):
     allocation: Literal["measured", "uniform"] = "measured"
     importance: Literal["surgeon", "l1", "taylor", "random"] = "surgeon"
     fit: bool = True
-    floor: Annotated[float, Field(ge=0.25, lt=1)] = 0.25
+    floor: Annotated[float, Field(ge=CHANNELS, lt=1)] = CHANNELS
     multiple: Limit | None = None
 
     @model_validator(mode="after")

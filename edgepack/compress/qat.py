@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a graph while it rounds as its converted file will, so that the weights make up for the rounding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Literal, Self
 
@@ -12,8 +12,10 @@ from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph, StepReport
 from edgepack.graph.duplicate import Pairs, duplicate
+from edgepack.graph.fold import fold
 from edgepack.model.precision import Precision
 from edgepack.quantize.biases import settle_biases
+from edgepack.quantize.expand import absorbed_gains
 from edgepack.quantize.fake_quantize import fake_quantized
 from edgepack.quantize.kinds import is_weighted
 from edgepack.train.schedule import Schedule
@@ -85,7 +87,12 @@ class Qat(Step):
             if step >= round(self.freeze * total) and any(layer.rate.numpy() > 0 for layer in observed):
                 _observe(observed, 0.0)
 
-        hooks = Hooks(after_step=freeze, key=f"qat {self.ranges} {self.freeze}")
+        gains = absorbed_gains(fold(context.original))
+        hooks = Hooks(
+            after_step=freeze,
+            rate=lambda path: _rate(path, gains),
+            key=f"qat {self.ranges} {self.freeze} {sorted(gains.items())}",
+        )
         record = train(start.net, context, schedule=self.schedule, signal=self.signal, name="qat", hooks=hooks)
         _observe(observed, 0.0)
         settle_biases(start.net)
@@ -131,6 +138,15 @@ class Qat(Step):
             default = Precision.W4A8 if self.weight_bits == 4 else Precision.W8A8  # noqa: PLR2004 - the option's words
             plan = plan.model_copy(update={"default": default})
         return fake_quantized(replace(graph, plan=plan), context, learn=learn)
+
+
+def _rate(path: str, gains: Mapping[str, float]) -> float:
+    """Return the factor of a variable's learning rate: a kernel that took a scale over learns in that scale.
+
+    Adam's steps do not shrink with a weight: at the rate of the others they would undo a kernel of pixels over 255.
+    """
+    *_, layer, name = ("", *path.split("/"))
+    return abs(gains.get(layer, 1.0)) if name.endswith("kernel") else 1.0
 
 
 def _twin(net: "keras.Model", *, learn: bool) -> "keras.Model":

@@ -11,6 +11,7 @@ from edgepack.compress._student_depth import blocks, shallower
 from edgepack.compress._student_resolution import coarser, smaller_sizes
 from edgepack.compress._student_separable import full_convolutions, separated
 from edgepack.compress._student_width import narrowed, ranked
+from edgepack.compress.floor import CHANNELS, RESOLUTION
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
 from edgepack.graph.channels import analyse
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     import keras
 
 _SAMPLES: Final = 256
-_WIDTHS: Final = tuple(number / 64 for number in range(63, 3, -1))  # mild to severe
-_RESOLUTIONS: Final = (0.875, 0.75, 0.625, 0.5)  # mild to severe; eighths leave the sizes behind strides whole
+_WIDTHS: Final = tuple(number / 64 for number in range(63, round(64 * CHANNELS) - 1, -1))  # mild to severe
+_RESOLUTIONS: Final = (0.875, 0.75, 0.625, RESOLUTION)  # mild to severe; eighths leave the sizes behind strides whole
 _FIXED_SHARE: Final = 0.15  # of a file that widths do not change, as a first guess
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -40,7 +41,8 @@ class Student(Step):
         resolution: Share of the input's height and width, or length, to work on; ``fit`` takes the mildest of 7/8,
             3/4, 5/8 and 1/2 that meets the targets, and narrows layers only where none does.
         separable: Put depthwise and pointwise convolutions in place of full ones.
-        macs: Share of the multiply-accumulates to keep at most; this and those below choose the width.
+        macs: Share of the multiply-accumulates to keep at most; this and those below choose the width, a quarter at
+            least.
         size_bytes: Largest file.
         ram_bytes: Largest arena.
         latency_ms: Longest predicted latency.

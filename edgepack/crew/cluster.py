@@ -206,9 +206,12 @@ class Cluster(Crew):
 
     def _cancel(self, key: str) -> None:
         ticket = self._tickets.pop(key, None)
-        if ticket is not None and self._lost is None:
+        if ticket is None:
+            return
+        if self._lost is None:
             with suppress(OSError, CancelledError):
                 ticket.remote.cancel(force=True)
+        ticket.future.cancel()
 
     def _heard(self, event: tuple[float, dict[str, Any]]) -> None:
         """Take what a worker says; called by dask's own event loop."""
@@ -225,9 +228,9 @@ class Cluster(Crew):
     def _give_up(self, key: str) -> None:
         ticket = self._tickets.get(key)
         if ticket is not None:
-            self._cancel(key)
             with suppress(InvalidStateError):
                 ticket.future.set_exception(_died(ticket.name))
+            self._cancel(key)
 
     def _watch(self) -> None:
         """See that the scheduler answers and has workers; a thread of its own."""

@@ -91,8 +91,8 @@ class Job(Generic[R]):
         """Wait for the job and return what it raised where that is none of edgepack's own errors, else None."""
         while not self.wait(_POLL_S):
             pass
-        error = None if self._cancelled else self._future.exception()
-        return None if error is None or isinstance(error, EdgepackError) else error
+        error = None if self._cancelled or self._future.cancelled() else self._future.exception()
+        return None if error is None or isinstance(error, EdgepackError | CancelledError) else error
 
     def cancel(self) -> None:
         """End the job at once, whether it waits for its turn or runs; nothing of one that is done is taken back."""

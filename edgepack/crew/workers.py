@@ -106,7 +106,7 @@ class Workers(Crew):
         try:
             return self._once(ticket, member, begin)
         except CandidateError as death:
-            if death.code != "EP-601" or ticket.cancelled.is_set():
+            if death.code != "EP-601":
                 raise
             self._events.put(Note(f"{death.message}; {name} is tried once more in a fresh process"))
         return self._once(ticket, member, begin)
@@ -119,6 +119,10 @@ class Workers(Crew):
             finish = begin()
         try:
             return finish()
+        except CandidateError as death:
+            if death.code == "EP-601" and ticket.cancelled.is_set():
+                raise CancelledError from death  # killed on purpose, by ``stop`` or by whoever began it
+            raise
         finally:
             with self._lock:
                 ticket.member = None

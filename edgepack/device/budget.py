@@ -102,7 +102,7 @@ def active_limits(profile: "DeviceProfile", user: Budget, *, metric: Metric | No
     Raises:
         ProfileError: EP-332 the user allows more memory than the device has at all; EP-333 the user limits a metric
             that cannot be measured; EP-334 a floor under a metric that is better when it is lower; EP-335 a limit on
-            what the profile gives no figure for.
+            what the profile gives no figure for; EP-337 a floor above all that a share can be.
     """
     _check_memory(profile, user)
     _check_figures(profile, user)
@@ -151,6 +151,12 @@ def _check_metric(user: Budget, metric: Metric | None) -> None:
             "EP-334",
             f"--min-metric is a floor, but {metric.name} is better when it is lower",
             hint="limit how much worse it may get: --max-drop, in the metric's own unit",
+        )
+    if user.min_metric is not None and metric is not None and metric.unit == "1" and user.min_metric > 1:
+        raise ProfileError(
+            "EP-337",
+            f"--min-metric asks for {user.min_metric:g} or more, and no {metric.name} is above 1",
+            hint="write a share, as --min-metric 0.9 or 90%",
         )
 
 

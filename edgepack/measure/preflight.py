@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be said before anything is converted: lower bounds that prove a miss, and what would stop a build.
+"""What can be said before anything is converted: limits that are proven to be missed, and what would stop a build.
 
-A bound here is a proof: it counts only what every conversion keeps. What merely looks bad is a warning.
+A proof is a lower bound above a limit, or an operator that the runtime has not. What merely looks bad is a warning.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from edgepack.compress.floor import floor_words
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile
-from edgepack.device.units import format_size
+from edgepack.device.units import format_quantity, format_size
+from edgepack.measure.bounds import (
+    Bound,
+    can_be_restructured,
+    largest,
+    least_activation_bytes,
+    least_weight_bytes,
+    lower_bounds,
+)
+from edgepack.measure.measurement import LimitVerdict, State, Verdict
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.shapes import format_shape, suggestion, with_batch_of_one
@@ -20,13 +30,7 @@ from edgepack.runtime.tflm_ops import ADD_METHODS
 Severity = Literal["error", "warning", "info"]
 Conclusion = Literal["possible", "infeasible", "needs-attention"]
 
-_BITS_PER_BYTE: Final = 8
-# The floor of compression: a quarter of a layer's channels at both of its ends, at 4 bits where 8 are the least
-# without it. Below it nothing is tried.
-_CHANNEL_FLOOR: Final = 4
-_BITS_FLOOR: Final = 2
-_WEIGHT_BITS: Final = {Precision.F32: 32, Precision.W16: 16, Precision.W4A8: 4, Precision.W4: 4}
-_ACTIVATION_BYTES: Final = {Precision.W8A8: 1, Precision.W8A8_PER_TENSOR: 1, Precision.W8A16: 2, Precision.W4A8: 1}
+_CODES: Final = {"size": "EP-130", "flash": "EP-130", "ram": "EP-132", "latency": "EP-137", "energy": "EP-137"}
 # Keras layers that look strings up in tables: TFLite has no builtin operator for that.
 _NO_BUILTIN: Final = frozenset(
     {"CategoryEncoding", "Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization"}
@@ -70,126 +74,132 @@ class Preflight:
         findings: Errors first.
         weights_bytes: Least bytes of the weights on this device with every channel kept; None where not known.
         activations_bytes: Least bytes of activations that are alive together, likewise.
+        bounds: What no candidate costs less than.
     """
 
     verdict: Conclusion
     findings: tuple[Finding, ...]
     weights_bytes: int | None
     activations_bytes: int | None
+    bounds: tuple[Bound, ...] = ()
 
     @property
     def infeasible(self) -> bool:
-        """Whether a limit is proven to be missed."""
+        """Whether it is proven that nothing can fit."""
         return self.verdict == "infeasible"
 
+    @property
+    def proofs(self) -> tuple[Finding, ...]:
+        """The findings that prove it; empty where nothing is proven."""
+        return tuple(item for item in self.findings if item.severity == "error") if self.infeasible else ()
 
-def preflight(summary: Summary, profile: DeviceProfile | None, limits: tuple[Limit, ...]) -> Preflight:
+    def least(self, limit: str) -> Bound | None:
+        """Return the bound of what the limit named ``limit`` limits, None where none is known."""
+        name = "size" if limit == "flash" else limit
+        return next((bound for bound in self.bounds if bound.name == name), None)
+
+
+def preflight(
+    summary: Summary, profile: DeviceProfile | None, limits: tuple[Limit, ...], *, separable: bool = False
+) -> Preflight:
     """Hold a model's summary against a device and its limits, before anything is converted.
 
     Args:
         summary: What ``inspect`` returned.
         profile: The device; None checks the model alone.
         limits: The active limits.
+        separable: Convolutions may become separable.
     """
     attention = [*_open_dimensions(summary), *_bad_weights(summary), *_code(summary), *_layers(summary)]
-    proofs: list[Finding] = []
     precisions = profile.runtime.precisions if profile else tuple(Precision)
-    weights_bytes, activations_bytes = least_weight_bytes(summary, precisions), None
-    proofs += _weights(summary, precisions, limits)
+    arena = profile is not None and profile.runtime.name == "tflm"
+    found = Preflight(
+        verdict="possible",
+        findings=(),
+        weights_bytes=least_weight_bytes(summary, precisions),
+        activations_bytes=least_activation_bytes(summary, precisions) if arena else None,
+        bounds=lower_bounds(summary, profile, separable=separable),
+    )
+    proofs = [finding for limit in limits for finding in _against(limit, found, summary)]
     if profile is not None:
         proofs += _operators(summary, profile)
-    if profile is not None and profile.device_class == "mcu":
-        activations_bytes = least_activation_bytes(summary, precisions)
-        proofs += _activations(summary, precisions, limits)
     findings = sorted([*proofs, *attention], key=lambda item: ("error", "warning", "info").index(item.severity))
     verdict: Conclusion = "possible"
     if any(item.severity == "error" for item in attention):
         verdict = "needs-attention"
     if any(item.severity == "error" for item in proofs):
         verdict = "infeasible"
-    return Preflight(verdict, tuple(findings), weights_bytes, activations_bytes)
+    return replace(found, verdict=verdict, findings=tuple(findings))
 
 
-def least_weight_bytes(summary: Summary, precisions: tuple[Precision, ...]) -> int | None:
-    """Return the least bytes that the weights take at the smallest precision of ``precisions``, None if not known."""
-    if not summary.kernel_count or not precisions:
-        return None
-    if summary.quantized:  # used as it is; four-bit weights take half a byte
-        return min(summary.kernel_count // 2, summary.weight_bytes)
-    bits = min(_WEIGHT_BITS.get(precision, _BITS_PER_BYTE) for precision in precisions)
-    return summary.kernel_count * bits // _BITS_PER_BYTE
+def judge_bounds(found: Preflight, limits: Sequence[Limit]) -> Verdict:
+    """Return the verdict of bounds alone: what is proven to be missed by its bound, all else unmeasured."""
+    return Verdict(tuple(_judged(limit, found.least(limit.name)) for limit in limits))
 
 
-def least_activation_bytes(summary: Summary, precisions: tuple[Precision, ...]) -> int | None:
-    """Return the least bytes of the largest operator's inputs and outputs, which are in memory together."""
-    found = _largest(summary)
-    if found is None or not precisions:
-        return None
-    width_bytes = 1 if summary.quantized else min(_ACTIVATION_BYTES.get(precision, 4) for precision in precisions)
-    return found[1] * width_bytes
+def _judged(limit: Limit, bound: Bound | None) -> LimitVerdict:
+    least = None if bound is None or bound.value <= limit.value else bound.value
+    known = "" if bound is None else f"; at least {format_quantity(bound.value, bound.unit)}"
+    return LimitVerdict(
+        name=limit.name,
+        limit=limit.value,
+        unit=limit.unit,
+        value=least,
+        gated_on=least,
+        state=State.UNMEASURED if least is None else State.MISSED,
+        certain=least is not None,
+        headroom=None if least is None else limit.value - least,
+        origin=limit.origin,
+        note=f"nothing was made to measure it{known}" if least is None else "a lower bound: no recipe was tried",
+    )
 
 
-def can_be_restructured(summary: Summary) -> bool:
-    """Whether the source holds layers, so that channels can be pruned and weights brought to 4 bits."""
-    return summary.format in {Format.KERAS, Format.H5} and not summary.code_layers
+def _against(limit: Limit, found: Preflight, summary: Summary) -> Iterator[Finding]:
+    """Yield the proof that ``limit`` is missed, or what makes it hard to meet."""
+    bound = found.least(limit.name)
+    if bound is not None and bound.value > limit.value:
+        least, allowed = (format_quantity(value, limit.unit) for value in (bound.value, limit.value))
+        yield Finding(
+            "error",
+            _CODES[limit.name],
+            f"{limit.name} is at least {least} ({bound.because}) and may be {allowed}: "
+            f"{bound.value / limit.value:.3g} times too much",
+            where=f"limit {limit.name} ({limit.origin})",
+            next=_how_to_pass(summary),
+        )
+    elif limit.name in {"size", "flash"}:
+        yield from _weights(limit, found.weights_bytes, summary)
+    elif limit.name == "ram":
+        yield from _activations(limit, found.activations_bytes, summary)
 
 
-def _largest(summary: Summary) -> tuple[str, int] | None:
-    known = [
-        (layer.name, layer.live_elements)
-        for layer in summary.layers
-        if layer.stays_whole and layer.live_elements is not None
-    ]
-    return max(known, key=lambda item: item[1] or 0, default=None)
+def _how_to_pass(summary: Summary) -> str:
+    if not can_be_restructured(summary):
+        return "use a smaller model, another device or a higher limit; a .keras or .h5 file can be made smaller"
+    return (
+        f"nothing is tried below {floor_words()}: use a smaller model, another device or a higher limit, "
+        "or name a recipe that goes further"
+    )
 
 
-def _weights(summary: Summary, precisions: tuple[Precision, ...], limits: tuple[Limit, ...]) -> Iterator[Finding]:
-    least = least_weight_bytes(summary, precisions)
-    for limit in limits:
-        if limit.name not in {"size", "flash"}:
-            continue
-        floor = _CHANNEL_FLOOR**2 * _BITS_FLOOR if can_be_restructured(summary) else 1
-        if least is not None and least > limit.value * floor:
-            kept = "a quarter of the channels and 4 bits" if floor > 1 else "the smallest precision of this runtime"
-            yield Finding(
-                "error",
-                "EP-130",
-                f"the weights alone take {format_size(least // floor)} at {kept}, and "
-                f"{limit.name} may be {format_size(limit.value)}: {least / floor / limit.value:.1f}x too much",
-                where=f"limit {limit.name} ({limit.origin})",
-                next="use a smaller model, a device with more memory, or a higher limit",
-            )
-        elif least is not None and least > limit.value:
-            yield _needs_steps(f"the weights alone take {format_size(least)} with every channel at 8 bits", limit)
-        elif least is None and summary.parameter_count > limit.value:
-            yield Finding(
-                "warning",
-                "EP-131",
-                f"the model has {summary.parameter_count:,} weights, and {limit.name} may be "
-                f"{format_size(limit.value)}: at one byte each they hardly fit",
-                where=f"limit {limit.name} ({limit.origin})",
-                next="edgepack build tries it; a .keras or .h5 file would be checked more closely",
-            )
+def _weights(limit: Limit, least: int | None, summary: Summary) -> Iterator[Finding]:
+    if least is not None and least > limit.value and can_be_restructured(summary):
+        yield _needs_steps(f"the weights alone take {format_size(least)} with every channel at 8 bits", limit)
+    elif least is None and summary.parameter_count > limit.value:
+        yield Finding(
+            "warning",
+            "EP-131",
+            f"the model has {summary.parameter_count:,} weights, and {limit.name} may be "
+            f"{format_size(limit.value)}: at one byte each they hardly fit",
+            where=f"limit {limit.name} ({limit.origin})",
+            next="edgepack build tries it; a .keras or .h5 file would be checked more closely",
+        )
 
 
-def _activations(summary: Summary, precisions: tuple[Precision, ...], limits: tuple[Limit, ...]) -> Iterator[Finding]:
-    least, largest = least_activation_bytes(summary, precisions), _largest(summary)
-    floor = _CHANNEL_FLOOR if can_be_restructured(summary) else 1
-    for limit in limits:
-        if limit.name != "ram" or least is None or largest is None or least <= limit.value:
-            continue
-        words = f"input and output of {largest[0]!r} take {format_size(least)} together"
-        if least <= limit.value * floor:
-            yield _needs_steps(words, limit)
-        else:
-            kept = "" if floor == 1 else f", {format_size(least // floor)} at a quarter of the channels"
-            yield Finding(
-                "error",
-                "EP-132",
-                f"{words}{kept}, and ram may be {format_size(limit.value)}",
-                where=f"limit ram ({limit.origin})",
-                next="use a smaller input or fewer channels there, a device with more RAM, or a higher limit",
-            )
+def _activations(limit: Limit, least: int | None, summary: Summary) -> Iterator[Finding]:
+    found = largest(summary)
+    if least is not None and found is not None and least > limit.value:
+        yield _needs_steps(f"input and output of {found[0]!r} take {format_size(least)} together", limit)
 
 
 def _needs_steps(words: str, limit: Limit) -> Finding:

@@ -261,3 +261,8 @@ def stays_whole(kind: str, config: Config) -> bool:
 def multiplies(kind: str) -> bool:
     """Whether a layer class multiplies its inputs by a kernel."""
     return "Conv" in kind or kind in _RECURRENT or kind in {"Dense", "Bidirectional", "TimeDistributed"}
+
+
+def is_kernel(kind: str, shape: tuple[int, ...]) -> bool:
+    """Whether a weight of ``shape`` is one that a layer of class ``kind`` multiplies by, or looks up: no bias."""
+    return len(shape) > 1 and (multiplies(kind) or kind == "Embedding")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from edgepack.digest import canonical_json, digest_bytes
-from edgepack.model._keras_shapes import count_layer_macs, multiplies, output_shape, stays_whole
+from edgepack.model._keras_shapes import is_kernel
+from edgepack.model._keras_walk import Walk, Weights, by_label, nested, unheard
 from edgepack.model.keras_config import (
     MODEL_KINDS,
-    History,
     Json,
     KerasGraph,
     KerasLayer,
@@ -26,8 +26,6 @@ from edgepack.model.model import Format, TensorSpec
 from edgepack.model.shapes import apply_shapes, with_batch_of_one
 from edgepack.model.sniff import sniff
 from edgepack.model.summary import CodeLayer, Layer, NonFinite, Shape, Summary, count_ops, find_non_finite
-
-Weights = Mapping[str, Sequence[KerasWeight]]
 
 # What a config says beyond the function that the model computes: two files that differ only here are one model.
 _NOT_IDENTITY: Final = frozenset(
@@ -51,24 +49,30 @@ def summarize_keras(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summar
     with open_keras(path) as file:
         code = find_code(file.config)
         graph = parse_graph(file.config, where=str(path))
-        labelled = dict(_labelled(graph, ""))
+        labelled = dict(by_label(graph, ""))
         weights: dict[str, list[KerasWeight]] = {}
         bad: list[NonFinite] = []
         kernels: dict[str, int] = {}
+        unsure = set(unheard(graph, ""))
         for weight in file.weights(labelled):
             values = weight.read()
             weights.setdefault(weight.layer, []).append(weight)
             found = find_non_finite(f"{weight.layer}/{weight.name}", values)
             bad += [found] if found else []
             kind = labelled[weight.layer].kind if weight.layer in labelled else ""
-            if len(weight.shape) > 1 and (multiplies(kind) or kind == "Embedding"):
-                kernels[digest_bytes([values.tobytes()])] = values.size  # equal constants are stored once
+            if is_kernel(kind, weight.shape) and weight.layer not in unsure:
+                digest = digest_bytes([values.tobytes()])
+                if digest in kernels:
+                    unsure.add(weight.layer)  # equal constants are stored once
+                kernels[digest] = values.size
         return _summarize(
             file,
             graph,
             weights,
             shapes=shapes,
-            base=_Base(sniff(path), tuple(bad), code=code, kernel_count=sum(kernels.values())),
+            base=_Base(
+                sniff(path), tuple(bad), code=code, kernel_count=sum(kernels.values()), unsure=frozenset(unsure)
+            ),
         )
 
 
@@ -80,15 +84,17 @@ class _Base:
     bad: tuple[NonFinite, ...]
     code: tuple[CodeLayer, ...]
     kernel_count: int
+    unsure: frozenset[str]
+    """Layers whose kernels may not be in the lowered file: others hold the same, or nothing hears them."""
 
 
 def _summarize(
     file: KerasFile, graph: KerasGraph, weights: Weights, *, shapes: Mapping[str, tuple[int, ...]], base: _Base
 ) -> Summary:
     inputs = apply_shapes(input_specs(graph), shapes)
-    walk = _Walk(weights)
+    walk = Walk(weights, base.unsure)
     ends = walk.model(graph, [with_batch_of_one(spec.shape) for spec in inputs], prefix="")
-    open_ends = _Walk(weights).model(graph, [spec.shape for spec in inputs], prefix="")
+    open_ends = Walk(weights, base.unsure).model(graph, [spec.shape for spec in inputs], prefix="")
     outputs = tuple(
         TensorSpec(name, shape or end or (), "float32")
         for (name, _), shape, end in zip(graph.outputs, open_ends, ends, strict=True)
@@ -109,7 +115,27 @@ def _summarize(
         op_counts=count_ops(layer.kind for layer in walk.layers),
         kernel_count=base.kernel_count,
         notes=tuple(notes),
+        coarse=_coarse(graph, weights, inputs, base.unsure),
     )
+
+
+def _coarse(
+    graph: KerasGraph, weights: Weights, inputs: Sequence[TensorSpec], unsure: frozenset[str]
+) -> tuple[Layer, ...]:
+    """Return the layers at half of what each image or series is long; empty where there is none."""
+    whole = [with_batch_of_one(spec.shape) for spec in inputs]
+    halves = [_half(shape) for shape in whole]
+    if halves == whole:
+        return ()
+    walk = Walk(weights, unsure, least=1)
+    walk.model(graph, halves, prefix="")
+    return tuple(walk.layers)
+
+
+def _half(shape: Shape) -> Shape:
+    if len(shape) not in {3, 4}:  # [batch, length, channels] or [batch, height, width, channels]
+        return shape
+    return (shape[0], *(None if size is None else max(1, size // 2) for size in shape[1:-1]), shape[-1])
 
 
 def input_specs(graph: KerasGraph) -> tuple[TensorSpec, ...]:
@@ -135,90 +161,6 @@ def _dtype(layer: KerasLayer | None) -> str:
     return name if isinstance(name, str) else "float32"
 
 
-def _labelled(graph: KerasGraph, prefix: str) -> Iterator[tuple[str, KerasLayer]]:
-    """Yield all layers by label, those of nested models as ``inner/dense``."""
-    for layer in graph.layers:
-        yield prefix + layer.name, layer
-        if layer.kind in MODEL_KINDS:
-            yield from _labelled(_nested(layer), f"{prefix}{layer.name}/")
-
-
-def _nested(layer: KerasLayer) -> KerasGraph:
-    return parse_graph({"class_name": layer.kind, "config": layer.config}, where=f"layer {layer.name!r}")
-
-
-class _Walk:
-    """Pushes shapes through a model, layer by layer; what is not known stays out and is never guessed."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._weights = weights
-        self.layers: list[Layer] = []
-
-    def model(self, graph: KerasGraph, inputs: Sequence[Shape], *, prefix: str) -> list[Shape | None]:
-        known: dict[History, Shape] = {}
-        for (_, history), shape in zip(graph.inputs, inputs, strict=False):
-            known[history] = shape
-        # A shared layer is listed once but called at several depths: go round until nothing new is known.
-        pending = [layer for layer in graph.layers if layer.kind != "InputLayer"]
-        while pending:
-            ready = [layer for layer in pending if all(h in known for call in layer.calls for h in call)]
-            for layer in ready or pending[:1]:
-                self._layer(layer, known, graph.recorded, prefix)
-                pending.remove(layer)
-        return [known.get(history) for _, history in graph.outputs]
-
-    def _layer(
-        self, layer: KerasLayer, known: dict[History, Shape], recorded: Mapping[History, Shape], prefix: str
-    ) -> None:
-        label = prefix + layer.name
-        sources: list[list[Shape]] = []
-        outs: list[Shape | None] = []
-        for number, call in enumerate(layer.calls):
-            history = (layer.name, number, 0)
-            source = [known[h] for h in call if h in known]  # a later call may take what an earlier one made
-            sources.append(source)
-            if layer.kind in MODEL_KINDS:
-                ends = self._submodel(layer, source, label, first=number == 0)
-            else:
-                complete = len(source) == len(call)
-                ends = [output_shape(layer.kind, layer.config, source) if complete else None]
-            if ends[:1] in ([], [None]) and history in recorded:
-                ends = [with_batch_of_one(recorded[history])]
-            known.update({(layer.name, number, place): end for place, end in enumerate(ends) if end is not None})
-            outs.append(known.get(history))
-        if layer.kind not in MODEL_KINDS:
-            self.layers.append(self._record(layer, label, sources, outs))
-
-    def _submodel(self, layer: KerasLayer, source: Sequence[Shape], label: str, *, first: bool) -> list[Shape | None]:
-        walk = self if first else _Walk(self._weights)  # a second call adds no second set of layers
-        return walk.model(_nested(layer), source, prefix=f"{label}/")
-
-    def _stays_whole(self, layer: KerasLayer) -> bool:
-        """A padding before a convolution may become part of it, and then the padded input never exists."""
-        fed_by = {history[0] for call in layer.calls for history in call}
-        padded = any(item.kind.startswith("ZeroPadding") and item.name.split("/")[-1] in fed_by for item in self.layers)
-        return stays_whole(layer.kind, layer.config) and not padded
-
-    def _record(
-        self, layer: KerasLayer, label: str, sources: Sequence[Sequence[Shape]], outs: Sequence[Shape | None]
-    ) -> Layer:
-        shapes = [weight.shape for weight in self._weights.get(label, ())]
-        macs = [
-            count_layer_macs(layer.kind, shapes, source[0] if source else None, out)
-            for source, out in zip(sources, outs, strict=True)
-        ]
-        known = [count for count in macs if count is not None]
-        return Layer(
-            name=label,
-            kind=layer.kind,
-            parameter_count=sum(prod(shape) for shape in shapes),
-            macs=sum(known) if len(known) == len(macs) else None,
-            input_shapes=tuple(sources[0]) if sources else (),
-            output_shapes=tuple(out for out in outs[:1] if out is not None),
-            stays_whole=self._stays_whole(layer),
-        )
-
-
 def digest_keras(path: Path, shapes: Mapping[str, Shape]) -> str:
     """Return the SHA-256 of the architecture, the fixed input ``shapes`` and the weights, whatever the container.
 
@@ -227,7 +169,7 @@ def digest_keras(path: Path, shapes: Mapping[str, Shape]) -> str:
     """
     with open_keras(path) as file:
         graph = parse_graph(file.config, where=str(path))
-        labelled = dict(_labelled(graph, ""))
+        labelled = dict(by_label(graph, ""))
         ordered = sorted(file.weights(labelled), key=lambda weight: weight.layer)
         head = canonical_json(
             {"graph": _identity(graph), "shapes": {name: list(shape) for name, shape in shapes.items()}}
@@ -246,7 +188,7 @@ def _identity_bytes(head: bytes, weights: Sequence[KerasWeight]) -> Iterator[byt
 def _identity(graph: KerasGraph) -> Json:
     layers: list[Json] = []
     for layer in graph.layers:
-        body = _identity(_nested(layer)) if layer.kind in MODEL_KINDS else _prune(layer.config)
+        body = _identity(nested(layer)) if layer.kind in MODEL_KINDS else _prune(layer.config)
         layers.append([layer.name, layer.kind, body, [[list(history) for history in call] for call in layer.calls]])
     ends: list[Json] = [[[name, list(history)] for name, history in side] for side in (graph.inputs, graph.outputs)]
     return {"layers": layers, "ends": ends}

@@ -29,6 +29,9 @@ class Layer:
         output_shapes: As input_shapes.
         stays_whole: It is one operator after conversion too, whatever is fused around it, so that its inputs and its
             output are in memory together.
+        kernels: Shapes of the weights that it multiplies by or looks up, each kept by every conversion; empty where
+            they are not told apart.
+        stored: Nothing else in the model holds the same kernels.
     """
 
     name: str
@@ -38,6 +41,8 @@ class Layer:
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
     stays_whole: bool = False
+    kernels: tuple[tuple[int, ...], ...] = ()
+    stored: bool = True
 
     @property
     def live_elements(self) -> int | None:
@@ -102,6 +107,7 @@ class Summary:
         kernel_count: Elements of distinct weights that no conversion removes (kernels and embeddings, not biases or
             normalization, which fold away); 0 where they cannot be told apart.
         notes: Sentences for the user.
+        coarse: The layers with inputs of half the height and width, or length, rounded down; empty where not known.
     """
 
     format: Format
@@ -117,6 +123,7 @@ class Summary:
     quantized: bool = False
     kernel_count: int = 0
     notes: tuple[str, ...] = ()
+    coarse: tuple[Layer, ...] = ()
 
     @property
     def macs(self) -> int | None:

@@ -76,6 +76,11 @@ def absorb(net: "keras.Model", affine: Affine) -> "keras.Model":
     return new
 
 
+def gains_of(net: "keras.Model", affine: Affine) -> dict[str, float]:
+    """Return the scale that ``absorb`` lets a layer take over, by the layer's name."""
+    return {item.reader.name: item.gain for item in _taken(net, affine)}
+
+
 def _taken(net: "keras.Model", affine: Affine) -> Iterator[_Taken]:
     wiring = Wiring.of(net)
     for operation in net.operations:

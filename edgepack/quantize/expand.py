@@ -8,7 +8,7 @@ import numpy as np
 
 from edgepack.graph.wiring import Wiring
 from edgepack.model.flat import again, copy_weights, rebuild
-from edgepack.quantize._absorb import absorb
+from edgepack.quantize._absorb import absorb, gains_of
 from edgepack.quantize.kinds import activation_of, arity_fits, is_weighted
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ def expand(net: "keras.Model") -> "tuple[keras.Model, dict[str, str]]":
     for fill in expansion.fills:
         fill()
     return new, expansion.sources
+
+
+def absorbed_gains(net: "keras.Model") -> dict[str, float]:
+    """Return by the name of a layer the scale that ``expand`` puts into its kernel; ``net`` is flat and folded."""
+    return gains_of(net, _affine_layer)
 
 
 class _Expansion:

@@ -10,6 +10,7 @@ from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import State
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
+from edgepack.search.margin import chance_to_hold, holds
 
 Objective = Literal["latency", "size", "ram", "accuracy", "energy"]
 
@@ -23,6 +24,8 @@ _ORDER: dict[Objective, tuple[str, ...]] = {
 }
 # Two predictions from one model that differ by less than this are the same prediction.
 _LATENCY_TIE = 0.02
+# What is worse by less is nearly as good.
+_NEARLY = 0.1
 # Bands differ in width: what is known less well must not win by its point estimate.
 BY_UPPER_END = frozenset({"latency", "energy"})
 _SUPERLATIVES = {"metric_drop": "smallest drop", "size": "smallest file", "ram": "least RAM"}
@@ -46,18 +49,45 @@ def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: De
     """Return the best of the candidates that fit, else the one closest to fitting, else None.
 
     Among those that fit, ``objective`` decides; the default, ``latency``, reads: accuracy within the drop, then the
-    lowest predicted latency, then the smallest file. Ties go to the earlier, milder recipe.
+    lowest predicted latency, then the smallest file. Ties go to the earlier, milder recipe. Where the best meets the
+    accuracy by a hair, one that is nearly as good and has room for the noise of other samples is taken in its place.
     """
     fitting = [candidate for candidate in candidates if candidate.state == "fits"]
     if fitting:
-        best = min(fitting, key=lambda candidate: _rank(candidate, fitting, objective))
-        sentences = (_why(best, fitting, objective), _about_integers(best, profile), _about_losses(candidates))
+        first = min(fitting, key=lambda candidate: _rank(candidate, fitting, objective))
+        best = _safer(first, fitting, objective)
+        sentences = (
+            _why(first, fitting, objective),
+            _about_room(best, first),
+            _about_integers(best, profile),
+            _about_losses(candidates),
+        )
         return Choice(best, " ".join(filter(None, sentences)))
     judged = [candidate for candidate in candidates if candidate.verdict is not None and candidate.failure is None]
     if not judged:
         return None
     best = min(judged, key=_shortfall)
     return Choice(best, f"no candidate fits; {best.recipe.name} comes closest ({best.reason})")
+
+
+def _safer(first: Candidate, fitting: Sequence[Candidate], objective: Objective) -> Candidate:
+    """Return ``first``, or the best of those that are nearly as good where it might not hold and they do."""
+    leading = _ORDER[objective][0]
+    bound = _value(first, leading) + abs(_value(first, leading)) * _NEARLY
+    near = [item for item in fitting if _value(item, leading) <= bound and holds(item)]
+    if holds(first) or not near:
+        return first
+    return min(near, key=lambda item: _rank(item, fitting, objective))
+
+
+def _about_room(best: Candidate, first: Candidate) -> str:
+    if best is first:
+        return ""
+    chances = f"{chance_to_hold(first):.0%}, where it has {chance_to_hold(best):.0%}"
+    return (
+        f"{best.recipe.name} is taken, nearly as good and further from the limit: the chance that other samples "
+        f"confirm {first.recipe.name} is {chances}."
+    )
 
 
 def _rank(candidate: Candidate, rivals: Sequence[Candidate], objective: Objective) -> tuple[float, ...]:

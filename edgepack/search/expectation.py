@@ -22,6 +22,7 @@ _LENGTH: Final = 0.25  # a training of 16 times the steps leaves half
 _PRIOR: Final[dict[Kind, float]] = {
     "none": 0.08,
     "resolution": 0.12,
+    "resolution and prune": 0.08,
     "prune": 0.06,
     "student": 0.08,
     "lowrank": 0.06,
@@ -31,7 +32,7 @@ _PRIOR: Final[dict[Kind, float]] = {
 _SPREAD: Final = 0.9  # of the logarithm of a drop, before anything was seen
 _SEEN_SPREAD: Final = 0.35  # behind many candidates alike
 _PRIOR_WEIGHT: Final = 1.0
-_SAME_FAMILY, _SAME_KIND, _ANOTHER = 4.0, 1.0, 0.25
+_SAME_FAMILY, _SAME_KIND, _ANOTHER = 4.0, 2.0, 0.75  # much of a loss is the model's own
 _LEAST: Final = 1e-4  # of a drop; below it nothing is told apart
 _PASSES: Final = 3.0  # forward, and backward twice as much
 
@@ -96,13 +97,18 @@ class Expectation:
 
     def work(self, prospect: Prospect, *, done: int) -> float:
         """Return the multiply-accumulates of the trainings of ``prospect``, but for its first ``done`` ones."""
-        schedules = [schedule for step in prospect.recipe.steps if (schedule := schedule_of(step)) is not None]
-        images = sum(self._images(schedule) for schedule in schedules[done:])
+        images = sum(self._steps(schedule) * self._batch(schedule) for schedule in _schedules(prospect.recipe)[done:])
         return images * (_PASSES * prospect.macs + self.teacher_macs)
 
-    def _images(self, schedule: Schedule) -> int:
-        size = min(self.training.batch_size or schedule.batch_size, self.samples)
-        return schedule.total(self.samples, size) * size
+    def steps(self, recipe: Recipe, *, done: int) -> int:
+        """Return the number of batches that the trainings of ``recipe`` learn from, but for its first ``done`` ones."""
+        return sum(map(self._steps, _schedules(recipe)[done:]))
+
+    def _steps(self, schedule: Schedule) -> int:
+        return schedule.total(self.samples, self._batch(schedule))
+
+    def _batch(self, schedule: Schedule) -> int:
+        return min(self.training.batch_size or schedule.batch_size, self.samples)
 
     def _plain(self, prospect: Prospect) -> float:
         """Return the drop that is expected where nothing was learnt."""

@@ -4,25 +4,35 @@
 What a family costs is known from its untrained member; only its answers depend on training.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from edgepack.compress.distill import Distill
 from edgepack.compress.mixed import Mixed
+from edgepack.compress.prune import Prune
 from edgepack.compress.qat import Qat
 from edgepack.compress.recipe import Io, Recipe, known_steps, step_kind
 from edgepack.compress.step import Gap, Step
+from edgepack.compress.student import Student
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
 from edgepack.train.schedule import DEFAULT_STEPS, Schedule
 
-Kind = Literal["none", "resolution", "prune", "student", "lowrank", "separable", "share"]
+Kind = Literal["none", "resolution", "resolution and prune", "prune", "student", "lowrank", "separable", "share"]
 
+_MILD: Final = 0.875
 _LONGER: Final = 2 * DEFAULT_STEPS
 _ROOM_SHARE: Final = 0.99
 _ROOM_BYTES: Final = 256
 """A structure is cut to a size limit less this: files whose graph holds its ranges are a little longer."""
+_TARGETS: Final = {
+    "size": "size_bytes",
+    "download": "size_bytes",
+    "ram": "ram_bytes",
+    "latency": "latency_ms",
+    "energy": "latency_ms",
+}
 _STRUCTURES: Final = ("prune", "student", "lowrank")
 _SHARES: Final = ("sparsify", "cluster")
 
@@ -46,9 +56,22 @@ class Family:
     @property
     def name(self) -> str:
         """Structure and bits, in words for a person."""
-        structure = {"none": "the model as it is", "resolution": "coarser inputs", "share": "shared weights"}
+        structure = {
+            "none": "the model as it is",
+            "resolution": "coarser inputs",
+            "resolution and prune": "coarser inputs and prune",
+            "share": "shared weights",
+        }
         told = structure.get(self.kind, self.kind)
         return f"{told}, down to 4 bits" if self.narrow else told
+
+    @property
+    def title(self) -> str:
+        """The name, with what tells it from other families of that name."""
+        step = (self.untrained or self.trained[0]).steps[0]
+        macs = getattr(step, "macs", None)
+        told = {"none": step.label, "share": step_kind(step)}.get(self.kind, "" if macs is None else f"{macs:.0%}")
+        return f"{self.name} ({told})" if told else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +106,40 @@ def families(
     # Fewer bits ask for less of a structure to go.
     for narrow in (True, False) if integers and gap.size_bytes is not None else (False,):
         found += [
-            _family(kind, _held(step, ceilings) if narrow else step, gap, plan, narrow=narrow)
-            for kind, step in _structures(gap)
+            _family(kind, _held(steps, ceilings) if narrow else steps, gap, plan, narrow=narrow)
+            for kind, steps in _structures(gap)
             if separable or kind != "separable"
         ]
     return tuple(found)
+
+
+def tightened(family: Family, shares: Mapping[str, float]) -> Family | None:
+    """Return ``family`` with its structure cut to shares of its targets; None where it has no such target.
+
+    Args:
+        family: Whose untrained member misses limits that its structure was cut to: it is lowered in another form.
+        shares: By the name of a limit that was missed: limit over value, below 1.
+    """
+    member = family.untrained
+    place = max((at for at, step in enumerate(member.steps) if step.phase == "structure"), default=-1) if member else -1
+    if member is None or place < 0:
+        return None
+    step = member.steps[place]
+    targets: dict[str, float | None] = {name: getattr(step, name, None) for name in _TARGETS.values()}
+    wanted = {}
+    for name, share in shares.items():
+        target = targets[_TARGETS[name]]
+        if target is None:
+            return None
+        wanted[_TARGETS[name]] = int(target * share) if isinstance(target, int) else target * share
+    if not wanted:
+        return None
+    cut = step.model_copy(update=wanted)
+
+    def changed(recipe: Recipe) -> Recipe:
+        return recipe.model_copy(update={"steps": (*recipe.steps[:place], cut, *recipe.steps[place + 1 :])})
+
+    return replace(family, untrained=changed(member), trained=tuple(map(changed, family.trained)))
 
 
 def _as_it_is(gap: Gap, plan: PrecisionPlan) -> Iterator[Family]:
@@ -107,21 +159,27 @@ def _shared(gap: Gap, plan: PrecisionPlan) -> Iterator[Family]:
             yield Family(kind="share", narrow=False, untrained=None, trained=(_recipe(plan, step),))
 
 
-def _structures(gap: Gap) -> Iterator[tuple[Kind, Step]]:
+def _structures(gap: Gap) -> Iterator[tuple[Kind, tuple[Step, ...]]]:
     room = None
     if gap.size_bytes is not None:
         room = max(1, min(int(gap.size_bytes * _ROOM_SHARE), gap.size_bytes - _ROOM_BYTES))
-    for name in _STRUCTURES:
-        for step in known_steps()[name].propose(replace(gap, size_bytes=room)):
-            yield _kind(step), step
+    roomy = replace(gap, size_bytes=room)
+    found = [step for name in _STRUCTURES for step in known_steps()[name].propose(roomy)]
+    for step in found:
+        yield _kind(step), (step,)
+    if any(_kind(step) == "resolution" for step in found):
+        # A little of each costs less than all of one: README's recipes for 75% of the work.
+        for step in Prune.propose(roomy):
+            yield "resolution and prune", (Student(resolution=_MILD), step)
 
 
-def _held(step: Step, ceilings: Ceilings) -> Step:
-    """Return ``step`` with the limits that it has an option for and no target yet."""
+def _held(steps: tuple[Step, ...], ceilings: Ceilings) -> tuple[Step, ...]:
+    """Return ``steps``, the last with the limits that it has an option for and no target yet."""
+    *before, step = steps
     limits = {"ram_bytes": ceilings.ram_bytes, "latency_ms": ceilings.latency_ms}
     fields = type(step).model_fields
     wanted = {name: value for name, value in limits.items() if name in fields and getattr(step, name) is None}
-    return step.model_copy(update=wanted)
+    return (*before, step.model_copy(update=wanted))
 
 
 def _kind(step: Step) -> Kind:
@@ -133,15 +191,15 @@ def _kind(step: Step) -> Kind:
     return kinds[step_kind(step)]
 
 
-def _family(kind: Kind, step: Step, gap: Gap, plan: PrecisionPlan, *, narrow: bool) -> Family:
+def _family(kind: Kind, structure: tuple[Step, ...], gap: Gap, plan: PrecisionPlan, *, narrow: bool) -> Family:
     """Return the family of one structure: bits are chosen behind it, and every training of it in between."""
     recover, longer = Distill.example(), Distill(schedule=Schedule(steps=_LONGER))
     if plan.default is not Precision.W8A8:
         return Family(
             kind=kind,
             narrow=False,
-            untrained=_recipe(plan, step),
-            trained=(_recipe(plan, step, recover), _recipe(plan, step, recover, longer)),
+            untrained=_recipe(plan, *structure),
+            trained=(_recipe(plan, *structure, recover), _recipe(plan, *structure, recover, longer)),
         )
     bits = Mixed(size_bytes=gap.size_bytes, keep_first_last_8=False) if narrow else Mixed(bits=8)
     if narrow:
@@ -150,12 +208,12 @@ def _family(kind: Kind, step: Step, gap: Gap, plan: PrecisionPlan, *, narrow: bo
     return Family(
         kind=kind,
         narrow=narrow,
-        untrained=_recipe(plan, step, bits),
+        untrained=_recipe(plan, *structure, bits),
         trained=(
-            _recipe(plan, step, recover, bits),
-            _recipe(plan, step, recover, bits, qat),
-            _recipe(plan, step, recover, longer, bits),
-            _recipe(plan, step, recover, longer, bits, qat),
+            _recipe(plan, *structure, recover, bits),
+            _recipe(plan, *structure, recover, bits, qat),
+            _recipe(plan, *structure, recover, longer, bits),
+            _recipe(plan, *structure, recover, longer, bits, qat),
         ),
     )
 

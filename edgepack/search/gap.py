@@ -12,6 +12,7 @@ from edgepack.search.candidate import Candidate
 from edgepack.search.families import Ceilings
 
 _COSTS = ("size", "ram", "latency", "energy", "download")
+_SUPPOSED = 0.5
 
 
 def gap_of(candidates: Sequence[Candidate], profile: DeviceProfile) -> Gap:
@@ -34,6 +35,21 @@ def gap_of(candidates: Sequence[Candidate], profile: DeviceProfile) -> Gap:
         ram_bytes=_whole(costs, "ram"),
         latency_ms=min(latency_ms) if latency_ms else None,
         download_bytes=_whole(costs, "download"),
+    )
+
+
+def supposed(limits: Sequence[Limit], profile: DeviceProfile) -> Gap:
+    """Return the gap as it would be if candidates missed every one of ``limits`` by half: what a plan goes by."""
+    values = {limit.name: limit.value for limit in limits}
+    energy_ms = _latency_for_energy(values["energy"], profile) if "energy" in values else None
+    latency_ms = [limit_ms for limit_ms in (values.get("latency"), energy_ms) if limit_ms is not None]
+    return Gap(
+        **{name: _SUPPOSED for name in _COSTS if name in values},
+        drop=1 / _SUPPOSED if ACCURACY_LIMITS & set(values) else None,
+        size_bytes=int(values["size"]) if "size" in values else None,
+        ram_bytes=int(values["ram"]) if "ram" in values else None,
+        latency_ms=min(latency_ms) if latency_ms else None,
+        download_bytes=int(values["download"]) if "download" in values else None,
     )
 
 

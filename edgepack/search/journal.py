@@ -26,8 +26,8 @@ from edgepack.search.making import Made
 from edgepack.search.origin import key_of
 from edgepack.work import Work
 
-_FORMAT: Final = 2
-_NAME: Final = "journal.sqlite"
+FORMAT: Final = 2
+NAME: Final = "journal.sqlite"
 _SCHEMA: Final = """
 DROP TABLE IF EXISTS made;
 DROP TABLE IF EXISTS runs;
@@ -46,7 +46,7 @@ CREATE TABLE candidates (
 );
 """
 _MADE: Final = TypeAdapter(Made)
-_FIGURES: Final = TypeAdapter(dict[str, Figure | None])
+FIGURES_FORM: Final = TypeAdapter(dict[str, Figure | None])
 
 Origin = Mapping[str, str]
 """What shapes every artifact of a run beside its recipe, by name: digests, versions, options."""
@@ -118,7 +118,7 @@ class Journal:
             HostError: The disk is full (EP-501).
         """
         artifact = candidate.artifact.digest if candidate.artifact else None
-        figures = _FIGURES.dump_json(candidate.measurement.figures()).decode()
+        figures = FIGURES_FORM.dump_json(candidate.measurement.figures()).decode()
         recipe = candidate.recipe
         row = (run.number, place, candidate.name, recipe.model_dump_json(), key_of(origin, recipe), artifact)
         more = (candidate.state, candidate.reason, figures, candidate.seconds)
@@ -187,7 +187,7 @@ def open_journal(work: Work, report: Reporter) -> Iterator[Journal]:
         OutputError: It is of a newer format (EP-408).
         HostError: The disk is full (EP-501).
     """
-    path = work.folder("") / _NAME
+    path = work.folder("") / NAME
     with _full_disk(work.root):
         try:
             database = _opened(path)
@@ -208,24 +208,28 @@ def _opened(path: Path) -> sqlite3.Connection:
         (found,) = database.execute("PRAGMA quick_check").fetchone()
         if found != "ok":
             raise sqlite3.DatabaseError(found)
-        known = _format(database, path)
+        known = format_of(database, path)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
-        if known < _FORMAT:
-            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
+        if known < FORMAT:
+            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
     except (sqlite3.Error, OutputError):
         database.close()
         raise
     return database
 
 
-def _format(database: sqlite3.Connection, path: Path) -> int:
-    """Return the format of the database, 0 where it is new."""
+def format_of(database: sqlite3.Connection, path: Path) -> int:
+    """Return the format of the database at ``path``, 0 where it is new.
+
+    Raises:
+        OutputError: It is newer than what is known here (EP-408).
+    """
     known = int(database.execute("PRAGMA user_version").fetchone()[0])
-    if known > _FORMAT:
+    if known > FORMAT:
         raise OutputError(
             "EP-408",
-            f"the journal {path} has format {known}, and this edgepack reads up to {_FORMAT}",
+            f"the journal {path} has format {known}, and this edgepack reads up to {FORMAT}",
             hint="use the edgepack that wrote it, or give this run a folder of its own with --work",
         )
     return known

@@ -28,6 +28,10 @@ def propose(model: Model, *, precisions: Sequence[Precision], calibrated: bool, 
         return (Recipe(precision=plan, as_is=True),)
     return tuple(
         Recipe(precision=PrecisionPlan(default=precision, io=io if precision.needs_calibration else "float"))
-        for precision in Precision
-        if precision in precisions and (calibrated or not precision.needs_calibration)
+        for precision in possible(precisions, calibrated=calibrated)
     )
+
+
+def possible(precisions: Sequence[Precision], *, calibrated: bool) -> tuple[Precision, ...]:
+    """Return those of ``precisions`` that can be had with or without calibration samples, in canonical order."""
+    return tuple(item for item in Precision if item in precisions and (calibrated or not item.needs_calibration))

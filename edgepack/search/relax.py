@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where nothing fits: the single limits that, relaxed alone, would have let a candidate in."""
+"""Where nothing fits: limits that, relaxed alone, would have let a candidate in, or that have to give way."""
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from edgepack.device.units import format_quantity
+from edgepack.device.profile import DeviceProfile
+from edgepack.device.units import format_quantity, parse_size
 from edgepack.measure.judge import ACCURACY_LIMITS
-from edgepack.measure.measurement import LimitVerdict, State
+from edgepack.measure.measurement import LimitVerdict, State, Verdict
 from edgepack.search.candidate import Candidate
 
 _OF_THE_DEVICE: Final = frozenset({"size", "ram", "flash"})
@@ -25,8 +26,10 @@ class Relaxation:
         option: What to write instead: ``--max-ram 56.25KiB``; its value is enough.
         needed: The value that the candidate needs, in the limit's unit.
         unit: Of the limit.
-        recipe: The candidate that would fit, on the selection split.
+        recipe: The candidate that would fit, on the selection split; empty where none is known.
         factor: The value that is needed over the limit; for a floor the other way round.
+        sufficient: Whether a candidate fits then; otherwise nothing is tried below ``option``, and maybe nothing fits
+            above it.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Relaxation:
     unit: str
     recipe: str
     factor: float
+    sufficient: bool = True
 
 
 def relaxations(candidates: Sequence[Candidate]) -> tuple[Relaxation, ...]:
@@ -50,10 +54,29 @@ def relaxations(candidates: Sequence[Candidate]) -> tuple[Relaxation, ...]:
         missed = candidate.verdict.open
         if len(missed) != 1 or missed[0].state is not State.MISSED or _is_memory(missed[0]):
             continue
-        found = _relaxation(missed[0], candidate)
+        found = _relaxed(missed[0], recipe=candidate.recipe.name)
         if found.name not in best or found.factor < best[found.name].factor:
             best[found.name] = found
     return tuple(sorted(best.values(), key=lambda item: item.factor))
+
+
+def necessary(verdict: Verdict, profile: DeviceProfile) -> tuple[Relaxation, ...]:
+    """Return for each limit that a bound proves to be missed the least value with which anything is tried.
+
+    All of them together are necessary. A value that the device does not have is left out.
+    """
+    missed = [limit for limit in verdict.limits if limit.state is State.MISSED and limit.gated_on is not None]
+    found = [replace(_relaxed(limit, recipe=""), sufficient=False) for limit in missed]
+    return tuple(item for item in found if not _is_beyond(item, profile))
+
+
+def _is_beyond(relaxation: Relaxation, profile: DeviceProfile) -> bool:
+    memory = profile.memory
+    there = {
+        "size": memory.flash.total_bytes if memory.flash else math.inf,
+        "ram": memory.ram.total_bytes + (memory.psram.total_bytes if memory.psram else 0),
+    }
+    return parse_size(relaxation.option.split()[1], "") > there[relaxation.name] if relaxation.name in there else False
 
 
 def near_misses(candidates: Sequence[Candidate], *, most: int) -> tuple[Candidate, ...]:
@@ -78,7 +101,7 @@ def _is_memory(limit: LimitVerdict) -> bool:
     return limit.name in _OF_THE_DEVICE and limit.origin.startswith("profile ")
 
 
-def _relaxation(limit: LimitVerdict, candidate: Candidate) -> Relaxation:
+def _relaxed(limit: LimitVerdict, *, recipe: str) -> Relaxation:
     needed = limit.gated_on or 0.0
     floor = limit.name == "min-metric"
     over, under = (limit.limit, needed) if floor else (needed, limit.limit)
@@ -88,7 +111,7 @@ def _relaxation(limit: LimitVerdict, candidate: Candidate) -> Relaxation:
         option=f"{option} {_enough(needed, limit.unit, floor=floor)}",
         needed=needed,
         unit=limit.unit,
-        recipe=candidate.recipe.name,
+        recipe=recipe,
         factor=over / under if under > 0 else math.inf,
     )
 
@@ -124,4 +147,7 @@ def words(relaxation: Relaxation, limit: float) -> str:
     points = relaxation.name == "drop"
     was = format_quantity(limit, relaxation.unit, points=points)
     times = "" if math.isinf(relaxation.factor) else f", {relaxation.factor:.3g} times as much"
-    return f"{relaxation.option} instead of {was}{times}: {relaxation.recipe} fits then"
+    then = (
+        f"{relaxation.recipe} fits then" if relaxation.sufficient else "below it nothing is tried; it may not be enough"
+    )
+    return f"{relaxation.option} instead of {was}{times}: {then}"

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from edgepack.compress.recipe import Io, Recipe
-from edgepack.events import Note, Reporter
+from edgepack.events import FamiliesPlanned, FamilyChanged, Note, Reporter
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Objective
-from edgepack.search.families import Family, families
+from edgepack.search.families import Family, families, tightened
 from edgepack.search.gap import ceilings_of, gap_of
 from edgepack.search.improve import improve
 from edgepack.search.propose import propose
@@ -24,6 +24,8 @@ from edgepack.search.setting import Setting
 from edgepack.search.trainings import Trainings
 from edgepack.search.trials import Trials
 
+_FURTHER: Final = 2  # tries
+_LITTLE: Final = 0.15  # of a limit
 _NEAR: Final = 2  # candidates to a limit: the nearest may lose too much accuracy
 
 
@@ -96,7 +98,7 @@ class Rounds:
         )
         self.trials.expected = len(recipes)
         self.trials.lowered(recipes)
-        if not self.trials.over:
+        if not self._fits and not self.trials.late:
             self._step_rounds()
         if not self._fits:
             # Only then is it known whether relaxing the one limit that they miss would be enough.
@@ -120,7 +122,7 @@ class Rounds:
             io=self.wishes.io,
             separable=self.wishes.separable,
         )
-        found = tuple(family for family in found if _title(family) not in self._hopeless)
+        found = tuple(family for family in found if family.title not in self._hopeless)
         if not found:
             return
         if bench.model.trainable is None:
@@ -129,7 +131,7 @@ class Rounds:
         if self._earlier():
             return
         left = self._untrained(found)
-        if trials.over or not left or not self._may_train(left):
+        if trials.over or trials.some_arrived or not left or not self._may_train(left):
             return
         Trainings(trials=self.trials, setting=self.setting, report=self.report).run(left)
 
@@ -140,7 +142,7 @@ class Rounds:
         for recipe in self.trials.kept.trained():
             if recipe.precision.io in {self.wishes.io, "float"} and not self._settled(recipe):
                 self.trials.with_control(recipe)
-                if self.trials.over:
+                if self.trials.some_arrived:
                     return True
         return False
 
@@ -154,43 +156,68 @@ class Rounds:
         """
         left: list[Family] = []
         self.trials.expected = len(self.trials.done) + sum(family.untrained is not None for family in found)
-        self.report(Note(f"families to be cut to the limits: {'; '.join(family.name for family in found)}"))
+        self.report(FamiliesPlanned(tuple(family.title for family in found)))
         members = [family.untrained for family in found if family.untrained is not None]
         for family in found:
             enough = any(other.kind == "none" and other.narrow for other in left)
             if enough and family.narrow and family.kind != "none":
-                self.report(Note(f"left out {family.name}: bits alone meet every cost limit"))
+                self.report(FamilyChanged(family.title, "left out", "bits alone meet every cost limit"))
                 continue
             if family.untrained is None:
                 left.append(family)
                 continue
             self.trials.ahead.expect(members[members.index(family.untrained) :])
-            candidate = self.trials.with_control(family.untrained)
+            self.report(FamilyChanged(family.title, "cutting"))
+            family, candidate = self._cut(family, family.untrained)  # noqa: PLW2901 - cut a little further maybe
             if self.trials.over:
+                if self.trials.meets_costs(candidate):
+                    self.report(FamilyChanged(family.title, "cut"))
                 return left
-            if self.trials.meets_costs(candidate):
+            if (twin := self._twin(candidate, left)) is not None:
+                self.report(FamilyChanged(family.title, "left out", f"it is the file that {twin.title} is"))
+            elif self.trials.meets_costs(candidate):
+                self.report(FamilyChanged(family.title, "cut"))
                 left.append(family)
             else:
                 self._drop(family, candidate)
         return left
 
+    def _cut(self, family: Family, member: Recipe) -> tuple[Family, Candidate]:
+        """Return ``family`` with its untrained member as it was tried, cut further where it misses a cost by little.
+
+        A structure is cut in the form that it is lowered to without the bits that are chosen behind it.
+        """
+        candidate = self.trials.with_control(member)
+        for _ in range(_FURTHER):
+            tighter = tightened(family, self.trials.shortfall(candidate, most=_LITTLE))
+            if tighter is None or tighter.untrained is None or self.trials.find(tighter.untrained) is not None:
+                break
+            self.report(Note(f"{family.title} misses by little: cut a little further"))
+            family, candidate = tighter, self.trials.with_control(tighter.untrained)
+        return family, candidate
+
+    def _twin(self, candidate: Candidate, left: list[Family]) -> Family | None:
+        """Return the family of ``left`` whose untrained member is the very same file."""
+        for family in left:
+            other = self.trials.find(family.untrained) if family.untrained else None
+            files = [item.artifact.digest for item in (candidate, other) if item is not None and item.artifact]
+            if len(files) > len(set(files)):
+                return family
+        return None
+
     def _drop(self, family: Family, candidate: Candidate) -> None:
-        self.report(Note(f"dropped {family.name}: {self.trials.under_aim(candidate).reason}"))
+        self.report(FamilyChanged(family.title, "dropped", self.trials.under_aim(candidate).reason))
         if candidate.failure is not None:
-            self._hopeless.add(_title(family))
+            self._hopeless.add(family.title)
 
     def _may_train(self, left: list[Family]) -> bool:
         if self.wishes.train and self.setting().train is not None:
             return True
         missing = "there are no training samples (give --train and --test in place of --data)"
         why = missing if self.wishes.train else "--no-train"
-        told = "; ".join(dict.fromkeys(recipe.name for family in left for recipe in family.trained))
-        self.report(Note(f"skipped, because of {why}: {told}"))
+        for family in left:
+            self.report(FamilyChanged(family.title, "not trained", why))
         return False
-
-
-def _title(family: Family) -> str:
-    return f"{family.name}: {family.untrained.name if family.untrained else ''}"
 
 
 def _is_separable(recipe: Recipe) -> bool:

@@ -8,17 +8,19 @@ from typing import Final
 
 from edgepack.compress.recipe import Recipe
 from edgepack.device.units import format_quantity
-from edgepack.events import Note, Reporter
+from edgepack.events import FamilyChanged, Reporter, TrainingsExpected
 from edgepack.model.tflite_file import read_tflite
 from edgepack.search.candidate import Candidate
 from edgepack.search.controls import control_of
-from edgepack.search.expectation import Expectation, Prospect, schedule_of
+from edgepack.search.expectation import Expectation, Prospect
 from edgepack.search.families import Family
 from edgepack.search.setting import Setting
 from edgepack.search.trials import Trials
+from edgepack.search.walked import Walked
 
 _HOPELESS: Final = 0.02  # chance to fit below which nothing is trained any more...
 _AT_LEAST: Final = 3  # ...once so many trainings have shown what they can do
+_SPARE: Final = 3  # trainings, the first that fits among them, for one that does so by more than a hair
 
 
 @dataclass(slots=True)
@@ -33,7 +35,7 @@ class Trainings:
     trials: Trials
     setting: Callable[[], Setting]
     report: Reporter
-    _walked: set[str] = field(default_factory=set)
+    _walked: Walked = field(default_factory=Walked)
 
     def run(self, families: list[Family]) -> None:
         """Train until a candidate fits or no family is left that may."""
@@ -41,23 +43,28 @@ class Trainings:
         left = [prospect for family in families for prospect in self._prospects(family)]
         self.trials.expected = len(self.trials.done) + len(left)
         self._announce(left, expectation)
-        trained = 0
-        while left and not self.trials.over:
+        trained = spare = 0
+        while left and not self.trials.over and spare < _SPARE:
             best = self._best(left, expectation)
             if trained >= _AT_LEAST and expectation.chance(best) < _HOPELESS:
                 self._give_up(left, expectation)
                 return
+            self._expect(best, left, expectation)
+            self.report(FamilyChanged(best.family.title, "training", best.recipe.name))
             self.trials.ahead.expect(self._likely(best, left, expectation))
             candidate = self.trials.with_control(best.recipe)
             trained += 1
+            spare += self.trials.some_arrived
             left.remove(best)
-            self._walk(best.recipe)
+            self._walked.add(best.recipe)
+            self._tell(best, candidate)
             if candidate.failure is not None:
                 # What stops one member stops those that begin alike.
                 left = [other for other in left if other.family != best.family]
             elif (drop := _drop(candidate)) is not None:
                 expectation.learn(best, drop)
             self.trials.expected = len(self.trials.done) + len(left)
+        self.report(TrainingsExpected("", 0, 0.0, 0, 0.0))
 
     def _prospects(self, family: Family) -> Iterator[Prospect]:
         member = self.trials.find(family.untrained) if family.untrained else None
@@ -100,15 +107,7 @@ class Trainings:
         return max(left, key=lambda item: expectation.chance(item) / self._work(item, expectation))
 
     def _work(self, prospect: Prospect, expectation: Expectation) -> float:
-        done = 0
-        steps = prospect.recipe.steps
-        for place, step in enumerate(steps):
-            if schedule_of(step) is not None and _beginning(prospect.recipe, place + 1) in self._walked:
-                done += 1
-        return max(1.0, expectation.work(prospect, done=done))
-
-    def _walk(self, recipe: Recipe) -> None:
-        self._walked |= {_beginning(recipe, count) for count in range(1, len(recipe.steps) + 1)}
+        return max(1.0, self._walked.work([prospect], expectation))
 
     def _likely(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> Iterator[Recipe]:
         """Yield ``best``, its control where it will probably be asked for, and what follows if each misses."""
@@ -130,25 +129,37 @@ class Trainings:
     def _announce(self, left: list[Prospect], expectation: Expectation) -> None:
         least: dict[str, Prospect] = {}
         for item in left:
-            name = item.family.name
+            name = item.family.title
             if name not in least or expectation.drop(item) < expectation.drop(least[name]):
                 least[name] = item
-        told = "; ".join(f"{name} ({self._told(item, expectation)})" for name, item in least.items())
-        self.report(Note(f"families that meet every cost limit, to be trained until one fits: {told}"))
+        for name, item in least.items():
+            self.report(FamilyChanged(name, "to train", self._told(item, expectation)))
+
+    def _expect(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> None:
+        steps = self._walked.steps([best], expectation)
+        work, all_work = self._work(best, expectation), self._walked.work(left, expectation)
+        self.report(TrainingsExpected(best.recipe.name, steps, work, len(left), all_work))
+
+    def _tell(self, prospect: Prospect, candidate: Candidate) -> None:
+        title, drop = prospect.family.title, candidate.measurement.metric_drop
+        if candidate.failure is not None:
+            self.report(FamilyChanged(title, "dropped", candidate.reason))
+        else:
+            told = "not scored" if drop is None else f"drop {format_quantity(drop.value, drop.unit, points=True)}"
+            self.report(FamilyChanged(title, "trained", told))
 
     def _told(self, prospect: Prospect, expectation: Expectation) -> str:
         unit = self.trials.scored.original_metric.unit if self.trials.scored is not None else "1"
         return f"expected drop {format_quantity(expectation.drop(prospect), unit, points=True)}"
 
     def _give_up(self, left: list[Prospect], expectation: Expectation) -> None:
-        told = "; ".join(f"{item.recipe.name} ({self._told(item, expectation)})" for item in left)
-        self.report(Note(f"not trained, for after what was seen each has a chance below {_HOPELESS:.0%}: {told}"))
+        for title in dict.fromkeys(item.family.title for item in left):
+            least = min((item for item in left if item.family.title == title), key=expectation.drop)
+            told = f"{self._told(least, expectation)}: a chance below {_HOPELESS:.0%}"
+            self.report(FamilyChanged(title, "given up", told))
+        self.report(TrainingsExpected("", 0, 0.0, 0, 0.0))
 
 
 def _drop(candidate: Candidate) -> float | None:
     figure = candidate.measurement.metric_drop
     return None if figure is None else figure.value
-
-
-def _beginning(recipe: Recipe, count: int) -> str:
-    return recipe.model_copy(update={"steps": recipe.steps[:count]}).digest

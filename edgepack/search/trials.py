@@ -4,6 +4,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from edgepack.compress.recipe import Recipe
 from edgepack.device.budget import Limit
@@ -16,7 +17,12 @@ from edgepack.search.candidate import Candidate
 from edgepack.search.controls import control_of, described, held_against
 from edgepack.search.kept import Kept
 from edgepack.search.making import Made, needs_graph
+from edgepack.search.margin import holds
 from edgepack.search.trial import LowerAhead, score, try_recipe
+
+_A_BIT_LESS: Final = 0.995
+_IN_VAIN: Final = 0.04
+_SIZE_MISSED: Final = frozenset({"EP-653", "EP-655"})  # the bits behind a structure do not fit into what was left
 
 
 @dataclass(slots=True)
@@ -48,8 +54,13 @@ class Trials:
 
     @property
     def over(self) -> bool:
-        """Whether the search ends here: a candidate fits and meets the aim, or its time is up."""
-        return self.late or any(map(self.arrived, self.done))
+        """Whether the search ends here: a candidate arrived with room for the noise, or its time is up."""
+        return self.late or any(self.arrived(candidate) and holds(candidate) for candidate in self.done)
+
+    @property
+    def some_arrived(self) -> bool:
+        """Whether a candidate fits and meets the aim, by a hair maybe."""
+        return any(map(self.arrived, self.done))
 
     @property
     def late(self) -> bool:
@@ -72,6 +83,17 @@ class Trials:
         aims = {limit.name: limit for limit in self.aim}
         kept = tuple(aims.pop(limit.name, limit) for limit in self.bench.limits)
         return (*kept, *aims.values())
+
+    def shortfall(self, candidate: Candidate, *, most: float) -> dict[str, float]:
+        """Return limit over value of each cost that ``candidate`` misses; empty where one is missed by more.
+
+        What steps ask of their size in vain counts as a little.
+        """
+        if candidate.failure is not None:
+            return {"size": 1 - _IN_VAIN} if candidate.failure.code in _SIZE_MISSED else {}
+        missed = judge(cost_limits(self.limits), candidate.measurement, gate=self.bench.gate).open
+        shares = {item.name: (item.limit / item.gated_on) * _A_BIT_LESS if item.gated_on else 0.0 for item in missed}
+        return shares if all(share >= 1 - most for share in shares.values()) else {}
 
     def under_aim(self, candidate: Candidate) -> Candidate:
         """Return ``candidate`` with its verdict over ``limits``."""

@@ -84,7 +84,11 @@ def test_json_holds_what_the_text_says(tmp_path):
     body = json.loads(done.stdout)
     assert (body["verdict"], body["device"], body["macs"], body["parameters"]) == ("possible", "nrf52840", 12, 15)
     assert body["inputs"] == [{"name": "x", "shape": [None, 4], "dtype": "float32"}]
-    assert body["bounds"] == {"weights_bytes": 12, "activations_bytes": 7}
+    assert (body["bounds"]["weights_bytes"], body["bounds"]["activations_bytes"]) == (12, 7)
+    assert body["bounds"]["size"] == 73, "a weight of 4 bits, and what names it"
+    assert body["bounds"]["ram"] == 4 + 80
+    assert body["bounds"]["latency"] > 4 * 0.0312, "one operator is started, at the upper end of the band"
+    assert body["bounds"]["energy"] > 0
     assert {"name": "ram", "limit": 1024.0, "unit": "B", "origin": "--max-ram"} in body["limits"]
     assert body["schema_version"] == 1
 
@@ -94,6 +98,16 @@ def test_what_cannot_fit_exits_with_3():
     done = check(digits, "--max-size", "100B", "--json")
     body = json.loads(done.stdout)
     assert (done.returncode, body["verdict"], body["findings"][0]["code"]) == (3, "infeasible", "EP-130")
+
+
+def test_the_floor_and_the_bounds_are_printed(tmp_path):
+    done = check(write_keras(tmp_path / "m.keras"), "--device", "nrf52840", "--max-latency", "1us")
+    assert done.returncode == 3
+    assert "✗ EP-137 limit latency (--max-latency): latency is at least" in done.stdout
+    assert "  size is at least 73B (its weights and what names them)" in done.stdout
+    assert (
+        "at 25% of the channels (rank 1 of a layer cut in two), 50% of the input's resolution and 4 bits" in done.stdout
+    )
 
 
 def test_an_open_dimension_exits_with_2_and_shape_closes_it(tmp_path):
@@ -164,7 +178,7 @@ def test_onnx_is_checked_and_its_build_announced(tmp_path):
 @pytest.mark.field
 def test_a_real_model_is_refused_where_it_cannot_fit(field):
     model = field("cifar10/resnet8_cifar10jpeg_ft.h5")
-    done = check(model, "--device", "stm32l4r5", "--max-ram", "7KiB", "--json")
+    done = check(model, "--device", "stm32l4r5", "--max-ram", "4KiB", "--json")
     body = json.loads(done.stdout)
     assert (done.returncode, body["verdict"]) == (3, "infeasible")
     assert body["bounds"]["activations_bytes"] == 2 * 32 * 32 * 16

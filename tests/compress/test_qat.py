@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from edgepack.compress.distill import Distill
-from edgepack.compress.qat import Qat
+from edgepack.compress.qat import Qat, _rate
 from edgepack.compress.step import Gap
 from edgepack.train.schedule import Schedule
 
@@ -84,3 +84,10 @@ def test_what_it_proposes():
 def test_wrong_options_are_named(options):
     with pytest.raises(ValidationError, match=next(iter(options))):
         Qat.model_validate(options)
+
+
+def test_a_kernel_that_took_a_scale_over_learns_in_that_scale():
+    gains = {"conv": -1 / 255}
+    assert _rate("conv/kernel", gains) == pytest.approx(1 / 255)
+    assert _rate("net/conv/kernel", gains) == pytest.approx(1 / 255)
+    assert _rate("conv/bias", gains) == _rate("dense/kernel", gains) == _rate("kernel", gains) == 1.0

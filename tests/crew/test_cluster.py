@@ -27,7 +27,7 @@ pytest.importorskip("distributed", reason="the extra `distributed` is not instal
 from edgepack.crew.cluster import Cluster
 from edgepack.crew.scheduler import connect
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOON_S = 60
 
 
@@ -302,6 +302,27 @@ def test_a_running_job_that_is_cancelled_ends_on_its_worker(cluster, tmp_path):
     gate.touch()
     jobs = [cluster.begin(f"next-{number}", wait_for, gate) for number in range(2)]
     assert all(soon(job) for job in jobs)
+
+
+def test_stopping_cancels_every_job_for_whoever_waits_and_the_next_finds_a_fresh_process(cluster, tmp_path, heard):
+    started = [tmp_path / f"started-{number}" for number in range(2)]
+    done = cluster.begin("above", above)
+    assert soon(done) > 0
+    jobs = [
+        cluster.begin(f"endless-{number}", wait_for, tmp_path / "never", file) for number, file in enumerate(started)
+    ]
+    jobs.append(cluster.begin("queued", note_down, tmp_path / "mark", "ran"))
+    running = [written(file) for file in started]
+    cluster.stop()
+    for job in jobs:
+        assert job.bug() is None
+        with pytest.raises(CancelledError):
+            soon(job)
+    assert all(ends_soon(process) for process in running)
+    assert done.result() > 0, "nothing of one that is done is taken back"
+    assert soon(cluster.begin("next", above)) > 0
+    assert not (tmp_path / "mark").exists()
+    assert heard == [], "what was ended on purpose is no death"
 
 
 def test_leaving_ends_what_runs_and_leaves_no_process(pair, tmp_path, root):

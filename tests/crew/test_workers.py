@@ -16,7 +16,7 @@ from edgepack.errors import CandidateError, ModelError
 from edgepack.events import Note
 from tests.processes import ends_soon
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SOON_S = 60
 
 
@@ -28,10 +28,12 @@ def pid():
     return os.getpid()
 
 
-def until(path):
+def until(path, by=None):
+    """Wait for ``path``; a parent ``by`` that ended without it fails the test at once."""
     for _ in range(SOON_S * 100):
         if path.exists():
             return
+        assert by is None or by.poll() is None, by.stderr.read().decode()
         time.sleep(0.01)
     raise TimeoutError(path)
 
@@ -82,8 +84,8 @@ def tell(name):
         to_parent(Note(f"{name} {number}"))
 
 
-def written(path):
-    until(path)
+def written(path, by=None):
+    until(path, by)
     for _ in range(SOON_S * 100):
         if text := path.read_text():
             return int(text)
@@ -228,6 +230,29 @@ def test_cancelling_what_is_done_takes_nothing_back(pair):
     assert job.result() == 3
 
 
+def test_stopping_cancels_every_job_for_whoever_waits_and_the_next_finds_a_fresh_process(tmp_path, heard):
+    started, mark = tmp_path / "started", tmp_path / "mark"
+    with Workers(1, tmp_path / "logs", heard.append) as crew:
+        done = crew.begin("echo", echo, 4)
+        assert done.result() == 4
+        jobs = [
+            crew.begin("endless", wait_for, tmp_path / "never", started),
+            crew.begin("queued", note_down, mark, "ran"),
+        ]
+        running = written(started)
+        crew.stop()
+        for job in jobs:
+            assert job.bug() is None, "no bug of anyone's"
+            with pytest.raises(CancelledError):
+                job.result()
+            assert job.done
+        assert done.result() == 4, "nothing of one that is done is taken back"
+        assert ends_soon(running)
+        assert crew.begin("next", echo, 1).result() == 1
+    assert not mark.exists()
+    assert heard == [], "what was ended on purpose is no death"
+
+
 def test_leaving_the_crew_ends_what_runs_and_what_waits(tmp_path):
     started, mark = tmp_path / "started", tmp_path / "mark"
     with Workers(1, tmp_path / "logs") as crew:
@@ -244,7 +269,7 @@ _SCRIPT = """
 import sys
 from pathlib import Path
 from edgepack.crew.workers import Workers
-from tests.test_workers import wait_for
+from tests.crew.test_workers import wait_for
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
@@ -258,18 +283,18 @@ if __name__ == "__main__":
 def test_no_process_outlives_its_parent(tmp_path, number, code):
     script = tmp_path / "parent.py"
     script.write_text(_SCRIPT)
-    parent = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(script), str(tmp_path)],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         start_new_session=True,
-    )
-    running = [written(tmp_path / f"started-{index}") for index in range(2)]
-    if number == signal.SIGINT:
-        os.killpg(parent.pid, number)  # as a terminal does: the children get it too
-    else:
-        parent.send_signal(number)
-    _, said = parent.communicate(timeout=30)
+    ) as parent:
+        running = [written(tmp_path / f"started-{index}", by=parent) for index in range(2)]
+        if number == signal.SIGINT:
+            os.killpg(parent.pid, number)  # as a terminal does: the children get it too
+        else:
+            parent.send_signal(number)
+        _, said = parent.communicate(timeout=30)
     assert parent.returncode in code
     assert all(ends_soon(process) for process in running)
     assert number == signal.SIGKILL or b"KeyboardInterrupt" in said

@@ -79,6 +79,16 @@ def test_a_floor_under_an_error_is_refused():
     assert "--max-drop" in caught.value.hint
 
 
+def test_a_floor_above_all_that_a_share_can_be_is_refused():
+    assert told(active_limits(load_device("rpi4"), Budget(min_metric=1.0), metric=ACCURACY))["min-metric"][0] == 1
+    with pytest.raises(ProfileError) as caught:
+        active_limits(load_device("rpi4"), Budget(min_metric=1.01), metric=ACCURACY)
+    assert caught.value.code == "EP-337"
+    assert caught.value.message == "--min-metric asks for 1.01 or more, and no accuracy is above 1"
+    psnr = Metric("scores:psnr", higher_is_better=True)
+    assert told(active_limits(load_device("rpi4"), Budget(min_metric=31.5), metric=psnr))["min-metric"][1] == "psnr"
+
+
 @pytest.mark.parametrize(
     "wrong", [{"ram_bytes": 0}, {"latency_ms": -1.0}, {"latency_ms": float("nan")}, {"energy_mj": float("inf")}]
 )

@@ -163,6 +163,41 @@ def test_bad_input_is_named_and_leaves_nothing(case, code, edgepack, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".edgepack") == before
 
 
+LIMITS = [
+    ("--max-size=-20KiB", "EP-312", "--max-size: '-20KiB' is negative; a size is not"),
+    ("--max-size=20", "EP-310", "--max-size: '20' has no unit: did you mean 20KiB or 20MiB?"),
+    ("--max-size=0KiB", "EP-331", "the size limit is 0: a limit must be positive"),
+    ("--max-ram=64kib", "EP-311", "--max-ram: '64kib': 'kib' is not a unit of a size, did you mean 64KiB?"),
+    ("--max-latency=20", "EP-310", "--max-latency: '20' has no unit: did you mean 20ms or 20s?"),
+    ("--max-latency=-1ms", "EP-312", "--max-latency: '-1ms' is negative; a duration is not"),
+    ("--max-energy=3", "EP-310", "--max-energy: '3' has no unit: did you mean 3mJ?"),
+    ("--max-energy=0mJ", "EP-331", "the energy limit is 0: a limit must be positive"),
+    ("--max-download=lots", "EP-313", "--max-download: 'lots' is not a size"),
+    ("--max-drop=1", "EP-310", "--max-drop: '1' can be read two ways: did you mean 1% or 1.0?"),
+    ("--max-drop=-1%", "EP-312", "--max-drop: '-1%' is negative"),
+    ("--min-metric=0.0", "EP-331", "the min-metric limit is 0: a limit must be positive"),
+    ("--min-metric=150%", "EP-337", "--min-metric asks for 1.5 or more, and no accuracy is above 1"),
+    ("--max-flash=1MiB", "EP-335", "--max-flash limits everything on the chip"),
+]
+
+
+@pytest.mark.parametrize(("option", "code", "words"), LIMITS, ids=[option for option, *_ in LIMITS])
+def test_a_limit_that_cannot_be_meant_is_refused_and_nothing_is_written(option, code, words, edgepack, tmp_path):
+    run = edgepack("build", MODEL, "--device=rpi4", "--data", DATA, option, "-o", "out", "--json", cwd=tmp_path)
+    assert run.code == 2, run.err
+    error = run.json["error"]
+    assert (error["code"], error["message"][: len(words)]) == (code, words)
+    assert error["hint"], "says what to do next"
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_objective_is_refused_with_those_there_are(edgepack, tmp_path):
+    run = edgepack("build", MODEL, "--device=rpi4", "--data", DATA, "--optimize=speed", "-o", "out", cwd=tmp_path)
+    assert run.code == 2
+    assert "'speed' is not one of 'latency', 'size', 'ram', 'accuracy', 'energy'" in run.err
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unwritable_output_is_refused_before_any_work(edgepack, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     run = edgepack("build", MODEL, "--device=rpi4", "--data", DATA, "-o", "file/out", cwd=tmp_path)

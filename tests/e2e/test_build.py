@@ -157,14 +157,48 @@ def test_where_nothing_fits_the_best_is_kept_and_says_how_far_off(edgepack, tmp_
         "build", MODEL, "--device=rpi4", "--data", DATA, "--max-size=2KB", "-o", "out", "--json", cwd=tmp_path
     )
     assert run.code == 3
+    (planned,) = [line for line in run.err.splitlines() if line.startswith("· families to be cut to the limits: ")]
+    for family in planned.partition(": ")[2].split("; "):
+        told = [line for line in run.err.splitlines() if line.startswith((f"· dropped {family}: ", f"· {family} "))]
+        assert len(told) == 1, family
     build = run.build
-    assert build["verdict"] in {"does-not-fit", "infeasible"}
+    assert build["verdict"] == "does-not-fit"
     (size,) = [limit for limit in build["limits"] if limit["name"] == "size"]
     assert (size["state"], size["origin"]) == ("missed", "--max-size")
     assert size["headroom"] < 0
     assert (tmp_path / "out" / "model.tflite").exists()
     smallest = min(item["figures"]["size"]["value"] for item in build["candidates"] if item["figures"]["size"])
     assert build["figures"]["size"]["value"] == smallest
+
+
+def test_what_is_proven_infeasible_ends_before_any_framework_starts(edgepack, tmp_path):
+    start = time.monotonic()
+    run = edgepack(
+        "build", MODEL, "--device=nrf52840", "--data", DATA, "--max-size=200B", "--max-latency=1us", "-o", "out",
+        "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert time.monotonic() - start < 20
+    assert run.code == 3
+    build = run.build
+    assert (build["verdict"], build["bundle"], build["candidates"]) == ("infeasible", None, [])
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / ".edgepack" / "logs").exists(), "no worker was started"
+    limits = {limit["name"]: limit for limit in build["limits"]}
+    assert {name for name, limit in limits.items() if limit["state"] == "missed"} == {"size", "latency"}
+    assert limits["size"]["value"] > 200
+    assert limits["size"]["headroom"] == 200 - limits["size"]["value"]
+    assert {item["name"]: item["sufficient"] for item in build["relaxations"]} == {"size": False, "latency": False}
+    assert "limit size (--max-size): size is at least" in build["reason"]
+    assert "limit latency (--max-latency)" in run.err
+
+
+def test_one_device_on_which_nothing_can_fit_leaves_the_others_theirs(edgepack, tmp_path):
+    run = edgepack(
+        "build", MODEL, "--device=rpi4", "--device=nrf52840", "--max-latency=1ms", "-o", "out", "--json", cwd=tmp_path
+    )
+    assert run.code == 3, run.err
+    verdicts = {build["device"]: build["verdict"] for build in json.loads(run.out)["builds"]}
+    assert verdicts == {"rpi4": "fits", "nrf52840": "infeasible"}
 
 
 def test_the_relaxation_that_it_offers_is_enough(edgepack, tmp_path):

@@ -21,7 +21,7 @@ steps:
   - {kind: distill, schedule: {steps: 900, batch_size: 32}}
 precision: {default: w8a8}
 """
-KILLS = 8
+KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,6 @@ def whole(edgepack, folder):
     return digest(run), time.monotonic() - start
 
 
-def test_a_looser_budget_trains_nothing(edgepack, folder, whole):
-    run = edgepack(*arguments("whole", "--force", "--max-drop=20%", "--events=events.ndjson"), cwd=folder)
-    assert run.build["verdict"] == "fits"
-    assert "was made in an earlier run: taken from the journal" in run.err
-    assert "TrainingProgress" not in (folder / "events.ndjson").read_text()
-
-
 def test_a_build_killed_at_random_moments_gives_the_same_bundle(edgepack, folder, whole):
     expected, seconds = whole
     draw = random.Random(7)  # noqa: S311 - moments, not secrets
@@ -65,7 +58,7 @@ def test_a_build_killed_at_random_moments_gives_the_same_bundle(edgepack, folder
             command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         try:
-            process.wait(draw.uniform(0.1, 1.0) * seconds)
+            process.wait(draw.uniform(0.05, 0.6) * seconds)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         _, err = process.communicate()

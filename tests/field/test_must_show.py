@@ -2,6 +2,7 @@
 """Real trained models on real data, through the command line: the promises that a release stands on."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -125,6 +126,18 @@ def test_resnet8_is_pruned_to_a_smaller_arena_on_a_microcontroller(build, cifar1
     assert found["figures"]["ram"]["ci_high"] <= 46_000, "with CMSIS-NN's scratch"
     assert found["figures"]["metric"]["value"] > 0.4, "how well it recovers is for benchmarks/compression.py to say"
     assert (tmp_path / "out" / "firmware").is_dir()
+
+
+@pytest.mark.parametrize("limit", ["--max-size=2KiB", "--max-ram=4KiB", "--max-latency=4ms", "--max-energy=2mJ"])
+def test_what_resnet8_cannot_meet_is_said_in_seconds(edgepack, cifar10, tmp_path, limit):
+    model, data = cifar10
+    start = time.monotonic()
+    done = edgepack("build", model, "--device=stm32h747", "--data", data, limit, "--json", "-o", "out", cwd=tmp_path)
+    assert time.monotonic() - start < 20
+    assert (done.code, done.build["verdict"], done.build["candidates"]) == (3, "infeasible", [])
+    (relaxed,) = done.build["relaxations"]
+    assert relaxed["option"].startswith(limit.partition("=")[0])
+    assert not (tmp_path / "out").exists()
 
 
 def test_spoken_digits_fit_16_kib_by_pruning(build, field, tmp_path):

@@ -7,12 +7,15 @@ import pytest
 
 from edgepack.device.budget import Limit
 from edgepack.device.profile import load_device
-from edgepack.measure.preflight import least_weight_bytes, preflight
+from edgepack.measure.bounds import least_weight_bytes
+from edgepack.measure.preflight import judge_bounds, preflight
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.summary import CodeLayer, Layer, NonFinite, Summary
 
-CONV = Layer("conv", "Conv2D", 1000, 9000, ((1, 8, 8, 4),), ((1, 8, 8, 16),), stays_whole=True)
+CONV = Layer(
+    "conv", "Conv2D", 976, 61440, ((1, 8, 8, 4),), ((1, 8, 8, 16),), stays_whole=True, kernels=((5, 3, 4, 16),)
+)
 
 
 def _summary(**changes):
@@ -53,8 +56,8 @@ def board():
     [
         (960, "possible", []),
         (959, "possible", ["EP-136"]),  # fewer channels or fewer bits
-        (30, "possible", ["EP-136"]),
-        (29, "infeasible", ["EP-130"]),  # less than a quarter of the channels at both ends, at 4 bits
+        (102, "possible", ["EP-136"]),
+        (101, "infeasible", ["EP-130"]),  # a quarter of the channels at both ends, at 4 bits, and 72 bytes to name them
     ],
 )
 def test_weights_are_held_against_the_size(mcu, limit, verdict, codes):
@@ -69,7 +72,7 @@ def test_what_holds_no_layers_cannot_be_restructured(mcu):
 
 
 @pytest.mark.parametrize(
-    ("limit", "verdict"), [(1280, "possible"), (1279, "possible"), (320, "possible"), (319, "infeasible")]
+    ("limit", "verdict"), [(1280, "possible"), (1279, "possible"), (400, "possible"), (399, "infeasible")]
 )
 def test_an_operators_input_and_output_are_held_against_the_ram(mcu, limit, verdict):
     found = preflight(_summary(), mcu, (_limit("ram", limit),))
@@ -83,7 +86,54 @@ def test_ram_of_a_linux_board_is_no_arena(board):
 
 def test_a_layer_that_may_be_taken_apart_proves_nothing(mcu):
     split = Layer("sep", "SeparableConv2D", 10, 10, ((1, 64, 64, 64),), ((1, 64, 64, 64),))
-    assert preflight(_summary(layers=(split,)), mcu, (_limit("ram", 100),)).verdict == "possible"
+    assert preflight(_summary(layers=(split,)), mcu, (_limit("ram", 336),)).verdict == "possible"
+
+
+def test_inputs_are_in_memory_whatever_the_layers_are(mcu):
+    found = preflight(_summary(layers=()), mcu, (_limit("ram", 335),))
+    assert (found.verdict, _codes(found)) == ("infeasible", ["EP-132"])
+    assert found.least("ram").value == 8 * 8 * 4 + 80
+
+
+def test_latency_and_energy_are_held_against_the_upper_end_of_the_band(mcu):
+    entry = mcu.latency[0]
+    assert entry.arithmetic == "int8"
+    rate = entry.macs_per_s(mcu.cpu, threads=1)
+    least = (64 * 60 / rate * 1e3 + entry.overhead.value) * entry.spread.value
+    for factor, verdict in ((1.001, "possible"), (0.999, "infeasible")):
+        found = preflight(_summary(), mcu, (Limit("latency", least * factor, "ms", "--max-latency"),))
+        assert found.verdict == verdict
+    assert found.findings[0].code == "EP-137"
+    energy = preflight(_summary(), mcu, (Limit("energy", 1e-6, "mJ", "--max-energy"),))
+    assert (energy.verdict, _codes(energy)) == ("infeasible", ["EP-137"])
+    assert energy.least("energy").value == pytest.approx(least * mcu.power.active_mw / 1e3 * mcu.power.spread.value)
+
+
+def test_a_download_has_no_bound_for_it_may_be_mostly_zeros(mcu):
+    found = preflight(_summary(), mcu, (_limit("download", 1),))
+    assert (found.verdict, found.least("download")) == ("possible", None)
+
+
+def test_a_layer_that_others_repeat_or_nothing_hears_proves_nothing(mcu):
+    shared = replace(CONV, stored=False)
+    assert preflight(_summary(layers=(shared,)), mcu, (_limit("size", 1),)).verdict == "possible"
+
+
+def test_coarser_inputs_lower_what_is_proven_of_time(mcu):
+    half = replace(CONV, macs=CONV.macs // 4, input_shapes=((1, 4, 4, 4),), output_shapes=((1, 4, 4, 16),))
+    whole, coarse = (preflight(_summary(**more), mcu, ()) for more in ({}, {"coarse": (half,)}))
+    assert coarse.least("latency").value < whole.least("latency").value
+    assert coarse.least("size").value == whole.least("size").value
+    assert coarse.least("ram").value == 8 * 8 * 4 + 4 * 4 * 4 + 80, "the input, and what it is resized to"
+
+
+def test_verdict_of_bounds_holds_the_bound_and_leaves_the_rest_unmeasured(mcu):
+    limits = (_limit("size", 50), _limit("ram", 4000), _limit("download", 10))
+    size, ram, download = judge_bounds(preflight(_summary(), mcu, limits), limits).limits
+    assert (size.state, size.value, size.headroom, size.certain) == ("missed", 102, -52, True)
+    assert (ram.state, ram.value, ram.headroom) == ("unmeasured", None, None)
+    assert "at least 400B" in ram.note
+    assert download.state == "unmeasured"
 
 
 def test_weights_that_may_fold_away_are_only_warned_of(mcu):
@@ -137,6 +187,6 @@ def test_an_open_batch_is_information(mcu):
 
 def test_a_proof_outweighs_what_can_be_changed(mcu):
     summary = _summary(non_finite=(NonFinite("conv/kernel", 1, 0, 36, (0,)),))
-    found = preflight(summary, mcu, (_limit("flash", 10),))
+    found = preflight(summary, mcu, (_limit("size", 10),))
     assert found.infeasible
     assert set(_codes(found)) == {"EP-110", "EP-130"}

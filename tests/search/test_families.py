@@ -5,7 +5,7 @@ import pytest
 
 from edgepack.compress.step import Gap
 from edgepack.model.precision import Precision
-from edgepack.search.families import Ceilings, families
+from edgepack.search.families import Ceilings, families, tightened
 
 SIZE = Gap(size=0.5, size_bytes=40_000)
 SPEED = Gap(latency=0.5, latency_ms=2.0)
@@ -27,7 +27,7 @@ def test_bits_come_before_structures_where_size_binds():
 
 
 def test_inputs_get_coarser_where_work_binds_and_bits_do_not_help():
-    assert names(SPEED) == ["prune", "coarser inputs", "student", "lowrank"]
+    assert names(SPEED) == ["prune", "coarser inputs", "student", "lowrank", "coarser inputs and prune"]
 
 
 def test_accuracy_alone_asks_for_better_rounding_and_training():
@@ -82,3 +82,27 @@ def test_without_integers_structures_remain():
 def test_separable_convolutions_are_asked_for():
     assert "separable" not in {family.kind for family in found(SIZE)}
     assert "separable" in {family.kind for family in found(SIZE, separable=True)}
+
+
+def test_a_structure_is_cut_to_a_share_of_its_targets_in_every_member():
+    (prune, *_) = (f for f in found(SPEED) if f.kind == "resolution and prune")
+    cut = tightened(prune, {"latency": 0.9})
+    assert cut.untrained.steps[1].latency_ms == pytest.approx(1.8)
+    assert all(recipe.steps[1] == cut.untrained.steps[1] for recipe in cut.trained)
+    assert cut.untrained.steps[0] == prune.untrained.steps[0]
+    assert (cut.kind, cut.name) == (prune.kind, prune.name)
+    assert tightened(prune, {"size": 0.9}) is None, "it has no target for that"
+
+
+def test_bytes_stay_whole_and_energy_goes_by_latency():
+    (prune, *_) = (f for f in found(Gap(size=0.5, size_bytes=9999)) if f.kind == "prune" and not f.narrow)
+    size = prune.untrained.steps[0].size_bytes
+    assert tightened(prune, {"size": 0.97}).untrained.steps[0].size_bytes == int(size * 0.97)
+    (fast, *_) = (f for f in found(SPEED) if f.kind == "prune")
+    assert tightened(fast, {"energy": 0.5}).untrained.steps[0].latency_ms == 1.0
+
+
+def test_what_has_no_structure_cannot_be_cut():
+    assert tightened(found(Gap(drop=2.0))[0], {"size": 0.9}) is None
+    shared = [family for family in found(Gap(download=0.5, download_bytes=9000)) if family.kind == "share"]
+    assert tightened(shared[0], {"download": 0.9}) is None

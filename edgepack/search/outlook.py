@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a search would try, told before it: no framework, no artifact, nothing but the file's summary and the limits.
+
+Which limits will bind is known only once candidates were measured, so families are told under the limit that would ask
+for them; bounds say where no precision alone can be enough.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from edgepack.compress.recipe import Io, Recipe
+from edgepack.data.data import Data
+from edgepack.device.budget import Limit
+from edgepack.device.profile import DeviceProfile
+from edgepack.device.units import format_size
+from edgepack.graph.context import Training
+from edgepack.measure.bounds import can_be_restructured, least_activation_bytes, least_weight_bytes
+from edgepack.measure.judge import ACCURACY_LIMITS
+from edgepack.model.precision import Precision
+from edgepack.model.summary import Summary
+from edgepack.search.expectation import Expectation, Prospect
+from edgepack.search.families import Family, families
+from edgepack.search.gap import ceilings_of, supposed
+from edgepack.search.propose import possible
+from edgepack.search.walked import Walked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """What follows where no precision alone meets some limits.
+
+    Attributes:
+        limits: Their names.
+        proof: Why that is sure, in a sentence; empty where it has to be measured.
+        families: What would be cut to them.
+        trainings: Recipes that may be trained, at most.
+        steps: Batches of all of these.
+        macs: Their work; None where the model's is not known.
+    """
+
+    limits: tuple[str, ...]
+    proof: str
+    families: tuple[str, ...]
+    trainings: int
+    steps: int
+    macs: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What a build for one device would try.
+
+    Attributes:
+        precisions: Tried first, without steps; empty where one recipe was named.
+        uncalibrated: Left out for want of calibration samples.
+        as_is: The file computes with integers already and is judged as it is.
+        recipe: The one recipe that was named, or None.
+        branches: One per limit that may bind, and one for all of them together where there are several.
+        no_steps: Why nothing follows the precisions; empty where something may.
+        no_training: Why nothing trains; empty where it may.
+        samples: To train on.
+    """
+
+    precisions: tuple[Precision, ...]
+    uncalibrated: tuple[Precision, ...]
+    as_is: bool
+    recipe: Recipe | None
+    branches: tuple[Branch, ...]
+    no_steps: str
+    no_training: str
+    samples: int
+
+    @property
+    def most(self) -> Branch | None:
+        """The branch with the most work; None where nothing trains."""
+        found = [] if self.no_training else [branch for branch in self.branches if branch.trainings]
+        return max(found, key=lambda branch: (branch.macs or 0.0, branch.steps), default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of a build, as far as a plan needs it.
+
+    Attributes:
+        data: None where there is none.
+        io: Type of inputs and outputs; None takes the device's usual one.
+        recipe: The one recipe to build, or None.
+        train: Steps that train may be tried.
+        teacher: Summary of a larger model, or None.
+    """
+
+    summary: Summary
+    profile: DeviceProfile
+    limits: tuple[Limit, ...]
+    data: Data | None
+    training: Training
+    io: Io | None = None
+    recipe: Recipe | None = None
+    train: bool = True
+    separable: bool = False
+    teacher: Summary | None = None
+
+
+def outlook(question: Question) -> Outlook:
+    """Return what would be tried."""
+    summary, asked = question.summary, question.profile.runtime.precisions
+    calibrated = question.data is not None and question.data.calibration is not None
+    found = possible(asked, calibrated=calibrated)
+    alone = question.recipe is None and not summary.quantized
+    no_steps = _why_no_steps(question)
+    train = question.data.train if question.data is not None else None
+    return Outlook(
+        precisions=found if alone else (),
+        uncalibrated=tuple(item for item in asked if item not in found) if alone else (),
+        as_is=summary.quantized and question.recipe is None,
+        recipe=question.recipe,
+        branches=() if no_steps else _branches(question, found),
+        no_steps=no_steps,
+        no_training=_why_no_training(question),
+        samples=0 if train is None else train.count,
+    )
+
+
+def sample_bytes(summary: Summary) -> int | None:
+    """Return the bytes of one sample as the model takes it, in float32; None where a shape is not known."""
+    sizes = [spec.shape[1:] for spec in summary.inputs]
+    if any(None in shape or not spec.shape for shape, spec in zip(sizes, summary.inputs, strict=True)):
+        return None
+    return sum(4 * prod(size or 1 for size in shape) for shape in sizes)
+
+
+def _why_no_steps(question: Question) -> str:
+    if question.recipe is not None and not question.recipe.steps:
+        return "the recipe has none"
+    if can_be_restructured(question.summary):
+        return ""
+    return "the source holds no layers that steps could work on: they need the Keras model (.keras or .h5)"
+
+
+def _why_no_training(question: Question) -> str:
+    if question.recipe is not None and not question.recipe.trains:
+        return "no step of the recipe trains"
+    if not question.train:
+        return "--no-train"
+    if question.data is None or question.data.train is None:
+        return "there are no training samples (give --train and --test in place of --data)"
+    return ""
+
+
+def _branches(question: Question, precisions: Sequence[Precision]) -> tuple[Branch, ...]:
+    if question.recipe is not None:
+        family = Family(kind="none", narrow=False, untrained=None, trained=(question.recipe,))
+        return (_branch(question, (), [family]),)
+    limits = question.limits
+    groups: list[tuple[Limit, ...]] = [(limit,) for limit in limits if limit.name not in ACCURACY_LIMITS]
+    accuracy = tuple(limit for limit in limits if limit.name in ACCURACY_LIMITS)
+    groups += [accuracy] if accuracy else []
+    groups += [limits] if len(groups) > 1 else []
+    return tuple(_branch(question, group, _families(question, group, precisions)) for group in groups)
+
+
+def _families(question: Question, group: Sequence[Limit], precisions: Sequence[Precision]) -> list[Family]:
+    profile = question.profile
+    io = question.io or ("int8" if profile.device_class == "mcu" else "float")
+    gap, ceilings = supposed(group, profile), ceilings_of(question.limits, profile)
+    return list(families(gap, ceilings=ceilings, precisions=precisions, io=io, separable=question.separable))
+
+
+def _branch(question: Question, group: Sequence[Limit], found: Sequence[Family]) -> Branch:
+    trains = not _why_no_training(question)
+    recipes = [(family, recipe) for family in found for recipe in family.trained] if trains else []
+    samples = question.data.train.count if question.data is not None and question.data.train is not None else 1
+    macs = question.summary.macs
+    teacher = question.teacher.macs if question.teacher is not None else macs
+    expectation = Expectation(
+        allowed=1.0, scale=1.0, samples=samples, training=question.training, teacher_macs=teacher or macs or 0
+    )
+    prospects = [Prospect(family=family, recipe=recipe, before=0.0, macs=macs or 0) for family, recipe in recipes]
+    return Branch(
+        limits=tuple(limit.name for limit in group),
+        proof=_proof(question, group),
+        families=tuple(family.title for family in found) if question.recipe is None else (),
+        trainings=sum(recipe.trains for _, recipe in recipes),
+        steps=Walked().steps(prospects, expectation),
+        macs=None if macs is None else Walked().work(prospects, expectation),
+    )
+
+
+def _proof(question: Question, group: Sequence[Limit]) -> str:
+    """Return why no precision alone meets one of the limits, as far as bounds tell before anything is converted."""
+    summary, profile = question.summary, question.profile
+    told = []
+    for limit in group:
+        least, what = None, ""
+        if limit.name in {"size", "flash"}:
+            least, what = least_weight_bytes(summary, profile.runtime.precisions), "the weights take"
+        elif limit.name == "ram" and profile.device_class == "mcu":
+            least, what = (
+                least_activation_bytes(summary, profile.runtime.precisions),
+                "input and output of a layer take",
+            )
+        if least is not None and least > limit.value:
+            told.append(f"{what} {format_size(least)} at the smallest precision, {format_size(limit.value)} is allowed")
+    return "; ".join(told)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a journal tells of the runs of its work folder: read alone, while a build may be at work in it."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from edgepack.compress.recipe import Recipe
+from edgepack.errors import OutputError
+from edgepack.figure import Figure
+from edgepack.search.journal import FIGURES_FORM, FORMAT, NAME, format_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedRun:
+    """One run: the same inputs and wishes are the same run, however often they were built.
+
+    Attributes:
+        number: Of the journal's.
+        began: Seconds since 1970, when it was begun last.
+        ended: Likewise; None where it was cut off, or is at work.
+        origin: What shaped its artifacts: digests, versions, the runtime, by name.
+        candidates: How many were tried.
+    """
+
+    number: int
+    began: float
+    ended: float | None
+    origin: Mapping[str, str]
+    candidates: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedCandidate:
+    """One candidate as it was written down; its figures of accuracy are on the selection split.
+
+    Attributes:
+        recipe: None where another version of edgepack wrote it, and it cannot be read.
+        figures: By name; None where not measured.
+        seconds: Wall time on the machine that tried it.
+    """
+
+    name: str
+    recipe: Recipe | None
+    state: str
+    reason: str
+    figures: Mapping[str, Figure | None]
+    seconds: float
+
+
+def journal_of(path: Path) -> Path | None:
+    """Return the journal that ``path`` is, or that lies in the work folder ``path``; None where there is none."""
+    file = path / NAME if path.is_dir() else path
+    return file if file.is_file() and file.suffix == Path(NAME).suffix else None
+
+
+def recorded_runs(journal: Path) -> tuple[RecordedRun, ...]:
+    """Return every run of ``journal``, the one that was begun last at the end.
+
+    Raises:
+        OutputError: It is of a newer format (EP-408), or cannot be read (EP-418).
+    """
+    query = (
+        "SELECT number, began, ended, origin, (SELECT count(*) FROM candidates WHERE run = number) FROM runs "
+        "ORDER BY began, number"
+    )
+    with _reading(journal) as database:
+        return tuple(
+            RecordedRun(number=number, began=began, ended=ended, origin=_ORIGIN.validate_json(origin), candidates=count)
+            for number, began, ended, origin, count in (database.execute(query) if database else ())
+        )
+
+
+def recorded_candidates(journal: Path, run: RecordedRun) -> tuple[RecordedCandidate, ...]:
+    """Return the candidates of ``run`` in the order of their trial.
+
+    Raises:
+        OutputError: As ``recorded_runs``.
+    """
+    query = "SELECT name, recipe, state, reason, figures, seconds FROM candidates WHERE run = ? ORDER BY place"
+    with _reading(journal) as database:
+        return tuple(
+            RecordedCandidate(
+                name=name,
+                recipe=_recipe(recipe),
+                state=state,
+                reason=reason,
+                figures=FIGURES_FORM.validate_json(figures),
+                seconds=seconds,
+            )
+            for name, recipe, state, reason, figures, seconds in (
+                database.execute(query, (run.number,)) if database else ()
+            )
+        )
+
+
+_ORIGIN = TypeAdapter(dict[str, str])
+
+
+def _recipe(text: str) -> Recipe | None:
+    try:
+        return Recipe.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+@contextmanager
+def _reading(journal: Path) -> Iterator[sqlite3.Connection | None]:
+    """Yield the journal, which cannot be written to; None where it is of an older format, which names no runs."""
+    # Without a log beside it nobody writes, and SQLite need put none there to read it.
+    busy = journal.with_name(f"{journal.name}-wal").exists()
+    mode = "mode=ro" if busy else "mode=ro&immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?{mode}", uri=True)) as database:
+            yield database if format_of(database, journal) == FORMAT else None
+    except (sqlite3.Error, ValidationError) as error:
+        raise OutputError(
+            "EP-418",
+            f"the journal {journal} cannot be read: {error}",
+            hint="the next build in that work folder moves it aside and begins afresh; bundles hold their own reports",
+        ) from error

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``build --dry-run``: says what would be tried from the file and the data alone, and leaves nothing behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from edgepack.cli import _forecast
+from edgepack.cli._forecast import HostRate, host_rate, work_there
+from edgepack.cli._group import group
+from edgepack.cli._schemas import schemas
+from tests.write_tflite import Op, Tensor, tflite_bytes
+
+DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
+MODEL, DATA = str(DIGITS / "digits.keras"), str(DIGITS / "digits.npz")
+TRAINS = ["--train", DATA, "--test", DATA]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_forecast, "_LOOK_S", 0.01)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(group, ["build", MODEL, "--dry-run", *arguments])
+
+
+def planned(*arguments, code=0):
+    done = run(*arguments, "--json")
+    assert done.exit_code == code, done.output
+    body = json.loads(done.stdout)
+    jsonschema.validate(body, json.loads(schemas()["build"]))
+    return body
+
+
+def test_it_tells_precisions_families_trainings_time_and_disk(here):
+    body = planned("--device", "rpi4", *TRAINS, "--max-size", "8KB", "--max-drop", "2%")
+    assert body["macs"] == 333_792
+    assert body["splits"] == {"calibration": 256, "train": 642, "selection": 450, "test": 449}
+    (plan,) = body["plans"]
+    assert plan["precisions"] == ["f32", "w16", "w8", "w8a8", "w8a8-per-tensor", "w8a16"]
+    by_limit = {tuple(branch["limits"]): branch for branch in plan["branches"]}
+    assert list(by_limit) == [
+        ("size",), ("ram",), ("latency",), ("drop",), ("size", "ram", "latency", "drop"),
+    ]  # fmt: skip
+    assert "prune, down to 4 bits" in by_limit["size",]["families"]
+    assert "coarser inputs" in by_limit["latency",]["families"]
+    accuracy = by_limit["drop",]
+    # Two recipes, each 420 steps of 128 of the 642 samples: three passes through the net, and one through the teacher.
+    assert (accuracy["trainings"], accuracy["steps"]) == (2, 840)
+    assert accuracy["macs"] == 840 * 128 * 4 * 333_792
+    assert plan["no_training"] == plan["no_steps"] == ""
+    assert plan["training_samples"] == 642
+    assert 0 < plan["training_seconds"]["least"] < plan["training_seconds"]["most"]
+    sizes = {item["what"]: item["size_bytes"] for item in plan["disk_expected"]}
+    assert sizes["samples as the model takes them"] == (256 + 642 + 450 + 449) * 64 * 4
+    assert list(here.iterdir()) == [], "nothing is written"
+
+
+def test_the_text_says_the_same_and_calls_the_estimate_rough():
+    done = run("--device", "rpi4", "--device", "nrf52840", *TRAINS, "--max-drop", "2%")
+    assert done.exit_code == 0, done.output
+    assert "on rpi4:" in done.stdout
+    assert "on nrf52840:" in done.stdout
+    assert "if every precision misses latency: prune; coarser inputs; student; lowrank" in done.stdout
+    assert "at most 16 trainings" in done.stdout
+    assert "times are rough estimates for this machine, from float32 matrix products by NumPy" in done.stdout
+    assert "Nothing was built." in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["--data", "one.npz"], "there are no training samples"),
+        ([*TRAINS, "--no-train"], "--no-train"),
+        ([], "there are no training samples"),
+    ],
+    ids=["one source", "asked", "no data"],
+)
+def test_it_says_why_nothing_trains(arguments, why):
+    np.savez("one.npz", x=np.random.default_rng(0).random((200, 8, 8, 1), np.float32), y=np.arange(200) % 10)
+    (plan,) = planned("--device", "rpi4", *arguments)["plans"]
+    assert plan["no_training"].startswith(why)
+    assert plan["training_seconds"] is None
+    assert not any(branch["trainings"] for branch in plan["branches"])
+    if not arguments:
+        assert plan["uncalibrated"] == ["w8a8", "w8a8-per-tensor", "w8a16"]
+
+
+def test_a_bound_that_proves_a_miss_ends_with_3_as_the_build_does():
+    body = planned("--device", "rpi4", "--device", "nrf52840", "--data", DATA, "--max-size", "100B", code=3)
+    assert [plan["verdict"] for plan in body["plans"]] == ["infeasible"] * 2
+    assert "EP-130" in {item["code"] for item in body["plans"][0]["findings"]}
+    text = run("--device", "rpi4", "--data", DATA, "--max-size", "100B").stdout
+    assert "✗ infeasible on rpi4: proven without converting" in text
+    assert "precisions" not in text, "nothing is tried there"
+
+
+def test_a_bound_that_only_steps_can_meet_is_told_with_its_families():
+    done = run("--device", "rpi4", "--data", DATA, "--max-size", "5KB")
+    assert done.exit_code == 0, done.output
+    assert (
+        "then      as the weights take 6.891KiB at the smallest precision, 4.883KiB is allowed: the model"
+        in done.stdout
+    )
+
+
+def test_a_recipe_is_planned_alone(here):
+    Path("recipe.yaml").write_text(
+        "steps:\n  - {kind: distill, schedule: {steps: 100}}\nprecision: {default: w8a8}\n", encoding="utf-8"
+    )
+    (plan,) = planned("--device", "rpi4", *TRAINS, "--recipe", "recipe.yaml")["plans"]
+    assert plan["precisions"] == []
+    (branch,) = plan["branches"]
+    assert (branch["trainings"], branch["steps"], branch["macs"]) == (1, 100, 100 * 128 * 4 * 333_792)
+    assert "distill w8a8, and nothing else" in run("--device", "rpi4", *TRAINS, "--recipe", "recipe.yaml").stdout
+
+
+def test_an_integer_model_is_judged_as_it_is(tmp_path):
+    scale = (0.5, 0)
+    tensors = [
+        Tensor("x", (1, 4), "int8", quantization=scale),
+        Tensor("w", (2, 4), "int8", bytes(8), scale),
+        Tensor("y", (1, 2), "int8", quantization=scale),
+    ]
+    dense = Op("FULLY_CONNECTED", 4, (0, 1), (2,), "FullyConnectedOptions")
+    path = tmp_path / "integer.tflite"
+    path.write_bytes(tflite_bytes(tensors, [dense], inputs=[0], outputs=[2]))
+    done = CliRunner().invoke(group, ["build", str(path), "--device", "rpi4", "--dry-run"])
+    assert done.exit_code == 0, done.output
+    assert "an integer model is judged as it is" in done.stdout
+    assert "then      nothing: the source holds no layers" in done.stdout
+
+
+def test_a_bundle_that_is_there_is_told_and_left(here):
+    Path("out").mkdir()
+    (plan,) = planned("--device", "rpi4", "-o", "out")["plans"]
+    assert plan["notes"] == ["out is there already: the build refuses without --force"]
+    (plan,) = planned("--device", "rpi4", "-o", "out", "--force", "--train-time", "5m", "--search-time", "1h")["plans"]
+    assert [note.partition(",")[0] for note in plan["notes"]] == [
+        "each training ends after 300 s",
+        "nothing new is begun after 3600 s",
+    ]
+
+
+def test_bad_input_is_refused_as_by_the_build(edgepack, here):
+    np.savez("bad.npz", x=np.zeros((100, 3), np.float32))
+    for arguments, code in (
+        ([MODEL, "--device", "rpi44"], "EP-3"),
+        (["absent.keras", "--device", "rpi4"], "EP-1"),
+        ([MODEL, "--device", "rpi4", "--data", "absent.npz"], "EP-2"),
+        ([MODEL, "--device", "rpi4", "--max-drop", "1%"], "EP-333"),
+    ):
+        done = edgepack("build", *arguments, "--dry-run", cwd=here)
+        assert done.code == 2, done.err
+        assert f"Error {code}" in done.err
+        assert not done.out
+
+
+def test_it_imports_no_framework(here):
+    code = (
+        "import sys\nfrom edgepack.__main__ import main\n"
+        "try: main()\nexcept SystemExit as done: assert done.code == 0, done.code\n"
+        "print('\\n'.join({name.split('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", code, "build", MODEL, "--device", "rpi4", *TRAINS, "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=here)
+    assert not set(done.stderr.split()) & {"tensorflow", "keras", "ai_edge_litert", "plotly", "distributed"}
+
+
+def test_the_work_folder_is_measured_and_not_made(here):
+    found = work_there(here / "absent" / "deep")
+    assert found.there == ()
+    assert found.free_bytes > 0
+    assert not (here / "absent").exists()
+    (here / "w" / "data" / "x").mkdir(parents=True)
+    (here / "w" / "data" / "x" / "a.npy").write_bytes(b"12345")
+    (here / "w" / "journal.sqlite").write_bytes(b"123")
+    assert [(item.what, item.size_bytes) for item in work_there(here / "w").there] == [
+        ("data", 5),
+        ("journal.sqlite", 3),
+    ]
+
+
+def test_the_rate_is_of_this_machine_and_its_basis_is_said():
+    assert host_rate().macs_per_s > 1e6
+    assert "2.5 GMAC/s, of which small nets reach 2% to 50%" in HostRate(2.5e9).basis
