@@ -103,8 +103,9 @@ def families(
     base = next((item for item in (Precision.W8A8, Precision.W8A16, Precision.W8) if item in precisions), Precision.F32)
     plan = PrecisionPlan(default=base, io=io if base.needs_calibration else "float")
     found = [*_as_it_is(gap, plan), *_shared(gap, plan)] if integers else [*_shared(gap, plan)]
-    # Fewer bits ask for less of a structure to go.
-    for narrow in (True, False) if integers and gap.size_bytes is not None else (False,):
+    # Fewer bits ask for less of a structure to go, but unpacking them has a price where memory or time bind too.
+    costly = gap.ram_bytes is not None or gap.latency_ms is not None
+    for narrow in (not costly, costly) if integers and gap.size_bytes is not None else (False,):
         found += [
             _family(kind, _held(steps, ceilings) if narrow else steps, gap, plan, narrow=narrow)
             for kind, steps in _structures(gap)
