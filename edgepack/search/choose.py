@@ -10,7 +10,7 @@ from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import State
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
-from edgepack.search.margin import chance_to_hold, holds
+from edgepack.search.margin import TOSS, chance_to_hold, holds
 
 Objective = Literal["latency", "size", "ram", "accuracy", "energy"]
 
@@ -74,10 +74,11 @@ def _safer(first: Candidate, fitting: Sequence[Candidate], objective: Objective)
     """Return ``first``, or the best of those that are nearly as good where it might not hold and they do."""
     leading = _ORDER[objective][0]
     bound = _value(first, leading) + abs(_value(first, leading)) * _NEARLY
-    near = [item for item in fitting if _value(item, leading) <= bound and holds(item)]
-    if holds(first) or not near:
+    near = [item for item in fitting if _value(item, leading) <= bound]
+    safe = [item for item in near if holds(item)]
+    if holds(first) or (not safe and chance_to_hold(first) >= TOSS):
         return first
-    return min(near, key=lambda item: _rank(item, fitting, objective))
+    return min(safe, key=lambda item: _rank(item, fitting, objective)) if safe else max(near, key=chance_to_hold)
 
 
 def _about_room(best: Candidate, first: Candidate) -> str:

@@ -131,7 +131,7 @@ class Rounds:
         if self._earlier():
             return
         left = self._untrained(found)
-        if trials.over or trials.some_arrived or not left or not self._may_train(left):
+        if trials.over or trials.likely_arrived or not left or not self._may_train(left):
             return
         Trainings(trials=self.trials, setting=self.setting, report=self.report).run(left)
 

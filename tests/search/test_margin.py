@@ -73,3 +73,11 @@ def test_the_best_is_taken_where_it_has_room_itself():
     choice = chosen(best, candidate(Precision.W8A8, drop=0.0, latency=1.05))
     assert choice.candidate is best
     assert "chance" not in choice.reason
+
+
+def test_of_two_that_are_a_toss_the_likelier_is_taken():
+    toss = candidate(Precision.W8A8_PER_TENSOR, drop=0.02, latency=1.0)
+    likelier = candidate(Precision.W8A8, drop=0.017, latency=1.01)
+    assert chance_to_hold(toss) < 0.6 < chance_to_hold(likelier) < 0.8
+    assert chosen(toss, likelier).candidate is likelier
+    assert chosen(toss, candidate(Precision.W8A8, drop=0.01, latency=2.0)).candidate is toss
