@@ -13,6 +13,7 @@ from edgepack.bundle.manifest import (
     MODEL,
     SCHEMA_VERSION,
     DataPart,
+    Described,
     DevicePart,
     FigurePart,
     FiguresPart,
@@ -38,21 +39,15 @@ from edgepack.runtime.artifact import IoTensor
 _FIGURE_OF_LIMIT = {"drop": "metric_drop", "min-metric": "metric"}
 
 
-def make_manifest(contents: BundleContents, golden: GoldenFile, digests: Mapping[str, str]) -> Manifest:
-    """Return the manifest of a bundle whose files have ``digests`` by relative path."""
+def described(contents: BundleContents) -> Described:
+    """Return what the manifest and the report both say of ``contents``."""
     measured = contents.measurement
-    return Manifest(
+    return Described(
         edgepack_version=__version__,
         verdict="fits" if contents.fits else "does-not-fit",
         reason=contents.reason,
-        model=_model(contents),
-        golden=GoldenPart(
-            file=GOLDEN,
-            samples=golden.samples,
-            tolerance=tuple(TolerancePart(unit=item.unit, maximum=item.maximum) for item in golden.tolerances),
-        ),
-        device=device_part(contents.profile),
-        runtime=runtime_part(contents.runtime),
+        device=_device_part(contents.profile),
+        runtime=_runtime_part(contents.runtime),
         recipe=contents.recipe,
         recipe_digest=contents.recipe.digest,
         steps=step_parts(contents.steps),
@@ -64,13 +59,26 @@ def make_manifest(contents: BundleContents, golden: GoldenFile, digests: Mapping
         metric=contents.metric,
         flips=measured.flips,
         optimize=contents.optimize,
-        source=source_part(contents.source),
-        data=data_part(contents.data),
-        preprocess=None if contents.preprocess is None else dict(contents.preprocess),
-        training=training_part(contents.training),
+        source=_source_part(contents.source),
+        data=_data_part(contents.data),
         seed=contents.seed,
         reproducible=contents.reproducible,
         versions=dict(contents.versions),
+    )
+
+
+def make_manifest(contents: BundleContents, golden: GoldenFile, digests: Mapping[str, str]) -> Manifest:
+    """Return the manifest of a bundle whose files have ``digests`` by relative path."""
+    return Manifest(
+        **dict(described(contents)),
+        model=_model(contents),
+        golden=GoldenPart(
+            file=GOLDEN,
+            samples=golden.samples,
+            tolerance=tuple(TolerancePart(unit=item.unit, maximum=item.maximum) for item in golden.tolerances),
+        ),
+        preprocess=None if contents.preprocess is None else dict(contents.preprocess),
+        training=training_part(contents.training),
         files=dict(digests),
     )
 
@@ -105,7 +113,7 @@ def figure_of(limit: str) -> str:
     return _FIGURE_OF_LIMIT.get(limit, limit)
 
 
-def device_part(profile: DeviceProfile) -> DevicePart:
+def _device_part(profile: DeviceProfile) -> DevicePart:
     """Return the device's part."""
     return DevicePart(
         name=profile.name,
@@ -116,17 +124,17 @@ def device_part(profile: DeviceProfile) -> DevicePart:
     )
 
 
-def runtime_part(runtime: RuntimeSpec) -> RuntimePart:
+def _runtime_part(runtime: RuntimeSpec) -> RuntimePart:
     """Return the runtime's part."""
     return RuntimePart(name=runtime.name, version=runtime.version, kernels=runtime.kernels, threads=runtime.threads)
 
 
-def source_part(source: Source) -> SourcePart:
+def _source_part(source: Source) -> SourcePart:
     """Return the part of the model that the user gave."""
     return SourcePart(name=source.name, format=source.format, digest=source.digest, notes=source.notes)
 
 
-def data_part(data: DataUsed | None) -> DataPart | None:
+def _data_part(data: DataUsed | None) -> DataPart | None:
     """Return the data's part, or None."""
     if data is None:
         return None

@@ -3,18 +3,12 @@
 
 from dataclasses import asdict
 
-from edgepack import __version__
 from edgepack.bundle._words import without_folders
 from edgepack.bundle.contents import BundleContents, CandidateRow, LayerHarms
 from edgepack.bundle.describe import (
-    data_part,
-    device_part,
+    described,
     figures_part,
     host_names,
-    is_host,
-    limit_parts,
-    runtime_part,
-    source_part,
     step_parts,
     training_part,
 )
@@ -31,36 +25,15 @@ from edgepack.bundle.report import (
 
 def describe_report(contents: BundleContents, answers: AnswersPart | None) -> Report:
     """Return the report of a bundle; ``answers`` is what ``write_answers`` says of those on the test split."""
-    measured = contents.measurement
     return Report(
-        edgepack_version=__version__,
-        verdict="fits" if contents.fits else "does-not-fit",
-        reason=contents.reason,
-        device=device_part(contents.profile),
-        runtime=runtime_part(contents.runtime),
+        **dict(described(contents)),
         precision=contents.artifact.precision,
-        recipe=contents.recipe,
-        recipe_digest=contents.recipe.digest,
-        steps=step_parts(contents.steps),
-        layer_precisions=dict((contents.plan or contents.recipe.precision).layers),
-        limits=limit_parts(contents.verdict, measured),
-        figures=figures_part(measured.figures()),
-        host_figures=host_names(measured.figures()),
-        ram_items=() if is_host(measured.ram) else measured.ram_items,
-        metric=contents.metric,
-        flips=measured.flips,
-        optimize=contents.optimize,
         candidates=tuple(_candidate(row) for row in contents.candidates),
         relaxations=tuple(RelaxationPart(option=option, candidate=name) for option, name in contents.relaxations),
         operators=tuple(OperatorPart(**asdict(row)) for row in contents.operators),
         sensitivity=_sensitivity(contents.harms),
         answers=answers,
-        source=source_part(contents.source),
-        data=data_part(contents.data),
         training=training_part(contents.training),
-        seed=contents.seed,
-        reproducible=contents.reproducible,
-        versions=dict(contents.versions),
         command=contents.command,
     )
 

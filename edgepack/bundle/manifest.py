@@ -192,16 +192,12 @@ class TrainingPart(Part):
     augmentation: dict[str, JsonValue]
 
 
-class Manifest(Part):
-    """``manifest.json``."""
+class Described(Part):
+    """What the manifest and the report of one bundle both say."""
 
-    kind: Literal["edgepack-bundle"] = KIND
-    schema_version: Literal[1] = SCHEMA_VERSION
     edgepack_version: str
     verdict: Literal["fits", "does-not-fit"]
     reason: str
-    model: ModelPart
-    golden: GoldenPart
     device: DevicePart
     runtime: RuntimePart
     recipe: Recipe
@@ -217,11 +213,20 @@ class Manifest(Part):
     optimize: str
     source: SourcePart
     data: DataPart | None
-    preprocess: dict[str, JsonValue] | None
-    training: TrainingPart | None = None
     seed: int
     reproducible: bool
     versions: dict[str, str]
+
+
+class Manifest(Described):
+    """``manifest.json``."""
+
+    kind: Literal["edgepack-bundle"] = KIND
+    schema_version: Literal[1] = SCHEMA_VERSION
+    model: ModelPart
+    golden: GoldenPart
+    preprocess: dict[str, JsonValue] | None
+    training: TrainingPart | None = None
     files: dict[str, str]
 
     @property

@@ -13,14 +13,10 @@ from pydantic import JsonValue, ValidationError
 
 from edgepack.bundle.manifest import (
     REPORT,
-    DataPart,
-    DevicePart,
+    Described,
     FigurePart,
     FiguresPart,
-    LimitPart,
     Part,
-    RuntimePart,
-    SourcePart,
     StepPart,
     TrainingPart,
 )
@@ -105,39 +101,18 @@ class RelaxationPart(Part):
     candidate: str
 
 
-class Report(Part):
+class Report(Described):
     """``report.json``."""
 
     kind: Literal["edgepack-report"] = KIND
     schema_version: Literal[1] = SCHEMA_VERSION
-    edgepack_version: str
-    verdict: Literal["fits", "does-not-fit"]
-    reason: str
-    device: DevicePart
-    runtime: RuntimePart
     precision: Precision
-    recipe: Recipe
-    recipe_digest: str
-    steps: tuple[StepPart, ...]
-    layer_precisions: dict[str, Precision]
-    limits: tuple[LimitPart, ...]
-    figures: FiguresPart
-    host_figures: tuple[str, ...]
-    ram_items: tuple[tuple[str, int], ...]
-    metric: str | None
-    flips: int | None
-    optimize: str
     candidates: tuple[CandidatePart, ...]
     relaxations: tuple[RelaxationPart, ...]
     operators: tuple[OperatorPart, ...]
     sensitivity: SensitivityPart | None
     answers: AnswersPart | None
-    source: SourcePart
-    data: DataPart | None
     training: TrainingPart | None
-    seed: int
-    reproducible: bool
-    versions: dict[str, str]
     command: tuple[str, ...]
 
     @property

@@ -30,6 +30,11 @@ def cost_limits(limits: Sequence[Limit]) -> tuple[Limit, ...]:
     return tuple(limit for limit in limits if limit.name not in ACCURACY_LIMITS)
 
 
+def meets_costs(limits: Sequence[Limit], measurement: Measurement, *, gate: Gate) -> bool:
+    """Whether ``measurement`` meets every limit that needs no labels: nothing but accuracy keeps it from fitting."""
+    return judge(cost_limits(limits), measurement, gate=gate).fits
+
+
 def _judge_one(limit: Limit, measurement: Measurement, gate: Gate) -> LimitVerdict:
     figure = _figure(limit.name, measurement)
     if figure is None:

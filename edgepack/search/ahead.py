@@ -84,7 +84,7 @@ class Ahead:
                 self._begin(recipe)
 
     def end(self) -> None:
-        """Keep what was finished and never asked for, and give up the rest."""
+        """Give up what was begun and never asked for; the steps that it has walked are kept all the same."""
         for begun in self._begun.values():
             begun.job.cancel()
         self._begun.clear()

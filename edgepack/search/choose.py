@@ -27,7 +27,7 @@ _LATENCY_TIE = 0.02
 # What is worse by less is nearly as good.
 _NEARLY = 0.1
 # Bands differ in width: what is known less well must not win by its point estimate.
-BY_UPPER_END = frozenset({"latency", "energy"})
+_BY_UPPER_END = frozenset({"latency", "energy"})
 _SUPERLATIVES = {"metric_drop": "smallest drop", "size": "smallest file", "ram": "least RAM"}
 _DOT_PRODUCT = frozenset({"dotprod", "i8mm", "vnni", "avx-vnni", "mve"})
 
@@ -73,8 +73,8 @@ def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: De
 def _safer(first: Candidate, fitting: Sequence[Candidate], objective: Objective) -> Candidate:
     """Return ``first``, or the best of those that are nearly as good where it might not hold and they do."""
     leading = _ORDER[objective][0]
-    bound = _value(first, leading) + abs(_value(first, leading)) * _NEARLY
-    near = [item for item in fitting if _value(item, leading) <= bound]
+    bound = value_of(first, leading) + abs(value_of(first, leading)) * _NEARLY
+    near = [item for item in fitting if value_of(item, leading) <= bound]
     safe = [item for item in near if holds(item)]
     if holds(first) or (not safe and chance_to_hold(first) >= TOSS):
         return first
@@ -96,18 +96,19 @@ def _rank(candidate: Candidate, rivals: Sequence[Candidate], objective: Objectiv
 
 
 def _key(candidate: Candidate, rivals: Sequence[Candidate], name: str) -> float:
-    value = _value(candidate, name)
+    value = value_of(candidate, name)
     if name == "latency":
-        fastest = min(_value(rival, name) for rival in rivals)
+        fastest = min(value_of(rival, name) for rival in rivals)
         return fastest if value <= fastest * (1 + _LATENCY_TIE) else value
     return value
 
 
-def _value(candidate: Candidate, name: str) -> float:
+def value_of(candidate: Candidate, name: str) -> float:
+    """Return what a figure counts as where candidates are ranked: the upper end of a band; infinite where unknown."""
     figure: Figure | None = candidate.measurement.figures()[name]
     if figure is None:
         return float("inf")
-    return figure.upper if name in BY_UPPER_END else figure.value
+    return figure.upper if name in _BY_UPPER_END else figure.value
 
 
 def final_reason(choice: Choice, final: Candidate) -> str:
@@ -135,9 +136,7 @@ def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective) ->
     if not rivals:
         return f"{best.recipe.name} is the only candidate that fits."
     leading = _ORDER[objective][0]
-    word = {"metric_drop": "smallest drop", "size": "smallest file", "ram": "least RAM"}.get(
-        leading, f"lowest {leading}"
-    )
+    word = _SUPERLATIVES.get(leading, f"lowest {leading}")
     told = ", ".join(
         f"{candidate.recipe.name} {_told(candidate, leading)}"
         for candidate in sorted(rivals, key=lambda item: _rank(item, fitting, objective))
@@ -160,7 +159,7 @@ def _told(candidate: Candidate, name: str) -> str:
     if figure.evidence is Evidence.HOST:
         return "on this machine"  # its value is not the same twice, and this sentence goes into the manifest
     told = f"{figure.value:,.0f} B" if figure.unit == "B" else f"{figure.value:.4g} {figure.unit}".removesuffix(" 1")
-    return told if figure.ci_high is None or name not in BY_UPPER_END else f"{told}, at most {figure.ci_high:.4g}"
+    return told if figure.ci_high is None or name not in _BY_UPPER_END else f"{told}, at most {figure.ci_high:.4g}"
 
 
 def _about_integers(best: Candidate, profile: DeviceProfile) -> str:

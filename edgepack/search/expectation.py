@@ -8,7 +8,6 @@ chance to fit over the work (Simon & Kadane 1975, Optimal problem-solving search
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -125,11 +124,6 @@ class Expectation:
         correction = sum(weight * seen.logarithm for weight, seen in zip(weights, self._seen, strict=True)) / total
         known = 1 - _PRIOR_WEIGHT / total
         return correction, _SPREAD + (_SEEN_SPREAD - _SPREAD) * known
-
-
-def first(prospects: Sequence[Prospect], value: Callable[[Prospect], float]) -> Prospect:
-    """Return the prospect of the highest value; the earlier one where two are level."""
-    return max(prospects, key=value)
 
 
 def schedule_of(step: object) -> Schedule | None:

@@ -9,7 +9,7 @@ from edgepack.device.budget import Limit
 from edgepack.device.units import format_quantity
 from edgepack.events import Note, Reporter
 from edgepack.search.candidate import Candidate
-from edgepack.search.choose import BY_UPPER_END, Objective
+from edgepack.search.choose import Objective, value_of
 from edgepack.search.trials import Trials
 
 _FIRST: Final = 0.8  # of the best so far; half as large a stride, by its logarithm, behind each failure
@@ -52,9 +52,6 @@ def improve(trials: Trials, objective: Objective, search: Callable[[], None], re
 
 def _best(candidates: Sequence[Candidate], figure: str) -> tuple[float, str] | None:
     """Return the least value of a figure among what fits, the upper end of a band, and its unit."""
-    found = [
-        (item.upper if figure in BY_UPPER_END else item.value, item.unit)
-        for candidate in candidates
-        if candidate.state == "fits" and (item := candidate.measurement.figures()[figure]) is not None
-    ]
+    fitting = [item for item in candidates if item.state == "fits"]
+    found = [(value_of(item, figure), known.unit) for item in fitting if (known := item.measurement.figures()[figure])]
     return min(found, default=None)

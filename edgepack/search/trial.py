@@ -16,9 +16,9 @@ from edgepack.errors import CandidateError
 from edgepack.measure.accuracy import compare
 from edgepack.measure.agreement import check_agreement
 from edgepack.measure.answers import Answered
-from edgepack.measure.judge import cost_limits, judge
+from edgepack.measure.judge import judge, meets_costs
 from edgepack.measure.latency import op_costs, predict_energy, predict_latency
-from edgepack.measure.measurement import Measurement, State
+from edgepack.measure.measurement import Measurement
 from edgepack.measure.memory import ram
 from edgepack.measure.size import download_size, file_size
 from edgepack.model.tflite_file import read_tflite
@@ -87,7 +87,8 @@ def try_recipe(bench: Bench, recipe: Recipe, *, make: Callable[[], Made], scored
         made = make()
         candidate = replace(candidate, artifact=made.artifact, reports=made.reports, plan=made.plan)
         candidate = _cost(bench, candidate)
-        if scored is not None and _affordable(bench, candidate):
+        # What misses a cost is not scored.
+        if scored is not None and meets_costs(bench.limits, candidate.measurement, gate=bench.gate):
             candidate = score(bench, candidate, scored)
     except CandidateError as failure:
         candidate = replace(candidate, failure=failure)
@@ -164,9 +165,3 @@ def _cost(bench: Bench, candidate: Candidate) -> Candidate:
         download=download_size(artifact.path),
     )
     return replace(candidate, measurement=measurement, verdict=judge(bench.limits, measurement, gate=bench.gate))
-
-
-def _affordable(bench: Bench, candidate: Candidate) -> bool:
-    """Whether every cost limit is met: what misses one is not scored for accuracy."""
-    verdict = judge(cost_limits(bench.limits), candidate.measurement, gate=bench.gate)
-    return all(limit.state is State.MET for limit in verdict.limits)

@@ -10,7 +10,7 @@ from edgepack.compress.recipe import Recipe
 from edgepack.device.budget import Limit
 from edgepack.errors import CandidateError
 from edgepack.events import CandidateDone, CandidateStarted, Note, Reporter
-from edgepack.measure.judge import cost_limits, judge
+from edgepack.measure.judge import cost_limits, judge, meets_costs
 from edgepack.search.ahead import Ahead
 from edgepack.search.bench import Bench, Scored
 from edgepack.search.candidate import Candidate
@@ -80,7 +80,7 @@ class Trials:
         """Whether nothing but accuracy keeps ``candidate`` from arriving."""
         if candidate.failure is not None or candidate.verdict is None:
             return False
-        return judge(cost_limits(self.limits), candidate.measurement, gate=self.bench.gate).fits
+        return meets_costs(self.limits, candidate.measurement, gate=self.bench.gate)
 
     @property
     def limits(self) -> tuple[Limit, ...]:
