@@ -37,7 +37,7 @@ from edgepack.search.kept import Kept
 from edgepack.search.origin import is_closed, origin_of
 from edgepack.search.relax import relaxations
 from edgepack.search.rounds import Rounds, Wishes
-from edgepack.search.setting import Setting, default_training, step_setting
+from edgepack.search.setting import Setting, step_setting
 from edgepack.search.trial import Tested, score_and_keep, unscored
 from edgepack.search.trials import Trials
 
@@ -125,7 +125,7 @@ class _Shared:
 
 @contextmanager
 def _shared(request: Request, report: Reporter) -> Iterator[_Shared]:
-    threads = request.training.threads if request.training else None
+    threads = request.how_to_train.threads
     work = request.work
     with ExitStack() as stack:
         stack.enter_context(work.locked())
@@ -183,7 +183,7 @@ def _load(request: Request, path: Path, crew: Crew, report: Reporter) -> Model:
 
 
 def _journaled(request: Request, bench: Bench, data: Data | None, shared: _Shared) -> Outcome:
-    training = request.training or default_training(request.work)
+    training = request.how_to_train
     origin = origin_of(bench, data, training=training, teacher=request.teacher)
     run = shared.journal.begin(origin, _wishes(request, bench), resume=request.resume, report=shared.report)
     kept = Kept(journal=shared.journal, run=run, origin=origin, reused=is_closed(data, training), report=shared.report)
@@ -232,7 +232,7 @@ def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, *, ma
         original_metric=test.original_metric if test else None,
         bundle=None,
         notes=notes,
-        relaxations=() if any(candidate.state == "fits" for candidate in candidates) else relaxations(candidates),
+        relaxations=relaxations(candidates),
         interrupted=interrupted,
     )
     if final is None:
@@ -248,8 +248,7 @@ def _rounds(
     @cache
     def setting() -> Setting:
         teacher = _load(request, request.teacher, bench.crew, kept.report) if request.teacher else None
-        training = request.training or default_training(request.work)
-        return step_setting(bench, data, training=training, teacher=teacher)
+        return step_setting(bench, data, training=request.how_to_train, teacher=teacher)
 
     trials = Trials(
         bench=bench,
@@ -268,7 +267,7 @@ def _rounds(
         separable=request.separable,
         improve=request.objective if request.improve else None,
     )
-    return Rounds(bench=bench, wishes=wishes, trials=trials, setting=setting, report=kept.report)
+    return Rounds(wishes=wishes, trials=trials)
 
 
 def _written(
@@ -296,7 +295,7 @@ def _written(
                 fits=outcome.word == "fits",
                 cut_short=outcome.interrupted or request.search_time_s is not None,
                 answered=answered,
-                training=request.training,
+                training=request.how_to_train,
                 teacher=request.teacher,
                 command=request.command,
             )

@@ -19,6 +19,7 @@ from edgepack.measure.preflight import Finding, Preflight, judge_bounds
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective
 from edgepack.search.relax import Relaxation, necessary
+from edgepack.search.setting import default_training
 from edgepack.work import Work
 
 
@@ -74,6 +75,11 @@ class Request:
     workers: int = 1
     scheduler: str | None = None
     command: tuple[str, ...] = ()
+
+    @property
+    def how_to_train(self) -> Training:
+        """How steps train: as asked, or by the defaults."""
+        return self.training or default_training(self.work)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -36,7 +36,6 @@ from edgepack.search.candidate import Candidate
 from edgepack.search.frontier import frontier
 from edgepack.search.origin import versions
 from edgepack.search.relax import relaxations
-from edgepack.search.setting import default_training
 
 
 def gather(
@@ -51,7 +50,7 @@ def gather(
     fits: bool,
     cut_short: bool,
     answered: Answered | None = None,
-    training: Training | None = None,
+    training: Training,
     teacher: Path | None = None,
     command: tuple[str, ...] = (),
 ) -> BundleContents:
@@ -74,7 +73,7 @@ def gather(
         operators=operator_rows(bench, chosen.artifact),
         harms=_harms(chosen, candidates),
         test=_answers(answered, data),
-        training=_training(bench, chosen, data=data, training=training, teacher=teacher),
+        training=_training(chosen, data=data, training=training, teacher=teacher),
         relaxations=_relaxations(candidates),
         command=command,
     )
@@ -171,27 +170,23 @@ def _answers(answered: Answered | None, data: Data | None) -> AnswersGiven | Non
     return AnswersGiven(answered, data.test.digest, data.class_names)
 
 
-def _training(
-    bench: Bench, chosen: Candidate, *, data: Data | None, training: Training | None, teacher: Path | None
-) -> TrainingUsed | None:
+def _training(chosen: Candidate, *, data: Data | None, training: Training, teacher: Path | None) -> TrainingUsed | None:
     if not chosen.recipe.trains:
         return None
     return TrainingUsed(
-        options=training or default_training(bench.work),
+        options=training,
         augmentation=data.augmentation if data else Augmentation(),
         teacher=None if teacher is None else (teacher.name, digest_file(teacher)),
     )
 
 
-def _timed(chosen: Candidate, training: Training | None) -> bool:
+def _timed(chosen: Candidate, training: Training) -> bool:
     """Whether a time limit steered the training of ``chosen``."""
-    return bool(chosen.reports) and training is not None and training.time_s is not None
+    return bool(chosen.reports) and training.time_s is not None
 
 
 def _relaxations(candidates: Sequence[Candidate]) -> tuple[tuple[str, str], ...]:
     """Return what would let a candidate fit; not what only this machine's own figures say."""
-    if any(candidate.state == "fits" for candidate in candidates):
-        return ()
     host = {
         name for candidate in candidates for name, figure in candidate.measurement.figures().items() if is_host(figure)
     }

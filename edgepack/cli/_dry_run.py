@@ -56,7 +56,6 @@ def _plan(
 ) -> PlanResult:
     from edgepack.device.budget import active_limits
     from edgepack.search.outlook import Question, outlook
-    from edgepack.search.setting import default_training
 
     limits = active_limits(request.profile, request.budget, metric=data.metric if data and data.labelled else None)
     bounds = preflight(summary, request.profile, limits, separable=request.separable)
@@ -66,7 +65,7 @@ def _plan(
             profile=request.profile,
             limits=limits,
             data=data,
-            training=request.training or default_training(request.work),
+            training=request.how_to_train,
             io=request.io,
             recipe=request.recipe,
             train=request.train,

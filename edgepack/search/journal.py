@@ -47,6 +47,7 @@ CREATE TABLE candidates (
 """
 _MADE: Final = TypeAdapter(Made)
 FIGURES_FORM: Final = TypeAdapter(dict[str, Figure | None])
+ORIGIN_FORM: Final = TypeAdapter(dict[str, str])
 
 Origin = Mapping[str, str]
 """What shapes every artifact of a run beside its recipe, by name: digests, versions, options."""
@@ -168,7 +169,7 @@ class Journal:
         if row is None:
             report(Note(f"no build in {folder} was cut off: this one begins at its beginning"))
             return
-        before: dict[str, str] = TypeAdapter(dict[str, str]).validate_json(row[0])
+        before = ORIGIN_FORM.validate_json(row[0])
         changed = [name for name in {**before, **origin} if before.get(name, "") != origin.get(name, "")]
         pairs = [(name, _short(before.get(name, "")), _short(origin.get(name, ""))) for name in changed]
         told = "; ".join(f"{name} was {old}, is {new}" for name, old, new in pairs)

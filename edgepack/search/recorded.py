@@ -7,12 +7,12 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import OutputError
 from edgepack.figure import Figure
-from edgepack.search.journal import FIGURES_FORM, FORMAT, NAME, format_of
+from edgepack.search.journal import FIGURES_FORM, FORMAT, NAME, ORIGIN_FORM, format_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,9 @@ def recorded_runs(journal: Path) -> tuple[RecordedRun, ...]:
     )
     with _reading(journal) as database:
         return tuple(
-            RecordedRun(number=number, began=began, ended=ended, origin=_ORIGIN.validate_json(origin), candidates=count)
+            RecordedRun(
+                number=number, began=began, ended=ended, origin=ORIGIN_FORM.validate_json(origin), candidates=count
+            )
             for number, began, ended, origin, count in (database.execute(query) if database else ())
         )
 
@@ -96,9 +98,6 @@ def recorded_candidates(journal: Path, run: RecordedRun) -> tuple[RecordedCandid
                 database.execute(query, (run.number,)) if database else ()
             )
         )
-
-
-_ORIGIN = TypeAdapter(dict[str, str])
 
 
 def _recipe(text: str) -> Recipe | None:

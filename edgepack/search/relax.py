@@ -44,9 +44,13 @@ class Relaxation:
 def relaxations(candidates: Sequence[Candidate]) -> tuple[Relaxation, ...]:
     """Return for each limit the least relaxation of it alone with which a candidate fits, the smallest first.
 
+    None where a candidate fits as it is.
+
     What a candidate was not measured for it does not meet: such a candidate proves nothing. Memory that the device does
     not have is no relaxation.
     """
+    if any(candidate.state == "fits" for candidate in candidates):
+        return ()
     best: dict[str, Relaxation] = {}
     for candidate in candidates:
         if candidate.verdict is None or candidate.failure is not None or candidate.beaten_by:

@@ -6,13 +6,11 @@ lowered and measured; families that cannot are dropped there. What is left is tr
 until one fits.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from edgepack.compress.recipe import Io, Recipe
-from edgepack.events import FamiliesPlanned, FamilyChanged, Note, Reporter
-from edgepack.search.bench import Bench
+from edgepack.events import FamiliesPlanned, FamilyChanged, Note
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Objective
 from edgepack.search.families import Family, families, tightened
@@ -20,7 +18,6 @@ from edgepack.search.gap import ceilings_of, gap_of
 from edgepack.search.improve import improve
 from edgepack.search.propose import propose
 from edgepack.search.relax import near_misses
-from edgepack.search.setting import Setting
 from edgepack.search.trainings import Trainings
 from edgepack.search.trials import Trials
 
@@ -53,15 +50,11 @@ class Rounds:
     """Goes through the rounds until a candidate fits or none is left.
 
     Attributes:
-        setting: Makes what steps need, once it is needed; None of it is prepared before.
         interrupted: Ctrl-C came.
     """
 
-    bench: Bench
     wishes: Wishes
     trials: Trials
-    setting: Callable[[], Setting]
-    report: Reporter
     interrupted: bool = field(default=False, init=False)
     _hopeless: set[str] = field(default_factory=set, init=False)
     """Families that cannot be cut to a limit; later rounds only ask for more."""
@@ -77,9 +70,9 @@ class Rounds:
         except KeyboardInterrupt:
             if not any(candidate.verdict for candidate in self.trials.done):
                 raise
-            self.bench.crew.stop()
+            self.trials.bench.crew.stop()
             words = f"interrupted: keeping the best of {len(self.trials.done)} candidates"
-            self.report(Note(f"{words}; the same command with --resume --force goes on"))
+            self.trials.report(Note(f"{words}; the same command with --resume --force goes on"))
             self.interrupted = True
         finally:
             self.trials.ahead.end()
@@ -89,7 +82,7 @@ class Rounds:
         if self.wishes.recipe is not None:
             self.trials.with_control(self.wishes.recipe)
             return
-        bench = self.bench
+        bench = self.trials.bench
         recipes = propose(
             bench.model,
             precisions=bench.runtime.precisions,
@@ -105,7 +98,7 @@ class Rounds:
             for near in near_misses(self.trials.done, most=_NEAR):
                 self.trials.scored_anyway(near)
         elif self.wishes.improve is not None:
-            improve(self.trials, self.wishes.improve, self._step_rounds, self.report)
+            improve(self.trials, self.wishes.improve, self._step_rounds, self.trials.report)
 
     @property
     def _fits(self) -> bool:
@@ -113,7 +106,7 @@ class Rounds:
 
     def _step_rounds(self) -> None:
         """Try families and their trainings against what the candidates so far miss of the limits and the aim."""
-        bench, trials = self.bench, self.trials
+        trials, bench = self.trials, self.trials.bench
         usable = [item for item in bench.runtime.precisions if bench.calibration or not item.needs_calibration]
         found = families(
             gap_of([trials.under_aim(item) for item in trials.done], bench.profile),
@@ -126,14 +119,14 @@ class Rounds:
         if not found:
             return
         if bench.model.trainable is None:
-            self.report(Note(f"no steps: {bench.model.why_untrainable or 'the source holds no layers'}"))
+            self.trials.report(Note(f"no steps: {bench.model.why_untrainable or 'the source holds no layers'}"))
             return
         if self._earlier():
             return
         left = self._untrained(found)
         if trials.over or trials.likely_arrived or not left or not self._may_train(left):
             return
-        Trainings(trials=self.trials, setting=self.setting, report=self.report).run(left)
+        Trainings(trials=trials, setting=trials.ahead.setting, report=trials.report).run(left)
 
     def _earlier(self) -> bool:
         """Try what earlier builds trained, which costs no training; return whether one of them fits."""
@@ -156,27 +149,27 @@ class Rounds:
         """
         left: list[Family] = []
         self.trials.expected = len(self.trials.done) + sum(family.untrained is not None for family in found)
-        self.report(FamiliesPlanned(tuple(family.title for family in found)))
+        self.trials.report(FamiliesPlanned(tuple(family.title for family in found)))
         members = [family.untrained for family in found if family.untrained is not None]
         for family in found:
             enough = any(other.kind == "none" and other.narrow for other in left)
             if enough and family.narrow and family.kind != "none":
-                self.report(FamilyChanged(family.title, "left out", "bits alone meet every cost limit"))
+                self.trials.report(FamilyChanged(family.title, "left out", "bits alone meet every cost limit"))
                 continue
             if family.untrained is None:
                 left.append(family)
                 continue
             self.trials.ahead.expect(members[members.index(family.untrained) :])
-            self.report(FamilyChanged(family.title, "cutting"))
+            self.trials.report(FamilyChanged(family.title, "cutting"))
             family, candidate = self._cut(family, family.untrained)  # noqa: PLW2901 - cut a little further maybe
             if self.trials.over:
                 if self.trials.meets_costs(candidate):
-                    self.report(FamilyChanged(family.title, "cut"))
+                    self.trials.report(FamilyChanged(family.title, "cut"))
                 return left
             if (twin := self._twin(candidate, left)) is not None:
-                self.report(FamilyChanged(family.title, "left out", f"it is the file that {twin.title} is"))
+                self.trials.report(FamilyChanged(family.title, "left out", f"it is the file that {twin.title} is"))
             elif self.trials.meets_costs(candidate):
-                self.report(FamilyChanged(family.title, "cut"))
+                self.trials.report(FamilyChanged(family.title, "cut"))
                 left.append(family)
             else:
                 self._drop(family, candidate)
@@ -192,7 +185,7 @@ class Rounds:
             tighter = tightened(family, self.trials.shortfall(candidate, most=_LITTLE))
             if tighter is None or tighter.untrained is None or self.trials.find(tighter.untrained) is not None:
                 break
-            self.report(Note(f"{family.title} misses by little: cut a little further"))
+            self.trials.report(Note(f"{family.title} misses by little: cut a little further"))
             family, candidate = tighter, self.trials.with_control(tighter.untrained)
         return family, candidate
 
@@ -206,17 +199,17 @@ class Rounds:
         return None
 
     def _drop(self, family: Family, candidate: Candidate) -> None:
-        self.report(FamilyChanged(family.title, "dropped", self.trials.under_aim(candidate).reason))
+        self.trials.report(FamilyChanged(family.title, "dropped", self.trials.under_aim(candidate).reason))
         if candidate.failure is not None:
             self._hopeless.add(family.title)
 
     def _may_train(self, left: list[Family]) -> bool:
-        if self.wishes.train and self.setting().train is not None:
+        if self.wishes.train and self.trials.ahead.setting().train is not None:
             return True
         missing = "there are no training samples (give --train and --test in place of --data)"
         why = missing if self.wishes.train else "--no-train"
         for family in left:
-            self.report(FamilyChanged(family.title, "not trained", why))
+            self.trials.report(FamilyChanged(family.title, "not trained", why))
         return False
 
 
