@@ -8,11 +8,10 @@ from functools import partial
 from html import escape
 from typing import Final
 
-from edgepack.bundle.describe import figure_of
 from edgepack.bundle.report import CandidatePart, Report
 from edgepack.device.units import format_quantity
 from edgepack.figure import Figure
-from edgepack.measure.measurement import FIGURES
+from edgepack.measure.measurement import FIGURES, figure_of
 
 _COSTS: Final = ("latency", "size", "ram")
 _KIB: Final = 1024.0

@@ -32,11 +32,10 @@ from edgepack.bundle.manifest import (
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.context import StepReport
-from edgepack.measure.measurement import FIGURES, LimitVerdict, Measurement, Verdict
+from edgepack.measure.measurement import FIGURES, LimitVerdict, Measurement, Verdict, figure_of
 from edgepack.runtime.artifact import IoTensor
 
 # Which figure each accuracy limit is held against; a cost limit bears its figure's own name.
-_FIGURE_OF_LIMIT = {"drop": "metric_drop", "min-metric": "metric"}
 
 
 def described(contents: BundleContents) -> Described:
@@ -106,11 +105,6 @@ def measurements_json(contents: BundleContents, syntax_checked: str | None) -> d
 def is_host(figure: Figure | None) -> bool:
     """Whether a figure belongs to the machine that built the bundle."""
     return figure is not None and figure.evidence is Evidence.HOST
-
-
-def figure_of(limit: str) -> str:
-    """Return the name of the figure that a limit of that name is held against."""
-    return _FIGURE_OF_LIMIT.get(limit, limit)
 
 
 def _device_part(profile: DeviceProfile) -> DevicePart:

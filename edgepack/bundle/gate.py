@@ -9,6 +9,7 @@ from typing import Final
 from edgepack.bundle.compare import Comparison
 from edgepack.device.units import format_quantity, parse_duration, parse_energy, parse_fraction, parse_size
 from edgepack.errors import ProfileError, UsageError
+from edgepack.measure.measurement import figure_of
 from edgepack.registry import nearest
 
 _FORM: Final = re.compile(r"\s*(?P<name>[a-z]+)\s*\+\s*(?P<amount>\S.*?)\s*")
@@ -96,7 +97,7 @@ def judge_condition(condition: Condition, compared: Comparison) -> Gated:
     """
     if condition.name == "flips":
         return _flips(condition, compared)
-    name = "metric_drop" if condition.name == "drop" else condition.name
+    name = figure_of(condition.name)
     one, other = compared.first.figures[name], compared.second.figures[name]
     missing = [str(side.path) for side in (compared.first, compared.second) if side.figures[name] is None]
     if one is None or other is None:

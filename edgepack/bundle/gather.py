@@ -20,14 +20,14 @@ from edgepack.bundle.contents import (
     Source,
     TrainingUsed,
 )
-from edgepack.bundle.describe import figure_of, is_host
+from edgepack.bundle.describe import is_host
 from edgepack.data.data import Data
 from edgepack.data.settings import Augmentation
 from edgepack.digest import digest_file
 from edgepack.figure import Evidence
 from edgepack.graph.context import Training
 from edgepack.measure.answers import Answered
-from edgepack.measure.measurement import Verdict
+from edgepack.measure.measurement import Verdict, figure_of
 from edgepack.measure.timing import host_latency
 from edgepack.model.model import Model
 from edgepack.runtime.artifact import Artifact

@@ -15,13 +15,12 @@ from edgepack.bundle._report_cells import details_html, evidence_html, figure_ht
 from edgepack.bundle._report_page import page, plot_html, row_html, section, table_html
 from edgepack.bundle._report_plots import confusion_plot, cost_plot, frontier_plot, sensitivity_plot
 from edgepack.bundle._words import provenance_lines
-from edgepack.bundle.describe import figure_of
 from edgepack.bundle.manifest import FigurePart, FiguresPart, StepPart
 from edgepack.bundle.report import CandidatePart, Report
 from edgepack.bundle.report_markdown import mistakes_of
 from edgepack.device.units import format_quantity, format_size
 from edgepack.figure import Figure
-from edgepack.measure.measurement import FIGURES
+from edgepack.measure.measurement import FIGURES, figure_of
 
 _SHOWN_MISTAKES: Final = 20
 

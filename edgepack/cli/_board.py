@@ -18,9 +18,8 @@ from edgepack.events import (
     TrainingsExpected,
 )
 from edgepack.figure import Figure
-
-FIGURE_OF: Final = {"drop": "metric_drop", "min-metric": "metric"}
-"""Name of a limit to the figure that is held against it, where they differ."""
+from edgepack.measure.judge import ACCURACY_LIMITS
+from edgepack.measure.measurement import figure_of
 
 _SMOOTH: Final = 0.2  # share of the latest look in the speed
 _MINUTE_S, _HOUR_S = 60, 3600
@@ -113,7 +112,7 @@ class Board:
     def _count(self, event: CandidateDone) -> None:
         self.states[event.state] += 1
         for name, *_ in self.limits:
-            figure = event.figures.get(FIGURE_OF.get(name, name))
+            figure = event.figures.get(figure_of(name))
             if figure is None:
                 continue
             before = self.best.get(name)
@@ -141,7 +140,7 @@ class Board:
 
 def judged(name: str, figure: Figure) -> float:
     """Return the value of ``figure`` that the limit ``name`` is held against."""
-    return figure.value if name in FIGURE_OF else figure.upper
+    return figure.value if name in ACCURACY_LIMITS else figure.upper
 
 
 def rough(seconds: float) -> str:

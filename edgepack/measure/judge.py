@@ -7,7 +7,7 @@ from typing import Literal
 from edgepack.device.budget import Limit
 from edgepack.figure import Figure
 from edgepack.measure.accuracy import samples_to_decide
-from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
+from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict, figure_of
 
 Gate = Literal["point", "bound"]
 
@@ -36,7 +36,7 @@ def meets_costs(limits: Sequence[Limit], measurement: Measurement, *, gate: Gate
 
 
 def _judge_one(limit: Limit, measurement: Measurement, gate: Gate) -> LimitVerdict:
-    figure = _figure(limit.name, measurement)
+    figure = measurement.figures()[figure_of(limit.name)]
     if figure is None:
         return LimitVerdict(
             name=limit.name,
@@ -69,14 +69,6 @@ def _judge_one(limit: Limit, measurement: Measurement, gate: Gate) -> LimitVerdi
         origin=limit.origin,
         note="" if certain else _open_question(limit, figure),
     )
-
-
-def _figure(name: str, measurement: Measurement) -> Figure | None:
-    if name == "drop":
-        return measurement.metric_drop
-    if name == "min-metric":
-        return measurement.metric
-    return measurement.figures()[name]
 
 
 def _ends(figure: Figure, *, floor: bool) -> tuple[float, float]:

@@ -40,6 +40,14 @@ class Measurement:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name in FIGURES}
 
 
+_FIGURE_OF_LIMIT = {"drop": "metric_drop", "min-metric": "metric"}
+
+
+def figure_of(limit: str) -> str:
+    """Return the name of the figure that a limit of that name is held against."""
+    return _FIGURE_OF_LIMIT.get(limit, limit)
+
+
 FIGURES = ("size", "flash", "ram", "latency", "energy", "download", "metric", "metric_drop")
 
 

@@ -8,19 +8,13 @@ from typing import Final
 from edgepack.device.budget import Limit
 from edgepack.device.units import format_quantity
 from edgepack.events import Note, Reporter
+from edgepack.measure.measurement import figure_of
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Objective, value_of
 from edgepack.search.trials import Trials
 
 _FIRST: Final = 0.8  # of the best so far; half as large a stride, by its logarithm, behind each failure
 _LAST: Final = 0.94
-_LIMITS: Final[dict[Objective, tuple[str, str]]] = {
-    "latency": ("latency", "latency"),
-    "size": ("size", "size"),
-    "ram": ("ram", "ram"),
-    "energy": ("energy", "energy"),
-    "accuracy": ("drop", "metric_drop"),
-}
 
 
 def improve(trials: Trials, objective: Objective, search: Callable[[], None], report: Reporter) -> None:
@@ -32,7 +26,8 @@ def improve(trials: Trials, objective: Objective, search: Callable[[], None], re
         search: Tries what may arrive at the aim.
         report: Is told each aim.
     """
-    limit, figure = _LIMITS[objective]
+    limit = "drop" if objective == "accuracy" else objective
+    figure = figure_of(limit)
     share = _FIRST
     try:
         while share < _LAST and not trials.late:

@@ -5,6 +5,7 @@ import math
 from typing import Final
 
 from edgepack.measure.judge import ACCURACY_LIMITS
+from edgepack.measure.measurement import figure_of
 from edgepack.search.candidate import Candidate
 
 ENOUGH: Final = 0.8
@@ -27,7 +28,7 @@ def chance_to_hold(candidate: Candidate) -> float:
 
 def _chance(candidate: Candidate, name: str, limit: float) -> float:
     floor = name == "min-metric"
-    figure = candidate.measurement.metric if floor else candidate.measurement.metric_drop
+    figure = candidate.measurement.figures()[figure_of(name)]
     if figure is None:
         return 0.0
     room = figure.value - limit if floor else limit - figure.value
