@@ -21,14 +21,16 @@ HEAVY = {
     "keras",
     "onnx",
     "onnxruntime",
+    "onnxslim",
     "plotly",
     "sklearn",
     "tensorflow",
+    "tf2onnx",
     "tflite_micro",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Scripts that are shipped to devices or run in another interpreter cannot import the package's other modules.
-STANDALONE = {"bundle/device_benchmark.py", "bundle/device_infer.py", "runtime/_serve.py"}
+STANDALONE = {"bundle/device_benchmark.py", "bundle/device_infer.py", "runtime/_backends.py", "runtime/_serve.py"}
 
 
 def name_of(path: Path) -> str:
