@@ -17,6 +17,7 @@ from edgepack.cli._workers import WorkersGiven, threads_of, workers_of, workers_
 if TYPE_CHECKING:
     from edgepack.compress.recipe import Io, Recipe
     from edgepack.device.profile import DeviceProfile
+    from edgepack.device.wheels import FileFormat
     from edgepack.measure.judge import Gate
     from edgepack.request import Request
     from edgepack.search.choose import Objective
@@ -44,6 +45,7 @@ class Given(TrainingGiven, WorkersGiven):
     gate: "Gate"
     optimize: "Objective | None"
     search_time: str | None
+    formats: "tuple[FileFormat, ...]"
     io: "Io | None"
     shapes: tuple[str, ...]
     seed: int
@@ -92,6 +94,13 @@ class Given(TrainingGiven, WorkersGiven):
 @click.option("--separable", is_flag=True, help="Let a student have separable convolutions in place of full ones.")
 @training_options
 @workers_options
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["tflite", "onnx"]),
+    multiple=True,
+    help="What the bundle holds, by what the device's runtimes take; may be repeated, the profile's first then wins.",
+)
 @click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seeds all that is drawn.")
@@ -147,7 +156,7 @@ def _recipe(given: Given) -> "Recipe | None":
 
 def _requests(given: Given) -> "list[Request]":
     """Return what is asked for each device."""
-    profiles = profiles_of(given, given["devices"])
+    profiles = profiles_of(given, given["devices"], formats=given["formats"])
     threads = threads_of(given, asked=given["train_threads"])
     settled = {} if threads is None else {"train_threads": threads}
     context = click.get_current_context()

@@ -3,7 +3,8 @@
 
 from dataclasses import dataclass
 
-from edgepack.runtime.artifact import FileFormat, IoTensor
+from edgepack.device.wheels import FileFormat
+from edgepack.runtime.artifact import IoTensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

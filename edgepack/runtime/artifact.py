@@ -3,12 +3,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from edgepack.device.wheels import FileFormat
 from edgepack.model.precision import Precision
-
-FileFormat = Literal["tflite", "onnx"]
-"""What a lowered file is; each runtime takes one of them."""
 
 
 @dataclass(frozen=True, slots=True)

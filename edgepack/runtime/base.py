@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgepack.device.profile import RuntimeSpec
+from edgepack.device.wheels import FileFormat
 from edgepack.errors import HostError
 from edgepack.registry import discover, nearest
 from edgepack.runtime._environment import environment_python
-from edgepack.runtime.artifact import FileFormat
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
 

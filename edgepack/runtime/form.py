@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
-from edgepack.runtime.artifact import FileFormat
+from edgepack.device.wheels import FileFormat
 from edgepack.runtime.base import get_runtime
 
 # The newest operator set that a release of onnxruntime takes (its own table, docs/Versioning.md), oldest first.

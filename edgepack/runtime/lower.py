@@ -45,9 +45,11 @@ def lower(
     if form.format == "onnx":
         from edgepack.runtime._lower_onnx import lower_onnx
 
-        made = lower_onnx(model, recipe, calibration, form)
-    else:
-        made = _tflite(model, recipe, calibration)
+        return _written(lower_onnx(model, recipe, calibration, form), recipe, folder)
+    return _written(_tflite(model, recipe, calibration), recipe, folder)
+
+
+def _written(made: Lowered, recipe: Recipe, folder: Path) -> Artifact:
     digest = digest_bytes([made.content])
     path = folder / f"{digest}.{made.format}"
     if not path.exists():

@@ -3,7 +3,7 @@
 
 from typing import ClassVar
 
-from edgepack.runtime.artifact import FileFormat
+from edgepack.device.wheels import FileFormat
 from edgepack.runtime.base import Runtime
 
 

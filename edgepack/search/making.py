@@ -13,6 +13,7 @@ from edgepack.graph.context import Context, Graph, StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Model
 from edgepack.runtime.artifact import Artifact
+from edgepack.runtime.form import form_of
 from edgepack.runtime.lower import lower
 from edgepack.search.bench import sample_paths
 from edgepack.search.graph_cost import GraphCost
@@ -64,6 +65,7 @@ def make(setting: Setting, recipe: Recipe, *, keys: Sequence[str]) -> Made:
         Recipe(precision=done.plan),
         calibration=sample_paths(setting.calibration) if setting.calibration else None,
         folder=setting.work.folder("artifacts"),
+        form=form_of(setting.profile, setting.runtime),
     )
     return Made(artifact, done.reports, done.plan if done.plan != recipe.precision else None)
 
