@@ -28,7 +28,12 @@ HEAVY = {
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Scripts that are shipped to devices or run in another interpreter cannot import the package's other modules.
-STANDALONE = {"bundle/device_benchmark.py", "bundle/device_infer.py", "runtime/_serve.py"}
+STANDALONE = {
+    "bundle/device_benchmark.py",
+    "bundle/device_infer.py",
+    "bundle/device_onnx.py",
+    "runtime/_serve.py",
+}
 
 
 def name_of(path: Path) -> str:

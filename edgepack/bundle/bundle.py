@@ -21,7 +21,7 @@ from edgepack.bundle.manifest import (
     KIND,
     MANIFEST,
     MEASUREMENTS,
-    MODEL,
+    MODELS,
     OUTSIDE_DIGEST,
     REPORT,
     REPORT_MARKDOWN,
@@ -38,6 +38,7 @@ from edgepack.work import whole_folder
 
 # Shipped as they are, under the names by which a user calls them.
 _SCRIPTS = {"benchmark.py": "device_benchmark.py", "infer.py": "device_infer.py"}
+_ONNX_SCRIPTS = {"onnx_session.py": "device_onnx.py"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,10 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool, tell: R
     check_target(target, force=force)
     target = target.absolute()
     with whole_folder(target) as folder:
-        _copy_model(contents, folder / MODEL)
+        _copy_model(contents, folder / MODELS[contents.artifact.format])
         golden = write_golden(contents.golden, contents.artifact, folder / GOLDEN)
-        for name, shipped in _SCRIPTS.items():
+        scripts = _SCRIPTS | (_ONNX_SCRIPTS if contents.artifact.format == "onnx" else {})
+        for name, shipped in scripts.items():
             (folder / name).write_bytes(files("edgepack.bundle").joinpath(shipped).read_bytes())
         (folder / "requirements.txt").write_text(make_requirements(contents), encoding="utf-8")
         (folder / "README.md").write_text(make_readme(contents), encoding="utf-8")

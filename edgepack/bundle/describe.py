@@ -10,7 +10,7 @@ from edgepack.bundle.contents import BundleContents, DataUsed, Source, TrainingU
 from edgepack.bundle.golden import GoldenFile
 from edgepack.bundle.manifest import (
     GOLDEN,
-    MODEL,
+    MODELS,
     SCHEMA_VERSION,
     DataPart,
     Described,
@@ -203,7 +203,7 @@ def _limit(limit: LimitVerdict, measurement: Measurement) -> LimitPart:
 def _model(contents: BundleContents) -> ModelPart:
     artifact = contents.artifact
     return ModelPart(
-        file=MODEL,
+        file=MODELS[artifact.format],
         format=artifact.format,
         sha256=artifact.digest,
         size_bytes=artifact.size_bytes,

@@ -18,9 +18,11 @@ from edgepack.digest import digest_json
 from edgepack.figure import Evidence, Figure
 from edgepack.model.precision import Precision
 
+Format = Literal["tflite", "onnx"]
+
 SCHEMA_VERSION: Final = 1
 KIND: Final = "edgepack-bundle"
-MODEL: Final = "model.tflite"
+MODELS: Final[Mapping[Format, str]] = {"tflite": "model.tflite", "onnx": "model.onnx"}
 MANIFEST: Final = "manifest.json"
 MEASUREMENTS: Final = "measurements.json"
 GOLDEN: Final = "golden.npz"
@@ -69,7 +71,7 @@ class ModelPart(Part):
     """The model file."""
 
     file: str
-    format: Literal["tflite"]
+    format: Format
     sha256: str
     size_bytes: int
     precision: Precision

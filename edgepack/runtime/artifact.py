@@ -49,7 +49,7 @@ class Artifact:
     """
 
     path: Path
-    format: Literal["tflite"]
+    format: Literal["tflite", "onnx"]
     digest: str
     size_bytes: int
     precision: Precision
