@@ -21,9 +21,11 @@ HEAVY = {
     "keras",
     "onnx",
     "onnxruntime",
+    "onnxslim",
     "plotly",
     "sklearn",
     "tensorflow",
+    "tf2onnx",
     "tflite_micro",
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -32,6 +34,8 @@ STANDALONE = {
     "bundle/device_benchmark.py",
     "bundle/device_infer.py",
     "bundle/device_onnx.py",
+    "bundle/_to_ort.py",
+    "runtime/_backends.py",
     "runtime/_serve.py",
 }
 

@@ -22,6 +22,8 @@ from edgepack.bundle.manifest import (
     MANIFEST,
     MEASUREMENTS,
     MODELS,
+    ORT_CONFIG,
+    ORT_MODEL,
     OUTSIDE_DIGEST,
     REPORT,
     REPORT_MARKDOWN,
@@ -134,6 +136,9 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool, tell: R
     target = target.absolute()
     with whole_folder(target) as folder:
         _copy_model(contents, folder / MODELS[contents.artifact.format])
+        if contents.minimal is not None:
+            shutil.copyfile(contents.minimal.model, folder / ORT_MODEL)
+            shutil.copyfile(contents.minimal.config, folder / ORT_CONFIG)
         golden = write_golden(contents.golden, contents.artifact, folder / GOLDEN)
         scripts = _SCRIPTS | (_ONNX_SCRIPTS if contents.artifact.format == "onnx" else {})
         for name, shipped in scripts.items():

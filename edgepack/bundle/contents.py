@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from pydantic import JsonValue
@@ -182,6 +183,19 @@ class HostMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
+class MinimalBuild:
+    """The model for a minimal build of ONNX Runtime.
+
+    Attributes:
+        model: In ONNX Runtime's own format, optimized for the device.
+        config: The operators, and the types of their inputs, that a build needs for it.
+    """
+
+    model: Path
+    config: Path
+
+
+@dataclass(frozen=True, slots=True)
 class BundleContents:
     """Everything that ``write_bundle`` writes.
 
@@ -203,6 +217,7 @@ class BundleContents:
         training: None where nothing trained.
         relaxations: What would let a candidate fit, as options with a candidate's name; empty where one does.
         command: What to type to build this again, file names without their folders.
+        minimal: None where it was not asked for, or cannot be had.
     """
 
     artifact: Artifact
@@ -232,3 +247,4 @@ class BundleContents:
     training: TrainingUsed | None = None
     relaxations: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
+    minimal: MinimalBuild | None = None

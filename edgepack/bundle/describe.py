@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from edgepack import __version__
-from edgepack.bundle.contents import BundleContents, DataUsed, Source, TrainingUsed
+from edgepack.bundle.contents import BundleContents, DataUsed, MinimalBuild, Source, TrainingUsed
 from edgepack.bundle.golden import GoldenFile
 from edgepack.bundle.manifest import (
     GOLDEN,
     MODELS,
+    ORT_CONFIG,
+    ORT_MODEL,
     SCHEMA_VERSION,
     DataPart,
     Described,
@@ -20,6 +22,7 @@ from edgepack.bundle.manifest import (
     GoldenPart,
     LimitPart,
     Manifest,
+    MinimalBuildPart,
     ModelPart,
     RuntimePart,
     SourcePart,
@@ -78,6 +81,7 @@ def make_manifest(contents: BundleContents, golden: GoldenFile, digests: Mapping
         ),
         preprocess=None if contents.preprocess is None else dict(contents.preprocess),
         training=training_part(contents.training),
+        minimal_build=_minimal(contents.minimal, digests),
         files=dict(digests),
     )
 
@@ -212,6 +216,13 @@ def _model(contents: BundleContents) -> ModelPart:
         inputs=tuple(map(_tensor, artifact.inputs)),
         outputs=tuple(map(_tensor, artifact.outputs)),
     )
+
+
+def _minimal(minimal: MinimalBuild | None, digests: Mapping[str, str]) -> MinimalBuildPart | None:
+    if minimal is None:
+        return None
+    size_bytes = minimal.model.stat().st_size
+    return MinimalBuildPart(file=ORT_MODEL, config=ORT_CONFIG, sha256=digests[ORT_MODEL], size_bytes=size_bytes)
 
 
 def _tensor(tensor: IoTensor) -> TensorPart:

@@ -17,15 +17,16 @@ from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_json
 from edgepack.figure import Evidence, Figure
 from edgepack.model.precision import Precision
-
-Format = Literal["tflite", "onnx"]
+from edgepack.runtime.artifact import FileFormat
 
 SCHEMA_VERSION: Final = 1
 KIND: Final = "edgepack-bundle"
-MODELS: Final[Mapping[Format, str]] = {"tflite": "model.tflite", "onnx": "model.onnx"}
+MODELS: Final[Mapping[FileFormat, str]] = {"tflite": "model.tflite", "onnx": "model.onnx"}
 MANIFEST: Final = "manifest.json"
 MEASUREMENTS: Final = "measurements.json"
 GOLDEN: Final = "golden.npz"
+ORT_MODEL: Final = "model.ort"
+ORT_CONFIG: Final = "required_operators_and_types.config"
 REPORT: Final = "report.json"
 REPORT_MARKDOWN: Final = "report.md"
 REPORT_HTML: Final = "report.html"
@@ -71,13 +72,22 @@ class ModelPart(Part):
     """The model file."""
 
     file: str
-    format: Format
+    format: FileFormat
     sha256: str
     size_bytes: int
     precision: Precision
     ops: tuple[str, ...]
     inputs: tuple[TensorPart, ...]
     outputs: tuple[TensorPart, ...]
+
+
+class MinimalBuildPart(Part):
+    """The same model for a minimal build of ONNX Runtime, and the operators that such a build needs."""
+
+    file: str
+    config: str
+    sha256: str
+    size_bytes: int
 
 
 class TolerancePart(Part):
@@ -229,6 +239,7 @@ class Manifest(Described):
     golden: GoldenPart
     preprocess: dict[str, JsonValue] | None
     training: TrainingPart | None = None
+    minimal_build: MinimalBuildPart | None = None
     files: dict[str, str]
 
     @property

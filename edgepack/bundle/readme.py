@@ -7,7 +7,7 @@ from edgepack.bundle._words import MARKDOWN_NOTICE, limits_table, table, table_r
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.describe import figures_part, host_names, limit_parts
 from edgepack.bundle.golden import dequantize, quantize
-from edgepack.bundle.manifest import MODELS
+from edgepack.bundle.manifest import MODELS, ORT_CONFIG, ORT_MODEL
 from edgepack.device.wheels import RUNTIMES
 from edgepack.errors import OutputError
 from edgepack.runtime.artifact import IoTensor
@@ -38,6 +38,7 @@ def make_readme(contents: BundleContents) -> str:
         limits_table(limit_parts(contents.verdict, measured), figures_part(figures), host_names(figures)),
         "## What was measured, and what was not",
         _honesty(contents),
+        _minimal(contents) if contents.minimal is not None else "",
         "## Files",
         _files(contents, mcu=mcu),
     ]
@@ -164,6 +165,18 @@ def _honesty(contents: BundleContents) -> str:
     return "\n".join(lines)
 
 
+def _minimal(contents: BundleContents) -> str:
+    return f"""## A minimal build of the runtime
+
+`{ORT_MODEL}` is the same model in ONNX Runtime's own format, optimized for {contents.profile.cpu.arch}; it answered
+the golden inputs here like `model.onnx`. A runtime that holds only the operators in `{ORT_CONFIG}` runs
+it; in the sources of ONNX Runtime {contents.runtime.version}, with the options of its guide to reduced builds, not
+tried here:
+
+    ./build.sh --config MinSizeRel --minimal_build --disable_ml_ops --skip_tests --build_shared_lib \\
+      --include_ops_by_config {ORT_CONFIG} --enable_reduced_operator_type_support"""
+
+
 def _files(contents: BundleContents, *, mcu: bool) -> str:
     onnx = contents.artifact.format == "onnx"
     rows = [
@@ -176,6 +189,8 @@ def _files(contents: BundleContents, *, mcu: bool) -> str:
         ("`requirements.txt`", "the runtime, pinned"),
         ("`measurements.json`", "times and memory of the building machine, outside the digest"),
     ]
+    if contents.minimal is not None:
+        rows.append((f"`{ORT_MODEL}`, `{ORT_CONFIG}`", "for a minimal build of ONNX Runtime"))
     if mcu:
         rows.append(("`firmware/`", "C and C++ sources"))
     return (

@@ -135,7 +135,7 @@ class RuntimeSpec(Strict):
     """A runtime as it is on the device.
 
     Attributes:
-        name: ``litert``, ``tflite-runtime`` or ``tflm``.
+        name: ``litert``, ``tflite-runtime``, ``tflm`` or ``onnxruntime``.
         version: The exact version or commit.
         kernels: Kernel library that computes the operators.
         threads: Threads of one inference.

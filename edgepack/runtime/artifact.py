@@ -7,6 +7,9 @@ from typing import Literal
 
 from edgepack.model.precision import Precision
 
+FileFormat = Literal["tflite", "onnx"]
+"""What a lowered file is; each runtime takes one of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class IoTensor:
@@ -43,13 +46,14 @@ class Artifact:
         digest: SHA-256 of its bytes.
         size_bytes: Length of the file.
         precision: What was promised and checked on the written file.
-        ops: Builtin operator names used, sorted, with versions: ``("ADD v2", "CONV_2D v3")``.
+        ops: Operator names used, sorted, with versions: ``("ADD v2", "CONV_2D v3")``, of ONNX ``("Add v14",)``.
         layers: The source's layers behind each operator in the file's order, joined by `` + ``; ``""`` where not
             known, and nothing at all where the source names none.
+        notes: What the file's maker found out about it, in sentences: how much of it the runtime computes in integers.
     """
 
     path: Path
-    format: Literal["tflite", "onnx"]
+    format: FileFormat
     digest: str
     size_bytes: int
     precision: Precision
@@ -57,3 +61,4 @@ class Artifact:
     outputs: tuple[IoTensor, ...]
     ops: tuple[str, ...]
     layers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
