@@ -12,8 +12,13 @@ import numpy as np
 import pytest
 
 from edgepack.bundle.bundle import write_bundle
+from edgepack.bundle.compare import change_of, compare_bundles
+from edgepack.bundle.contents import AnswersGiven
+from edgepack.bundle.gate import judge_condition, parse_condition
 from edgepack.bundle.golden import read_npz
-from edgepack.bundle.verify import read_manifest
+from edgepack.bundle.verify import read_manifest, verify_bundle
+from edgepack.errors import OutputError
+from tests.bundle.conftest import answered
 from tests.bundle.onnx_contents import as_onnx
 from tests.bundle.test_device_scripts import SCRIPTS, load, run, spoil_golden
 
@@ -191,3 +196,46 @@ def test_the_session_file_is_python_3_9_and_needs_the_runtime_alone():
     found |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not any(name.startswith("edgepack") for name in found)
     assert {name.partition(".")[0] for name in found} - set(sys.stdlib_module_names) <= THIRD_PARTY
+
+
+def test_a_tflite_and_an_onnx_bundle_of_one_model_are_compared(contents, onnx_contents, tmp_path):
+    answers = AnswersGiven(answered(changed=2), "c" * 64), AnswersGiven(answered(changed=5), "c" * 64)
+    one = write_bundle(contents(test=answers[0]), tmp_path / "tflite", force=False)
+    other = write_bundle(onnx_contents(test=answers[1]), tmp_path / "onnx", force=False)
+    found = compare_bundles(one.path, other.path)
+    assert (found.flips.count, found.flips.samples) == (3, 60)
+    told = {item.what: (item.first, item.second) for item in found.differences}
+    assert told["format"] == ("tflite", "onnx")
+    assert told["runtime"] == ("litert 2.3.0", "onnxruntime 1.31.1")
+    sizes = [(bundle.path / name).stat().st_size for bundle, name in ((one, "model.tflite"), (other, "model.onnx"))]
+    assert change_of(found, "size").value == sizes[1] - sizes[0]
+    gated = judge_condition(parse_condition("size+1%"), found)
+    assert gated.failed is (sizes[1] > 1.01 * sizes[0])
+
+
+@pytest.mark.parametrize("integer", [True, False])
+def test_a_bundle_as_built_is_verified_in_its_runtime(onnx_contents, tmp_path, work, integer):
+    bundle = write_bundle(onnx_contents(integer=integer), tmp_path / "bundle", force=False)
+    report = verify_bundle(bundle.path, work=work)
+    assert report.ok
+    assert report.runtime == "onnxruntime 1.31.1"
+    assert [(check.name, check.samples, check.differing) for check in report.golden] == [("probs", 6, 0)]
+
+
+def test_a_damaged_model_is_named_and_never_run(onnx_contents, tmp_path, work):
+    path = write_bundle(onnx_contents(), tmp_path / "bundle", force=False).path
+    model = bytearray((path / "model.onnx").read_bytes())
+    model[len(model) // 2] ^= 1
+    (path / "model.onnx").write_bytes(model)
+    with pytest.raises(OutputError, match=r"changed: model\.onnx") as caught:
+        verify_bundle(path, work=work)
+    assert (caught.value.code, caught.value.exit_code) == ("EP-405", 2)
+    assert not work.root.exists()
+
+
+def test_answers_that_differ_are_counted(onnx_contents, tmp_path, work):
+    path = write_bundle(onnx_contents(integer=False), tmp_path / "bundle", force=False).path
+    spoil_golden(path)
+    report = verify_bundle(path, work=work)
+    assert not report.ok
+    assert report.golden[0].differing == 1
