@@ -6,7 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepack.errors import HostError, ModelError
+from edgepack.importer.read import damaged, read_onnx
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.shapes import apply_shapes
 from edgepack.model.summary import Layer, NonFinite, Shape, Summary, count_ops, find_non_finite
@@ -20,9 +20,9 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
 
     Raises:
         HostError: The package ``onnx`` is not installed (EP-120).
-        ModelError: The file is cut off or damaged (EP-105); ``shapes`` does not match (EP-114).
+        ModelError: As ``read_onnx``; ``shapes`` does not match (EP-114).
     """
-    model = _read(path)
+    model = _inferred(read_onnx(path))
     graph = model.graph
     weights = {item.name: tuple(item.dims) for item in graph.initializer}
     known = {item.name: _shape(item) for item in (*graph.input, *graph.value_info, *graph.output)}
@@ -43,35 +43,13 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
     )
 
 
-def _read(path: Path) -> "onnx.ModelProto":
-    try:
-        import onnx
-    except ImportError as error:
-        raise HostError(
-            "EP-120",
-            f"reading {path} needs the package onnx, which is not installed",
-            hint="pip install 'edgepack[onnx]'",
-        ) from error
-    from google.protobuf.message import DecodeError
+def _inferred(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    import onnx
 
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError, OSError) as error:
-        raise _damaged(path, str(error)) from error
-    if not model.graph.node:
-        raise _damaged(path, "it holds no operator")
     try:
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (onnx.shape_inference.InferenceError, ValueError):
         return model  # shapes stay unknown, which the summary says
-
-
-def _damaged(path: Path, why: str) -> ModelError:
-    return ModelError(
-        "EP-105",
-        f"{path} is no ONNX model, or is cut off or damaged: {why}",
-        hint="copy or export the model again and compare the file sizes",
-    )
 
 
 def _shape(value: "onnx.ValueInfoProto") -> Shape:
@@ -126,11 +104,9 @@ def _non_finite(model: "onnx.ModelProto", path: Path) -> list[NonFinite]:
 
     found = []
     for item in model.graph.initializer:
-        if item.data_location == onnx.TensorProto.EXTERNAL:
-            continue  # beside the file; building from ONNX will read it
         try:
             bad = find_non_finite(item.name, onnx.numpy_helper.to_array(item))
         except (ValueError, TypeError) as error:
-            raise _damaged(path, f"weight {item.name!r}: {error}") from error
+            raise damaged(path, f"weight {item.name!r}: {error}") from error
         found += [bad] if bad else []
     return found
