@@ -111,7 +111,7 @@ def _lines(
     for finding in found.findings:
         yield from _finding(finding)
     yield ""
-    yield _verdict(model, summary, profile, found)
+    yield _verdict(model, profile, found)
 
 
 def _edges(label: str, specs: "tuple[TensorSpec, ...]") -> Iterator[str]:
@@ -134,7 +134,7 @@ def _finding(finding: "Finding") -> Iterator[str]:
         yield f"    Next: {finding.next}"
 
 
-def _verdict(model: Path, summary: "Summary", profile: "DeviceProfile | None", found: "Preflight") -> str:
+def _verdict(model: Path, profile: "DeviceProfile | None", found: "Preflight") -> str:
     device = profile.name if profile else "NAME"
     where = f" on {profile.name}" if profile else ""
     match found.verdict:

@@ -53,7 +53,7 @@ def load_onnx(
     digest = _digest(source, inputs, ends)
     target = folder / digest
     with whole_folder(target) as scratch:
-        outputs = _write(imported, inputs, ends, source=source, shapes=shapes, folder=scratch)
+        outputs = _write(imported, inputs, ends, source=source, shapes=shapes, where=where, folder=scratch)
     return Model(
         path=target,
         kind="savedmodel",
@@ -94,12 +94,13 @@ def _write(
     *,
     source: "onnx.ModelProto",
     shapes: Mapping[str, tuple[int, ...]],
+    where: str,
     folder: Path,
 ) -> tuple[TensorSpec, ...]:
     """Write SavedModel, trainable form and the ONNX graph of batch 1 into ``folder``; return the outputs."""
     import onnx
 
-    from edgepack.importer.prepare import simplified
+    from edgepack.importer.simplify import simplified
 
     net = flat(imported.net, inputs, lambda call, *tensors: as_list(call(list(tensors))))
     names = [spec.name for spec in ends]
@@ -110,7 +111,7 @@ def _write(
     batched = all(None in edge.shape for edge in imported.inputs)
     outputs = export(net, call, inputs, batched=batched, folder=folder)
     net.save(folder / TRAINABLE)
-    onnx.save(simplified(source, shapes=shapes), folder / _PREPARED)
+    onnx.save(simplified(source, shapes=shapes, where=where), folder / _PREPARED)
     return with_axes(outputs, ends)
 
 

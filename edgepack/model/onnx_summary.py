@@ -2,7 +2,6 @@
 """Summary of an ``.onnx`` file; reading one needs the package ``onnx``, an extra."""
 
 from collections.abc import Iterator, Mapping
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from edgepack.importer.read import damaged, read_onnx
 from edgepack.model._onnx_layers import Constants, constants_of, kernel_count, layers_of
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.shapes import apply_shapes, with_batch_of_one
-from edgepack.model.summary import Layer, NonFinite, Shape, Summary, count_ops, find_non_finite
+from edgepack.model.summary import Layer, Shape, Summary, count_ops, find_non_finite
 
 if TYPE_CHECKING:
     import numpy as np
