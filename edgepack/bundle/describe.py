@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from edgepack import __version__
-from edgepack.bundle.contents import BundleContents, DataUsed, MinimalBuild, Source, TrainingUsed
+from edgepack.bundle.contents import BundleContents, DataUsed, FileEdge, MinimalBuild, Source, TrainingUsed
 from edgepack.bundle.golden import GoldenFile
 from edgepack.bundle.manifest import (
     GOLDEN,
@@ -36,7 +36,6 @@ from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.context import StepReport
 from edgepack.measure.measurement import FIGURES, LimitVerdict, Measurement, Verdict, figure_of
-from edgepack.runtime.artifact import IoTensor
 
 # Which figure each accuracy limit is held against; a cost limit bears its figure's own name.
 
@@ -213,8 +212,8 @@ def _model(contents: BundleContents) -> ModelPart:
         size_bytes=artifact.size_bytes,
         precision=artifact.precision,
         ops=artifact.ops,
-        inputs=tuple(map(_tensor, artifact.inputs)),
-        outputs=tuple(map(_tensor, artifact.outputs)),
+        inputs=tuple(_tensor(edge) for edge in contents.edges if edge.side == "input"),
+        outputs=tuple(_tensor(edge) for edge in contents.edges if edge.side == "output"),
     )
 
 
@@ -225,7 +224,8 @@ def _minimal(minimal: MinimalBuild | None, digests: Mapping[str, str]) -> Minima
     return MinimalBuildPart(file=ORT_MODEL, config=ORT_CONFIG, sha256=digests[ORT_MODEL], size_bytes=size_bytes)
 
 
-def _tensor(tensor: IoTensor) -> TensorPart:
+def _tensor(edge: FileEdge) -> TensorPart:
+    tensor = edge.tensor
     return TensorPart(
         name=tensor.name,
         shape=tensor.shape,
@@ -233,6 +233,7 @@ def _tensor(tensor: IoTensor) -> TensorPart:
         scale=tensor.scale,
         zero_point=tensor.zero_point,
         formula=tensor.formula,
+        axes=edge.axes,
     )
 
 
