@@ -214,6 +214,7 @@ def _model(contents: BundleContents) -> ModelPart:
         ops=artifact.ops,
         inputs=tuple(_tensor(edge) for edge in contents.edges if edge.side == "input"),
         outputs=tuple(_tensor(edge) for edge in contents.edges if edge.side == "output"),
+        notes=artifact.notes,
     )
 
 

@@ -73,7 +73,7 @@ class TensorPart(Part):
 
 
 class ModelPart(Part):
-    """The model file."""
+    """The model file; ``notes`` say what was found out when it was made, how much of it runs in integers say."""
 
     file: str
     format: FileFormat
@@ -83,6 +83,7 @@ class ModelPart(Part):
     ops: tuple[str, ...]
     inputs: tuple[TensorPart, ...]
     outputs: tuple[TensorPart, ...]
+    notes: tuple[str, ...] = ()
 
 
 class MinimalBuildPart(Part):

@@ -166,6 +166,7 @@ def _honesty(contents: BundleContents) -> str:
         )
     else:
         lines.append("- RAM: resident growth of a fresh process on the building machine; see `measurements.json`.")
+    lines += [f"- The model file: {note}." for note in contents.artifact.notes]
     if measured.energy is None:
         lines.append("- Energy: not measured.")
     return "\n".join(lines)

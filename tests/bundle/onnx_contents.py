@@ -40,6 +40,7 @@ def onnx_artifact(folder: Path, *, integer: bool, batch: int | str = 1) -> tuple
         inputs=(IoTensor("image", (1, CHANNELS, SIDE, SIDE), "float32"),),
         outputs=(IoTensor("probs", (1, CLASSES), "float32"),),
         ops=("Conv v11", "Gemm v13"),
+        notes=("2 of 2 convolutions run in integers",) if integer else (),
     )
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     answers = np.concatenate([session.run(None, {"image": row[None]})[0] for row in samples()])

@@ -59,6 +59,8 @@ def test_the_model_keeps_the_name_of_its_format(onnx_contents, tmp_path):
     text = (bundle.path / "README.md").read_text()
     assert "`model.onnx`" in text
     assert "benchmark.py --profile" in text
+    assert "- The model file: 2 of 2 convolutions run in integers.\n" in text
+    assert manifest.model.notes == made.artifact.notes
     assert "model.tflite" not in text
 
 
