@@ -44,7 +44,13 @@ class TensorSpec:
         """Shape of a sample as the user's training code feeds or gets it, without the batch dimension."""
         if not self.axes:
             return self.sample_shape
-        return tuple(self.shape[self.axes.index(axis)] for axis in range(1, len(self.axes)))
+        batch = self.axes[0]
+        return tuple(self.shape[self.axes.index(axis)] for axis in range(len(self.axes)) if axis != batch)
+
+    @property
+    def sample_axes(self) -> tuple[int, ...]:
+        """Axis i of a sample of the tensor is axis ``sample_axes[i]`` of a sample as it is fed; empty as ``axes``."""
+        return tuple(axis - (axis > self.axes[0]) for axis in self.axes[1:])
 
 
 @dataclass(frozen=True, slots=True)
