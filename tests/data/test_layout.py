@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from edgepack.bundle.device_infer import alike, as_in_file, as_trained
+from edgepack.data import metric
 from edgepack.data.conform import as_answered, conform
 from edgepack.data.match import Loader
 from edgepack.data.preprocess import Preprocess
@@ -75,6 +76,22 @@ def test_targets_of_each_place_are_turned_with_the_answer_and_classes_stay():
     np.testing.assert_array_equal(as_answered(targets, [INSIDE]), targets.transpose(0, 2, 3, 1))
     for labels in (np.zeros((2, 8, 9), np.int64), np.zeros(2, np.int64)):
         assert as_answered(labels, [INSIDE]) is labels
+
+
+def test_a_function_of_the_users_gets_answers_and_targets_as_the_training_code_does(monkeypatch):
+    seen = []
+    monkeypatch.setattr(metric, "call_user_metric", lambda name, *given: seen.append(given) or 1.0)
+    inside = np.arange(2 * 3 * 8 * 9, dtype=np.float32).reshape(2, *LAST)
+    other = np.zeros((2, 5))
+    scored = metric.Metric("mine:score", higher_is_better=True).of((INSIDE, TensorSpec("other", (1, 5), "float32")))
+    scored.score([inside, other], inside)
+    scored.score([inside, other], np.zeros(2))
+    (outputs, targets), (_, classes) = seen
+    np.testing.assert_array_equal(outputs[0], inside.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(targets, inside.transpose(0, 3, 1, 2))
+    assert outputs[1] is other
+    assert classes.shape == (2,)
+    assert metric.Metric("mae", higher_is_better=False).of((TensorSpec("other", (1, 5), "float32"),)).outputs == ()
 
 
 def test_the_layout_option_says_how_images_are_given():
