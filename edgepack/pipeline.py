@@ -147,6 +147,7 @@ def _for_device(
     request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], *, shared: _Shared
 ) -> Outcome:
     start = time.monotonic()
+    data = None if data is None else replace(data, metric=data.metric.of(shared.model.outputs))
     with open_bench(
         shared.model,
         crew=shared.crew,

@@ -14,10 +14,10 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from edgepack.compress.recipe import Recipe
+from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
 from edgepack.figure import Evidence, Figure
 from edgepack.model.precision import Precision
-from edgepack.runtime.artifact import FileFormat
 
 SCHEMA_VERSION: Final = 1
 KIND: Final = "edgepack-bundle"

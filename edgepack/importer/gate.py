@@ -15,6 +15,7 @@ from edgepack.importer.imported import Imported
 from edgepack.importer.read import called
 
 if TYPE_CHECKING:
+    import keras
     import onnx
 
     from edgepack.importer._samples import Feeds
@@ -54,10 +55,14 @@ def check_parity(imported: Imported, original: "onnx.ModelProto", *, where: str)
 
 def _predicted(imported: Imported, feeds: "Feeds") -> list[Array]:
     """Return the net's outputs for ``feeds``, in the ONNX graph's order of axes."""
-    given = imported.net(_as_net(imported, feeds), training=False)
-    return [
-        np.transpose(np.asarray(one), np.argsort(edge.axes)) for one, edge in zip(given, imported.outputs, strict=True)
-    ]
+    given = _called(imported.net, _as_net(imported, feeds))
+    return [np.transpose(one, np.argsort(edge.axes)) for one, edge in zip(given, imported.outputs, strict=True)]
+
+
+def _called(net: "keras.Model", tensors: Sequence[Array]) -> list[Array]:
+    """Return the outputs of ``net``, which gives one bare."""
+    given = net(list(tensors), training=False)
+    return [np.asarray(one) for one in (given if isinstance(given, (list, tuple)) else [given])]
 
 
 def _as_net(imported: Imported, feeds: "Feeds") -> list[Array]:
@@ -163,5 +168,5 @@ class _Comparison:
 
         value = self._imported.values[name]
         net = keras.Model(self._imported.net.inputs, [value.tensor])
-        (given,) = net(_as_net(self._imported, self._feeds), training=False)
-        return value.in_onnx_order(np.asarray(given))
+        (given,) = _called(net, _as_net(self._imported, self._feeds))
+        return value.in_onnx_order(given)

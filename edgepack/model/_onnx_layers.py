@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The operators of an ONNX graph as the layers that an import makes of them: kernels and shapes channels last."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Final
@@ -59,15 +59,16 @@ def layers_of(graph: "onnx.GraphProto", constants: Constants, known: Mapping[str
     """
     padded = {node.output[0] for node in graph.node if node.op_type == "Pad"}
     uses: dict[str, int] = {}
-    for name in _weights(graph, constants):
-        uses[constants.digests[name]] = uses.get(constants.digests[name], 0) + 1
-    shared = {digest for digest, count in uses.items() if count > 1}
     running = _running(graph)
+    for name in (name for place, node in enumerate(graph.node) if place in running for name in node.input):
+        if name in constants.digests:
+            uses[constants.digests[name]] = uses.get(constants.digests[name], 0) + 1
+    shared = {digest for digest, count in uses.items() if count > 1}
     found = []
-    for node in graph.node:
+    for place, node in enumerate(graph.node):
         layer = _layer(node, constants, known)
         own = [constants.digests[name] for name in node.input if name in constants.arrays]
-        if id(node) not in running:
+        if place not in running:
             layer = replace(layer, kernels=(), macs=0, stays_whole=False)
         elif shared.intersection(own):
             layer = replace(layer, stored=False)
@@ -82,27 +83,22 @@ def kernel_count(layers: tuple[Layer, ...]) -> int:
     return sum(prod(kernel) for layer in layers if layer.stored for kernel in layer.kernels)
 
 
-def _weights(graph: "onnx.GraphProto", constants: Constants) -> Iterator[str]:
-    for node in graph.node:
-        if node.op_type not in _SAME_NUMBERS:
-            yield from (name for name in node.input if name in constants.arrays)
-
-
 def _running(graph: "onnx.GraphProto") -> set[int]:
-    """Return the nodes that need an input's values and that an output needs: the rest is computed once, or never."""
+    """Return the places of nodes that need an input and that an output needs: the rest is computed once, or never."""
     weights = {item.name for item in graph.initializer}
     live = {item.name for item in graph.input if item.name not in weights}
     depends = set()
-    for node in graph.node:
+    nodes = list(enumerate(graph.node))
+    for place, node in nodes:
         if node.op_type not in _SHAPES_ALONE and live.intersection(node.input):
             live.update(node.output)
-            depends.add(id(node))
+            depends.add(place)
     heard = {item.name for item in graph.output}
-    for node in reversed(graph.node):
+    for place, node in reversed(nodes):
         if heard.intersection(node.output):
             heard.update(node.input)
         else:
-            depends.discard(id(node))
+            depends.discard(place)
     return depends
 
 
@@ -211,12 +207,11 @@ def _product(node: "onnx.NodeProto", layer: Layer, shapes: _Shapes) -> Layer:
 
 def _recurrent(node: "onnx.NodeProto", layer: Layer, shapes: _Shapes) -> Layer:
     """Weights are [directions, gates x units, in] and [directions, gates x units, units]; the input [steps, 1, in]."""
-    del node
-    fed, back, source = shapes.weight(1), shapes.weight(2), shapes.source
+    fed, back, source = shapes.weight(1), shapes.weight(2), shapes.known.get(node.input[0])
     if fed is None or back is None:
         return replace(layer, macs=None)
     kernels = tuple((weight[2], weight[1]) for weight in (fed, back) for _ in range(weight[0]))
-    steps = None if source is None else source[1 if shapes.option("layout", 0) else 0]
+    steps = None if not source else source[1 if shapes.option("layout", 0) else 0]
     return replace(
         layer,
         macs=None if steps is None else steps * sum(map(prod, kernels)),

@@ -13,7 +13,7 @@ from edgepack.figure import Evidence, Figure
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
 from edgepack.runtime.artifact import Artifact, IoTensor
-from tests.write_onnx import CHANNELS, CLASSES, SIDE, write_float_onnx, write_int8_onnx
+from tests.write_qdq import CHANNELS, CLASSES, SIDE, write_float_onnx, write_int8_onnx
 
 VERSION = "1.31.1"
 SAMPLES = 6
