@@ -177,7 +177,8 @@ def test_a_search_of_resnet8_killed_at_random_moments_gives_the_same_bundle(edge
     start = time.monotonic()
     whole = edgepack(*arguments("whole"), cwd=tmp_path, timeout_s=1800)
     seconds = time.monotonic() - start
+    assert whole.code == 0, whole.err
     killed_at_random(arguments("killed", "--resume", "--force"), cwd=tmp_path, whole_s=seconds)
     resumed = edgepack(*arguments("killed", "--resume", "--force"), cwd=tmp_path, timeout_s=1800)
-    assert whole.code == resumed.code == 0, resumed.err
+    assert resumed.code == 0, resumed.err
     assert resumed.build["bundle_digest"] == whole.build["bundle_digest"]
