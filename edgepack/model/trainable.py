@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
+from edgepack.importer.layers import import_layers
 from edgepack.model._export import export
 from edgepack.model.fake_quant import fake_quant_layers
 from edgepack.model.flat import as_list
@@ -39,10 +40,11 @@ def read_trainable(model: Model) -> "keras.Model":
 
 
 def read_net(path: Path) -> "keras.Model":
-    """Return the graph in the ``.keras`` file ``path``, which edgepack wrote: flat, fake-quantization layers known."""
+    """Return the graph in the ``.keras`` file ``path``, which edgepack wrote: flat, edgepack's own layers known."""
     import keras
 
     fake_quant_layers()
+    import_layers()
     # What Lambda layers carry was agreed to when the model was loaded.
     net: keras.Model = keras.models.load_model(path, compile=False, safe_mode=False)
     return net

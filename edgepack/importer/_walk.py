@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the graph's inputs to its outputs, node by node; what cannot be built is collected and said at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import onnx
+
+from edgepack.errors import ModelError
+from edgepack.importer import (  # noqa: F401 - each registers its handlers
+    _activations,
+    _convolution,
+    _elementwise,
+)
+from edgepack.importer._build import Build, RefusedError, channels_last
+from edgepack.importer._fuse import fuse
+from edgepack.importer._graph import Graph, Node, read_graph
+from edgepack.importer._handlers import KNOWN
+from edgepack.importer.imported import Edge, Imported, Value
+
+_SPATIAL = frozenset(
+    {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "Upsample",
+     "BatchNormalization", "InstanceNormalization", "LRN", "Pad", "DepthToSpace", "SpaceToDepth"}
+)  # fmt: skip
+_FEWEST = 3  # axes of something with channels and positions
+_DTYPES = {"float16": "float32", "float64": "float32", "bfloat16": "float32"}
+_MOST_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    node: Node
+    why: str
+
+
+def walk(model: onnx.ModelProto, *, where: str) -> Imported:
+    """As ``import_onnx``."""
+    graph = read_graph(model, where=where)
+    fuse(graph)
+    _raise(graph, [problem for node in graph.nodes if (problem := _unknown(node)) is not None])
+    build = Build(graph)
+    ends = [_input(build, name) for name in graph.inputs]
+    problems: list[_Problem] = []
+    for node in graph.nodes:
+        try:
+            KNOWN[node.kind].handler(build, node)
+        except RefusedError as refused:
+            problems.append(_Problem(node, str(refused)))
+            _stand_in(build, node)
+    _raise(graph, problems)
+    outputs = [_output(build, name) for name in graph.outputs]
+    net = keras.Model(ends, [value.tensor for value in outputs], name="imported")
+    return Imported(
+        net=net,
+        inputs=tuple(_edge(graph, name, build.values[name]) for name in graph.inputs),
+        outputs=tuple(_edge(graph, name, value) for name, value in zip(graph.outputs, outputs, strict=True)),
+        values=build.values,
+        prepared=model,
+        notes=_notes(build),
+        ranges=build.ranges,
+    )
+
+
+def _unknown(node: Node) -> _Problem | None:
+    known = KNOWN.get(node.kind)
+    if known is None:
+        inner = any(isinstance(item, onnx.GraphProto) for item in node.attributes.values())
+        return _Problem(node, "control flow" if inner else "")
+    if node.version not in known.versions:
+        versions = ", ".join(map(str, known.versions))
+        return _Problem(node, f"as opset {node.version} defines it; known are those of {versions}")
+    return None
+
+
+def _raise(graph: Graph, problems: Sequence[_Problem]) -> None:
+    """Raise one error that names every operator in ``problems``, how often, where and why; nothing where none is."""
+    if not problems:
+        return
+    groups: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        groups.setdefault((problem.node.kind, problem.why), []).append(problem.node.name)
+    words = []
+    for (kind, why), names in groups.items():
+        listed = ", ".join(repr(name) for name in names[:_MOST_NAMED])
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        words.append(f"{kind} x{len(names)} ({f'{why}; ' if why else ''}at {listed}{more})")
+    raise ModelError(
+        "EP-140",
+        f"{graph.where} cannot become a Keras graph, for it has operators without a counterpart: {'; '.join(words)}",
+        hint="what needs no training still works: onnxruntime's own quantization; else export the model without them",
+    )
+
+
+def _input(build: Build, name: str) -> keras.KerasTensor:
+    """Return the Keras input for ``name``: images and series with their channels last."""
+    graph = build.graph
+    sizes = graph.shapes[name]
+    rank, users = len(sizes), build.users.get(name, [])
+    batch = sizes.index(graph.batch) if graph.batch in sizes else 0
+    axes = tuple(range(rank))
+    if batch:
+        axes = (batch, *(axis for axis in axes if axis != batch))
+    elif rank >= _FEWEST and users and all(user.kind in _SPATIAL for user in users):
+        axes = channels_last(rank)
+    dtype = graph.dtypes[name]
+    shape = [sizes[axis] for axis in axes[1:]]
+    tensor = keras.Input(shape, dtype=_DTYPES.get(dtype, dtype), name=build.unique(_legal(name)))
+    build.values[name] = Value(tensor=tensor, axes=axes, sizes=sizes)
+    return tensor
+
+
+def _legal(name: str) -> str:
+    found = "".join(letter if letter.isascii() and (letter.isalnum() or letter == "_") else "_" for letter in name)
+    return found if found[:1].isalnum() else f"t{found}"
+
+
+def _stand_in(build: Build, node: Node) -> None:
+    """Put something of the right shape where ``node`` was refused, so that what follows is looked at too."""
+    for name in node.outputs:
+        sizes = build.graph.shapes.get(name)
+        if name and sizes and name not in build.values:
+            dtype = build.graph.dtypes.get(name, "float32")
+            batch = sizes.index(build.graph.batch) if build.graph.batch in sizes else 0
+            axes = (batch, *(axis for axis in range(len(sizes)) if axis != batch))
+            tensor = keras.Input([sizes[axis] for axis in axes[1:]], dtype=_DTYPES.get(dtype, dtype))
+            build.values[name] = Value(tensor=tensor, axes=axes, sizes=sizes)
+
+
+def _output(build: Build, name: str) -> Value:
+    """Return output ``name``: channels last where the first input has them so, else as ONNX has it, the batch first."""
+    graph = build.graph
+    node = Node(kind="Output", version=0, name=f"{name}_output", inputs=(name,), outputs=(name,))
+    try:
+        value = build.value(node)
+        rank = len(value.sizes)
+        first = build.values[graph.inputs[0]].axes
+        images = rank >= _FEWEST and first == channels_last(len(first)) and value.axes == channels_last(rank)
+        batch = value.batch_axis
+        axes = value.axes if images else (batch, *(axis for axis in range(rank) if axis != batch))
+        tensor = build.arranged(node, value, axes)
+    except RefusedError as refused:
+        _raise(graph, [_Problem(node, str(refused))])
+        raise
+    if tensor is value.tensor and _is_input(graph, name):
+        tensor = keras.layers.Identity(name=build.name(node))(tensor)
+    return Value(tensor=tensor, axes=axes, sizes=value.sizes)
+
+
+def _is_input(graph: Graph, name: str) -> bool:
+    return name in graph.inputs
+
+
+def _edge(graph: Graph, name: str, value: Value) -> Edge:
+    is_open = graph.batch > 0
+    shape = tuple(None if is_open and axis == value.batch_axis else size for axis, size in enumerate(value.sizes))
+    return Edge(name=name, shape=shape, dtype=graph.dtypes.get(name, "float32"), axes=value.axes)
+
+
+def _notes(build: Build) -> tuple[str, ...]:
+    if not build.ranges:
+        return ()
+    return (
+        f"the source is quantized: its float graph was imported, and the ranges of {len(build.ranges)} values kept",
+    )

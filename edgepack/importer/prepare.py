@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make an ONNX graph ready to be imported: every shape known, what depends on shapes alone computed."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from edgepack.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
+
+_PRIMES: Final = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+# Their results hold the batch where no handler looks for it, or lose the layer that a step would work on.
+_KEPT_APART: Final = ["FusionConvBN", "FusionGemm"]
+
+
+def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], where: str) -> "onnx.ModelProto":
+    """Return ``model`` with all shapes known and what is constant computed; ``model`` stays as it was.
+
+    An open batch becomes a prime that is no other size of the graph: so reshapes that move it can be told from others.
+
+    Args:
+        model: Valid.
+        shapes: Of inputs by name, batch first as 1, where more than the batch is open.
+        where: The source, for messages.
+
+    Raises:
+        ModelError: A dimension other than the batch is open and ``shapes`` does not say it (EP-141); the shapes that
+            follow contradict the graph (EP-142).
+    """
+    import onnx
+    import onnxslim
+
+    from edgepack.importer._graph import BATCH_KEY
+
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    batch = _fix(fixed, shapes, where)
+    for output in fixed.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    del fixed.graph.value_info[:]
+    try:
+        slim = onnxslim.slim(fixed, skip_fusion_patterns=_KEPT_APART)
+        found = onnx.shape_inference.infer_shapes(slim, strict_mode=False, data_prop=True)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError) as error:
+        words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(
+            "EP-142",
+            f"{where}: the shapes of its values do not follow from those of its inputs: {words}",
+            hint="look at it with onnx.checker.check_model(path, full_check=True), and export it again",
+        ) from error
+    onnx.helper.set_model_props(
+        found, {**{item.key: item.value for item in found.metadata_props}, BATCH_KEY: str(batch)}
+    )
+    return found
+
+
+def _fix(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where: str) -> int:
+    """Write every dimension of the inputs into ``model``; return what stands for the batch, 0 where it is not open."""
+    initializers = {item.name for item in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in initializers]
+    name = _batch_name(inputs)
+    taken = set(_sizes(model))
+    batch = next((prime for prime in _PRIMES if prime not in taken), _PRIMES[-1])
+    used = 0
+    for item in inputs:
+        dims = item.type.tensor_type.shape.dim
+        given = shapes.get(item.name, ())
+        for axis, dim in enumerate(dims):
+            if dim.HasField("dim_value") and dim.dim_value > 0:
+                continue
+            is_batch = dim.dim_param == name if name else axis == 0
+            if not is_batch and axis >= len(given):
+                _open(item, axis, where)
+            size = batch if is_batch else given[axis]
+            used = batch if is_batch else used
+            dim.ClearField("dim_param")
+            dim.dim_value = size
+    return used
+
+
+def _batch_name(inputs: "list[onnx.ValueInfoProto]") -> str:
+    """Return what the graph calls its batch: the first open dimension in front, else any called so; or nothing."""
+    dims = [(axis, dim) for item in inputs for axis, dim in enumerate(item.type.tensor_type.shape.dim)]
+    front = [dim.dim_param for axis, dim in dims if axis == 0 and dim.dim_param]
+    other = [dim.dim_param for _, dim in dims if "batch" in dim.dim_param.lower()]
+    return next(iter([*front, *other]), "")
+
+
+def _sizes(model: "onnx.ModelProto") -> Iterator[int]:
+    for item in model.graph.initializer:
+        yield from item.dims
+    for info in model.graph.input:
+        for dim in info.type.tensor_type.shape.dim:
+            yield dim.dim_value
+
+
+def _open(item: "onnx.ValueInfoProto", axis: int, where: str) -> None:
+    dims = item.type.tensor_type.shape.dim
+    words = [str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in dims]
+    example = "x".join("1" if n == 0 else str(dim.dim_value or 128) for n, dim in enumerate(dims))
+    raise ModelError(
+        "EP-141",
+        f"{where}: input {item.name!r} is [{', '.join(words)}], and dimension {axis} ({words[axis]}) is open",
+        hint=f"a device's graph has fixed sizes: give --shape {item.name}={example}, with your own",
+    )
