@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from edgepack.errors import ModelError
+from tests.fetch_models import path_of
+
 TESTS = Path(__file__).resolve().parent.parent
 PARITY = 1e-4  # of the output's range
 CNNS = (
@@ -29,13 +32,18 @@ EXPORTED = {
 }  # fmt: skip
 
 
-def check(found, *, moves_nothing):
-    """Assert all that an import promises."""
+def check_numbers(found):
+    """Assert that the net computes what onnxruntime does, saved and loaded too, and is called what it was."""
     assert found["edges"] == found["declared"]
     assert found["layers"][0] == found["layers"][1], "layers are named after what the process did before"
     assert found["off_at_1"] <= PARITY
     assert found["off_at_4"] <= PARITY
     assert found["reloaded"], "what was saved computes other bits"
+
+
+def check(found, *, moves_nothing):
+    """Assert all that an import promises."""
+    check_numbers(found)
     before, after = found["losses"]
     assert after < before / 2
     assert found["off_in_tflite"] <= PARITY
@@ -46,7 +54,7 @@ def check(found, *, moves_nothing):
 @pytest.mark.tf
 @pytest.mark.parametrize("name", CNNS + OTHERS)
 def test_an_architecture_is_imported(checked, name):
-    found = checked("importer/check_architecture.py", NAME=name, PATH="", INT8=name in ROUNDED)
+    found = checked("importer/check_architecture.py", NAME=name, PATH="", FORM="all", INT8=name in ROUNDED)
     check(found, moves_nothing=name in CNNS)
     if name in ROUNDED:
         assert STRAY.isdisjoint(found["int8_ops"]), found["int8_ops"]
@@ -72,5 +80,32 @@ def torch_exports(tmp_path_factory):
 @pytest.mark.parametrize("name", EXPORTED)
 def test_what_torch_exports_is_imported(checked, torch_exports, name, exporter):
     path = torch_exports / f"{name}-{exporter}.onnx"
-    found = checked("importer/check_architecture.py", NAME="", PATH=str(path), INT8=False)
+    found = checked("importer/check_architecture.py", NAME="", PATH=str(path), FORM="all", INT8=False)
     check(found, moves_nothing=EXPORTED[name])
+
+
+@pytest.fixture
+def shipped():
+    """Return the path of a model that a package ships, or skip by name where it was not fetched."""
+
+    def find(name):
+        path = path_of(name)
+        if not path.exists():
+            pytest.skip(f"{name} was not fetched (python tests/fetch_models.py)")
+        return str(path)
+
+    return find
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("name", ["magika", "basic-pitch"])
+def test_a_model_that_a_package_ships_is_imported(checked, shipped, name):
+    check_numbers(checked("importer/check_architecture.py", NAME="", PATH=shipped(name), FORM="numbers", INT8=False))
+
+
+@pytest.mark.tf
+def test_control_flow_is_named(checked, shipped):
+    with pytest.raises(ModelError, match=r"If x\d+ \(control flow") as caught:
+        checked("importer/check_architecture.py", NAME="", PATH=shipped("silero-vad"), FORM="numbers", INT8=False)
+    assert caught.value.code == "EP-140"
+    assert "onnxruntime" in caught.value.hint
