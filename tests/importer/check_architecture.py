@@ -34,7 +34,7 @@ from edgepack.runtime._convert import convert
 FOLDER = Path(REPORT).parent  # noqa: F821
 DRAW = np.random.default_rng(11)
 SAMPLES = 48
-STEPS = 25
+STEPS = 30
 
 
 def drawn(graph, count):
@@ -96,7 +96,7 @@ def taught(imported, values, wanted):
         weight.assign(weight * DRAW.uniform(0.6, 1.4, weight.shape).astype(np.float32))
     inputs, targets = laid(values, imported.inputs), laid(wanted, imported.outputs)
     scales = [1 / np.var(target) for target in targets]
-    optimizer, losses = keras.optimizers.Adam(3e-3), []
+    optimizer, losses = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, STEPS)), []
     for _ in range(STEPS):
         with tf.GradientTape() as tape:
             made = as_list(net(inputs, training=True))

@@ -148,7 +148,7 @@ def squeezenet(g):
 
 def inception(g):
     """LRN, branches of three sizes, average pools that count their padding and that do not, Sum, Flatten on places."""
-    x = g.op("Relu", g.conv(g.input("data_0", "N", 3, 12, 12), 3, 8, 3, at="conv1", folded=False))
+    x = g.op("Relu", g.conv(g.input("data_0", "N", 3, 8, 8), 3, 8, 3, at="conv1", folded=False))
     x = g.op("LRN", x, alpha=1e-2, beta=0.75, bias=1.0, size=5)
     pool = g.op("AveragePool", x, kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4, count_include_pad=0)
     branches = [
@@ -158,7 +158,7 @@ def inception(g):
     ]
     x = g.op("Concat", *branches, g.op("Sum", *branches), axis=1)
     x = g.op("AveragePool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, count_include_pad=1)
-    return g.model(prob_1=g.op("Softmax", g.gemm(g.flatten(x, 576, at="flat"), 576, 5, at="fc"), axis=1))
+    return g.model(prob_1=g.op("Softmax", g.gemm(g.flatten(x, 256, at="flat"), 256, 5, at="fc"), axis=1))
 
 
 CNNS = {
