@@ -155,9 +155,7 @@ def _softmax_axes(build: Build, node: Node) -> list[int]:
     rank, coerced = len(value.shape), node.version < _COERCED_BEFORE
     axis = int(node.attributes.get("axis", 1 if coerced else -1)) % rank
     onnx_axes = list(range(axis, rank)) if coerced else [axis]
-    counts = value.parts or (1,) * rank
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    parts = [part for one in onnx_axes for part in range(starts[one], starts[one + 1])]
+    parts = [part for one in onnx_axes for part in value.parts_of(one)]
     if value.batch_axis in parts:
         build.refuse("it is taken over the batch")
     wide = [part for part in parts if value.sizes[part] != 1] or parts[-1:]

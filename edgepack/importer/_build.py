@@ -34,15 +34,15 @@ class Build:
         self.graph = graph
         self.users = graph.users()
         self.values: dict[str, Value] = {}
-        self.ranges: dict[str, tuple[float, float]] = {}
         self._taken: set[str] = set()
 
     # What a node reads
 
-    def value(self, node: Node, index: int = 0, *, in_parts: bool = False) -> Value:
+    def value(self, node: Node, index: int = 0, *, in_parts: bool = False, in_order: bool = True) -> Value:
         """Return input ``index``, which must depend on the graph's inputs.
 
-        ``in_parts``: the handler knows what to do where an ONNX axis consists of several parts.
+        ``in_parts``: the handler knows what to do where an ONNX axis consists of several parts. Not ``in_order``: it
+        knows what to do with a sample's numbers in another order.
         """
         name = node.inputs[index] if node.has(index) else ""
         if name not in self.values:
@@ -50,7 +50,7 @@ class Build:
         value = self.values[name]
         if value.parts and not in_parts:
             self.refuse("the batch and another axis are one axis there")
-        if value.order is not None:
+        if in_order and value.order is not None:
             self.refuse("it reads a flattened value")
         return value
 

@@ -11,7 +11,16 @@ from edgepack.errors import ModelError
 from edgepack.importer import (  # noqa: F401 - each registers its handlers
     _activations,
     _convolution,
+    _dense,
     _elementwise,
+    _normalization,
+    _pooling,
+    _quantized,
+    _recurrent,
+    _reductions,
+    _resize,
+    _shapes,
+    _slicing,
 )
 from edgepack.importer._build import Build, RefusedError, channels_last
 from edgepack.importer._fuse import fuse
@@ -57,8 +66,8 @@ def walk(model: onnx.ModelProto, *, where: str) -> Imported:
         outputs=tuple(_edge(graph, name, value) for name, value in zip(graph.outputs, outputs, strict=True)),
         values=build.values,
         prepared=model,
-        notes=_notes(build),
-        ranges=build.ranges,
+        notes=_notes(graph),
+        ranges=graph.ranges,
     )
 
 
@@ -157,9 +166,9 @@ def _edge(graph: Graph, name: str, value: Value) -> Edge:
     return Edge(name=name, shape=shape, dtype=graph.dtypes.get(name, "float32"), axes=value.axes)
 
 
-def _notes(build: Build) -> tuple[str, ...]:
-    if not build.ranges:
+def _notes(graph: Graph) -> tuple[str, ...]:
+    if not graph.ranges:
         return ()
     return (
-        f"the source is quantized: its float graph was imported, and the ranges of {len(build.ranges)} values kept",
+        f"the source is quantized: its float graph was imported, and the ranges of {len(graph.ranges)} values kept",
     )

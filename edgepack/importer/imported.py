@@ -70,6 +70,12 @@ class Value:
         """Which part is the batch."""
         return self.axes[0]
 
+    def parts_of(self, axis: int) -> range:
+        """Return the parts that the ONNX axis ``axis`` consists of."""
+        counts = self.parts or (1,) * len(self.sizes)
+        axis %= len(counts)
+        return range(sum(counts[:axis]), sum(counts[: axis + 1]))
+
     def in_onnx_order(self, array: Array) -> Array:
         """Return ``array``, a batch of any size that ``tensor`` gave, as ONNX has it."""
         if self.order is not None:

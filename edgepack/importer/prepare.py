@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make an ONNX graph ready to be imported: every shape known, what depends on shapes alone computed."""
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -10,12 +11,15 @@ if TYPE_CHECKING:
     import onnx
 
 _PRIMES: Final = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+_BATCHES: Final = frozenset({"n", "b", "bs"})
 # Their results hold the batch where no handler looks for it, or lose the layer that a step would work on.
 _KEPT_APART: Final = ["FusionConvBN", "FusionGemm"]
 
 
 def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], where: str) -> "onnx.ModelProto":
     """Return ``model`` with all shapes known and what is constant computed; ``model`` stays as it was.
+
+    Of a quantized graph it is the float graph inside.
 
     An open batch becomes a prime that is no other size of the graph: so reshapes that move it can be told from others.
 
@@ -29,31 +33,48 @@ def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], 
             follow contradict the graph (EP-142).
     """
     import onnx
-    import onnxslim
 
-    from edgepack.importer._graph import BATCH_KEY
+    from edgepack.importer._graph import BATCH_KEY, RANGES_KEY
+    from edgepack.importer.quantized import float_graph
 
+    source = float_graph(model)
     fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
+    fixed.CopyFrom(source.model)
     batch = _fix(fixed, shapes, where)
     for output in fixed.graph.output:
         if output.type.HasField("tensor_type"):
             output.type.tensor_type.ClearField("shape")
     del fixed.graph.value_info[:]
+    found = _inferred(_slim(fixed), where)
+    kept = {item.key: item.value for item in found.metadata_props}
+    ranges = json.dumps({name: list(limits) for name, limits in source.ranges.items()})
+    onnx.helper.set_model_props(found, {**kept, BATCH_KEY: str(batch), RANGES_KEY: ranges})
+    return found
+
+
+def _slim(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return ``model`` simplified; as it is where the simplifier does not know its way, as in very old opsets."""
+    import onnxslim
+
     try:
-        slim = onnxslim.slim(fixed, skip_fusion_patterns=_KEPT_APART)
-        found = onnx.shape_inference.infer_shapes(slim, strict_mode=False, data_prop=True)
-    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError) as error:
+        found: onnx.ModelProto = onnxslim.slim(model, skip_fusion_patterns=_KEPT_APART)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError):
+        return model
+    return found
+
+
+def _inferred(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
+    import onnx
+
+    try:
+        return onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
         words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(
             "EP-142",
             f"{where}: the shapes of its values do not follow from those of its inputs: {words}",
             hint="look at it with onnx.checker.check_model(path, full_check=True), and export it again",
         ) from error
-    onnx.helper.set_model_props(
-        found, {**{item.key: item.value for item in found.metadata_props}, BATCH_KEY: str(batch)}
-    )
-    return found
 
 
 def _fix(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where: str) -> int:
@@ -84,7 +105,7 @@ def _batch_name(inputs: "list[onnx.ValueInfoProto]") -> str:
     """Return what the graph calls its batch: the first open dimension in front, else any called so; or nothing."""
     dims = [(axis, dim) for item in inputs for axis, dim in enumerate(item.type.tensor_type.shape.dim)]
     front = [dim.dim_param for axis, dim in dims if axis == 0 and dim.dim_param]
-    other = [dim.dim_param for _, dim in dims if "batch" in dim.dim_param.lower()]
+    other = [dim.dim_param for _, dim in dims if "batch" in (low := dim.dim_param.lower()) or low in _BATCHES]
     return next(iter([*front, *other]), "")
 
 

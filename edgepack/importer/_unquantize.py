@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the operators of a quantized graph as those of the float graph that it came from."""
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from edgepack.arrays import Array
+from edgepack.importer.quantized import FloatGraph
+
+_LINEAR: Final = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul"}
+_INTEGER: Final = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
+_QUANTIZED: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", *_LINEAR, *_INTEGER})
+# Operators that graphs in the older format call on integers.
+_PASSING: Final = frozenset({"MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether any operator rounds."""
+    return any(node.op_type in _QUANTIZED for node in model.graph.node)
+
+
+def unquantize(model: onnx.ModelProto) -> FloatGraph:
+    """As ``float_graph``."""
+    graph = _Graph(model)
+    for node in model.graph.node:
+        graph.take(node)
+    return FloatGraph(graph.finished(), graph.ranges)
+
+
+class _Graph:
+    """The float graph as far as it is written."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        self._nodes: list[onnx.NodeProto] = []
+        self._new: dict[str, Array] = {}
+        self._constants = {item.name: item for item in model.graph.initializer}
+        self._float_of: dict[str, str] = {}  # the float value behind an integer one
+        self.ranges: dict[str, tuple[float, float]] = {}
+        for node in model.graph.node:
+            if node.op_type == "Constant" and node.attribute[0].name == "value":
+                self._constants[node.output[0]] = node.attribute[0].t
+
+    def take(self, node: onnx.NodeProto) -> None:
+        """Write ``node``; what nobody reads in the end goes."""
+        kind = node.op_type
+        if kind == "QuantizeLinear":
+            self._float_of[node.output[0]] = node.input[0]
+            self._keep_range(node.input[0], node.input[1:])
+        if kind == "DequantizeLinear" and self._dequantized(node):
+            return
+        if kind == "DynamicQuantizeLinear":
+            self._dynamic(node)
+        elif kind in _LINEAR:
+            self._linear(node)
+        elif kind in _INTEGER:
+            self._integer(node)
+        else:
+            self._nodes.append(node)
+            if kind in _PASSING and node.input[0] in self._float_of:
+                self._twin(node)
+
+    def finished(self) -> onnx.ModelProto:
+        """Return the graph without what nobody reads."""
+        made = onnx.ModelProto()
+        made.CopyFrom(self._model)
+        graph = made.graph
+        wanted, kept = {item.name for item in graph.output}, []
+        for node in reversed(self._nodes):
+            if wanted & set(node.output):
+                kept.append(node)
+                wanted |= set(node.input)
+        initializers = [item for item in graph.initializer if item.name in wanted]
+        initializers += [numpy_helper.from_array(array, name) for name, array in self._new.items() if name in wanted]
+        for field, items in (("node", kept[::-1]), ("initializer", initializers)):
+            made.graph.ClearField(field)
+            getattr(graph, field).extend(items)
+        graph.ClearField("value_info")
+        return made
+
+    def _array(self, name: str) -> Array | None:
+        if name in self._new:
+            return self._new[name]
+        return numpy_helper.to_array(self._constants[name]) if name in self._constants else None
+
+    def _keep_range(self, name: str, grid: Iterable[str]) -> None:
+        """Keep what one scale and one zero point can hold."""
+        scale, zero = (*(self._array(item) for item in grid), None)[:2]
+        if scale is not None and scale.size == 1 and self._array(name) is None:
+            points = np.zeros((), np.uint8) if zero is None else zero
+            if np.issubdtype(points.dtype, np.integer):
+                limits, start = np.iinfo(points.dtype), float(points.reshape(-1)[0])
+                step = float(scale.reshape(-1)[0])
+                self.ranges[name] = ((limits.min - start) * step, (limits.max - start) * step)
+
+    def _numbers(self, name: str, scale: str, zero: str, axis: int) -> str | None:
+        """Return the name of a constant: what the integers ``name`` stand for; None where they are computed."""
+        array, steps, points = self._array(name), self._array(scale), self._array(zero) if zero else None
+        if array is None or steps is None:
+            return None
+        numbers = array.astype(np.float32)
+        if points is not None:
+            numbers = numbers - _along(points.astype(np.float32), numbers, axis)
+        made = f"{name} in float"
+        self._new[made] = (numbers * _along(steps.astype(np.float32), numbers, axis)).astype(np.float32)
+        return made
+
+    def _dequantized(self, node: onnx.NodeProto) -> bool:
+        """Write what ``node`` gives as the float value behind it; whether that was possible."""
+        name, scale, zero = (*node.input, "")[:3]
+        source = self._float_of.get(name)
+        if source is None:
+            source = self._numbers(name, scale, zero, _axis(node))
+        if source is None:
+            return False
+        self._nodes.append(helper.make_node("Identity", [source], list(node.output), name=node.name))
+        return True
+
+    def _value(self, name: str, scale: str, zero: str) -> str:
+        """Return the float value behind the integers ``name``."""
+        found = self._float_of.get(name) or self._numbers(name, scale, zero, 0)
+        if found is None:
+            found = f"{name} in float"
+            self._nodes.append(helper.make_node("DequantizeLinear", [name, scale, zero], [found], name=found))
+            self._float_of[name] = found
+        self._keep_range(found, (scale, zero))
+        return found
+
+    def _linear(self, node: onnx.NodeProto) -> None:
+        """Write QLinearConv or QLinearMatMul: three numbers for each of two inputs, two for the output, a bias."""
+        x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, *bias = node.input
+        inputs = [self._value(x, x_scale, x_zero)]
+        kernel = self._numbers(w, w_scale, w_zero, 0 if node.op_type == "QLinearConv" else -1)
+        inputs.append(kernel if kernel is not None else self._value(w, w_scale, w_zero))
+        if bias:
+            steps = self._array(x_scale), self._array(w_scale), self._array(bias[0])
+            if not any(item is None for item in steps):
+                one, other, whole = (np.asarray(item, np.float32) for item in steps)
+                self._new[f"{bias[0]} in float"] = whole * one.reshape(-1) * other.reshape(-1)
+                inputs.append(f"{bias[0]} in float")
+        made = f"{node.output[0]} in float"
+        self._nodes.append(_like(node, _LINEAR[node.op_type], inputs, made))
+        self._nodes.append(helper.make_node("QuantizeLinear", [made, y_scale, y_zero], list(node.output)))
+        self._float_of[node.output[0]] = made
+        self._keep_range(made, (y_scale, y_zero))
+
+    def _dynamic(self, node: onnx.NodeProto) -> None:
+        """Write DynamicQuantizeLinear as what it rounds, with steps of 1 from 0 on."""
+        self._float_of[node.output[0]] = node.input[0]
+        for name, array in zip(node.output[1:], (np.float32(1), np.uint8(0)), strict=True):
+            self._new[name] = np.asarray(array)
+
+    def _integer(self, node: onnx.NodeProto) -> None:
+        """Write ConvInteger or MatMulInteger after it: the scale of the kernel comes later in the graph."""
+        x, w, _, w_zero = (*node.input, "", "")[:4]
+        array, points = self._array(w), self._array(w_zero) if w_zero else None
+        if x not in self._float_of or array is None:
+            self._nodes.append(node)
+            return
+        numbers = array.astype(np.float32)
+        if points is not None:
+            numbers = numbers - _along(points.astype(np.float32), numbers, 0 if node.op_type == "ConvInteger" else -1)
+        self._new[f"{w} in float"] = numbers
+        made = _like(node, _INTEGER[node.op_type], [self._float_of[x], f"{w} in float"], node.output[0])
+        self._nodes.append(made)
+
+    def _twin(self, node: onnx.NodeProto) -> None:
+        inputs = [self._float_of[node.input[0]], *node.input[1:]]
+        made = f"{node.output[0]} in float"
+        self._nodes.append(_like(node, node.op_type, inputs, made))
+        self._float_of[node.output[0]] = made
+
+
+def _like(node: onnx.NodeProto, kind: str, inputs: list[str], output: str) -> onnx.NodeProto:
+    made = helper.make_node(kind, inputs, [output], name=f"{node.name or output}")
+    made.attribute.extend(node.attribute)
+    return made
+
+
+def _axis(node: onnx.NodeProto) -> int:
+    return next((item.i for item in node.attribute if item.name == "axis"), 1)
+
+
+def _along(numbers: Array, whole: Array, axis: int) -> Array:
+    """Return ``numbers``, one for all, for each along ``axis``, or for blocks of it, as they meet ``whole``."""
+    if numbers.size == 1:
+        return numbers.reshape(())
+    if numbers.ndim == 1:
+        shape = [1] * whole.ndim
+        shape[axis] = -1
+        return numbers.reshape(shape)
+    repeated = np.repeat(numbers, -(-whole.shape[axis] // numbers.shape[axis]), axis=axis)
+    return repeated.take(np.arange(whole.shape[axis]), axis=axis)
