@@ -16,6 +16,7 @@ from edgepack.graph.context import Training
 from edgepack.measure.judge import Gate
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.preflight import Finding, Preflight, judge_bounds
+from edgepack.model.layout import Layout
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective
 from edgepack.search.relax import Relaxation, necessary
@@ -33,6 +34,7 @@ class Request:
         data: Where the samples come from; None for no data at all.
         budget: The user's own limits; the profile's defaults fill in the rest.
         shapes: Dimensions for inputs that the model leaves open, by input name.
+        layout: How samples for an ONNX model are given.
         io: Type of inputs and outputs; None takes int8 on microcontrollers and float elsewhere.
         improve: The search goes on where something fits, for more of the objective.
         search_time_s: After so long nothing new is begun; the build is not reproducible then.
@@ -57,6 +59,7 @@ class Request:
     data: DataOptions | None = None
     budget: Budget = field(default_factory=Budget)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    layout: Layout = "source"
     io: Io | None = None
     objective: Objective = "latency"
     improve: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from edgepack import __version__
-from edgepack.bundle.contents import BundleContents, DataUsed, Source, TrainingUsed
+from edgepack.bundle.contents import BundleContents, DataUsed, FileEdge, Source, TrainingUsed
 from edgepack.bundle.golden import GoldenFile
 from edgepack.bundle.manifest import (
     GOLDEN,
@@ -33,7 +33,6 @@ from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.context import StepReport
 from edgepack.measure.measurement import FIGURES, LimitVerdict, Measurement, Verdict, figure_of
-from edgepack.runtime.artifact import IoTensor
 
 # Which figure each accuracy limit is held against; a cost limit bears its figure's own name.
 
@@ -209,12 +208,13 @@ def _model(contents: BundleContents) -> ModelPart:
         size_bytes=artifact.size_bytes,
         precision=artifact.precision,
         ops=artifact.ops,
-        inputs=tuple(map(_tensor, artifact.inputs)),
-        outputs=tuple(map(_tensor, artifact.outputs)),
+        inputs=tuple(_tensor(edge) for edge in contents.edges if edge.side == "input"),
+        outputs=tuple(_tensor(edge) for edge in contents.edges if edge.side == "output"),
     )
 
 
-def _tensor(tensor: IoTensor) -> TensorPart:
+def _tensor(edge: FileEdge) -> TensorPart:
+    tensor = edge.tensor
     return TensorPart(
         name=tensor.name,
         shape=tensor.shape,
@@ -222,6 +222,7 @@ def _tensor(tensor: IoTensor) -> TensorPart:
         scale=tensor.scale,
         zero_point=tensor.zero_point,
         formula=tensor.formula,
+        axes=edge.axes,
     )
 
 

@@ -98,7 +98,8 @@ class Predictor:
 
         Args:
             inputs: Input name -> array of the sample's shape, or the array alone where there is one input. Arrays
-                are as they come from the sensor: the manifest's preprocessing is applied here.
+                are as they come from the sensor: the manifest's preprocessing is applied here. Their axes lie as in
+                the training code, those of an image also height, width, channels.
             raw: Return integers as the model gives them; else they are dequantized to float32.
         """
         arrays = {name: np.asarray(array)[None] for name, array in self.by_name(inputs).items()}
@@ -110,7 +111,7 @@ class Predictor:
         Args:
             inputs: Input name -> (n, ...) array, or the array alone where there is one input.
             raw: As for ``predict``.
-            preprocessed: The arrays already are what the model takes.
+            preprocessed: The arrays already are what the model takes, and outputs stay as the model's file has them.
         """
         columns = [self._encoded(spec, self.by_name(inputs), preprocessed=preprocessed) for spec in self.inputs]
         counts = {len(column) for column in columns}
@@ -122,7 +123,8 @@ class Predictor:
         for index, spec in enumerate(self.outputs):
             found = [np.asarray(row[index]).reshape(spec["shape"]) for row in rows]
             joined = np.concatenate(found) if found else np.empty((0, *spec["shape"][1:]), spec["dtype"])
-            results[spec["name"]] = joined if raw else dequantize(joined, spec)
+            turned = joined if preprocessed else as_trained(joined, spec)
+            results[spec["name"]] = turned if raw else dequantize(turned, spec)
         return results
 
     def queue(self, size: int = 16) -> Queue:
@@ -155,9 +157,11 @@ class Predictor:
         block = None if preprocessed else self.manifest["preprocess"]
         if block is not None and len(array) and applies(block, spec["name"]):
             array = np.stack([preprocess(sample, block) for sample in array])
+        array = array if preprocessed else as_in_file(array, spec)
         expected = (len(array), *spec["shape"][1:])
-        if [size for size in array.shape[1:] if size != 1] != [size for size in expected[1:] if size != 1]:
-            raise ValueError(f"input {spec['name']!r} takes samples of {expected[1:]}, got {array.shape[1:]}")
+        if not alike(array.shape[1:], expected[1:]):
+            given = as_trained(np.broadcast_to(np.uint8(0), expected), spec).shape[1:]
+            raise ValueError(f"input {spec['name']!r} takes samples of {given}, got {array.shape[1:]}")
         return np.ascontiguousarray(quantize(array.reshape(expected), spec))
 
 
@@ -194,6 +198,31 @@ class Queue:
 def applies(block: dict[str, Any], name: str) -> bool:
     """Whether the block is for this input; converters add ``serving_default_`` and ``:0`` to the user's own name."""
     return block.get("inputs") is None or name.removeprefix("serving_default_").partition(":")[0] in block["inputs"]
+
+
+def order_of(spec: dict[str, Any]) -> list[int]:
+    """Return, for each axis of an array of samples in the file's order, which axis it is in the training code's."""
+    axes = spec.get("axes") or range(len(spec["shape"]))
+    return [0, *(1 + axis - (axis > axes[0]) for axis in axes[1:])]
+
+
+def as_in_file(array: Array, spec: dict[str, Any]) -> Array:
+    """Return (n, ...) samples with their axes as the file has them; what does not lie as in training stays."""
+    order = order_of(spec)
+    given = [spec["shape"][order.index(axis)] for axis in range(1, len(order))]
+    if not alike(array.shape[1:], given):
+        return array
+    return array.reshape(len(array), *given).transpose(order)
+
+
+def as_trained(array: Array, spec: dict[str, Any]) -> Array:
+    """Return (n, ...) values of the file's with their axes as the training code has them."""
+    return array.transpose(np.argsort(order_of(spec)))
+
+
+def alike(one: Any, other: Any) -> bool:  # noqa: ANN401 - a tuple or a list of sizes
+    """Whether two shapes are the same but for axes of length 1."""
+    return [size for size in one if size != 1] == [size for size in other if size != 1]
 
 
 def preprocess(sample: Array, block: dict[str, Any]) -> Array:

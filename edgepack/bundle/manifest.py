@@ -55,7 +55,10 @@ class FigurePart(Part):
 
 
 class TensorPart(Part):
-    """One input or output; its place in the list is its place in the file."""
+    """One input or output; its place in the list is its place in the file.
+
+    Axis i of it is axis ``axes[i]`` of what the training code feeds or gets; empty where they are the same.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -63,6 +66,7 @@ class TensorPart(Part):
     scale: float | None
     zero_point: int | None
     formula: str
+    axes: tuple[int, ...] = ()
 
 
 class ModelPart(Part):

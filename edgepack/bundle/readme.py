@@ -100,13 +100,19 @@ On a Linux x86-64 host the same model runs in TFLM's reference kernels; the time
 
 
 def _edges(contents: BundleContents) -> str:
-    artifact = contents.artifact
-    sides = [("input", tensor) for tensor in artifact.inputs] + [("output", tensor) for tensor in artifact.outputs]
     rows = [
-        table_row((side, f"`{tensor.name}`", tensor.dtype, str(list(tensor.shape)), f"`{tensor.formula}`"))
-        for side, tensor in sides
+        table_row((edge.side, f"`{tensor.name}`", tensor.dtype, str(list(tensor.shape)), f"`{tensor.formula}`"))
+        for edge in contents.edges
+        for tensor in (edge.tensor,)
     ]
-    return table(("", "name", "type", "shape", "quantization"), rows)
+    told = table(("", "name", "type", "shape", "quantization"), rows)
+    turned = [f"- `{edge.tensor.name}` is {edge.words}" for edge in contents.edges if edge.words]
+    if turned:
+        told += (
+            "\n\nThe file's axes lie otherwise than the training code's. `infer.py` takes and gives what the training "
+            "code does; C code and the golden vectors have the file's order:\n\n" + "\n".join(turned)
+        )
+    return told
 
 
 def _worked(contents: BundleContents) -> str:

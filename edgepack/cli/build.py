@@ -10,6 +10,7 @@ import click
 from edgepack.cli._command import command_of
 from edgepack.cli._console import Console, global_options
 from edgepack.cli._devices import CLASSES, profiles_of
+from edgepack.cli._layout import layout_option
 from edgepack.cli._limits import budget_of, limit_options
 from edgepack.cli._training import TrainingGiven, seconds_of, training_of, training_options
 from edgepack.cli._workers import WorkersGiven, threads_of, workers_of, workers_options
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
     from edgepack.compress.recipe import Io, Recipe
     from edgepack.device.profile import DeviceProfile
     from edgepack.measure.judge import Gate
+    from edgepack.model.layout import Layout
     from edgepack.request import Request
     from edgepack.search.choose import Objective
 
 _HELP = """Build a bundle for MODEL that fits a device, or say exactly why none does.
 
-MODEL is a .keras or .h5 file, a SavedModel folder or a .tflite file. Every post-training precision is tried; where
+MODEL is a .keras, .h5, .onnx or .tflite file, or a SavedModel folder. Every post-training precision is tried; where
 none fits, compression steps follow, those that train last (edgepack steps lists them). What misses a size, RAM or
 latency limit is not scored; the rest are scored on the selection split in the runtime that the device has, and the
 winner once on the test split.
@@ -46,6 +48,7 @@ class Given(TrainingGiven, WorkersGiven):
     search_time: str | None
     io: "Io | None"
     shapes: tuple[str, ...]
+    layout: "Layout"
     seed: int
     trust_model_code: bool
     output: Path | None
@@ -94,6 +97,7 @@ class Given(TrainingGiven, WorkersGiven):
 @workers_options
 @click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
+@layout_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seeds all that is drawn.")
 @click.option("--trust-model-code", is_flag=True, help="Run the Python code that a Lambda layer carries.")
 @click.option(
@@ -180,6 +184,7 @@ def _request(given: Given, profile: "DeviceProfile", *, threads: int | None, com
         data=data_options(given),
         budget=budget_of(given),
         shapes=parse_shapes(given["shapes"]),
+        layout=given["layout"],
         io=given["io"],
         objective=given["optimize"] or "latency",
         improve=given["optimize"] is not None or given["search_time"] is not None,

@@ -29,7 +29,7 @@ def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], 
         where: The source, for messages.
 
     Raises:
-        ModelError: A dimension other than the batch is open and ``shapes`` does not say it (EP-141); the shapes that
+        ModelError: A dimension other than the batch is open and ``shapes`` does not say it (EP-112); the shapes that
             follow contradict the graph (EP-142).
     """
     import onnx
@@ -128,7 +128,7 @@ def _open(item: "onnx.ValueInfoProto", axis: int, where: str) -> None:
     words = [str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in dims]
     example = "x".join("1" if n == 0 else str(dim.dim_value or 128) for n, dim in enumerate(dims))
     raise ModelError(
-        "EP-141",
+        "EP-112",
         f"{where}: input {item.name!r} is [{', '.join(words)}], and dimension {axis} ({words[axis]}) is open",
         hint=f"a device's graph has fixed sizes: give --shape {item.name}={example}, with your own",
     )

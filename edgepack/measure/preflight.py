@@ -175,7 +175,7 @@ def _against(limit: Limit, found: Preflight, summary: Summary) -> Iterator[Findi
 
 def _how_to_pass(summary: Summary) -> str:
     if not can_be_restructured(summary):
-        return "use a smaller model, another device or a higher limit; a .keras or .h5 file can be made smaller"
+        return "use a smaller model, another device or a higher limit; a .keras, .h5 or .onnx file can be made smaller"
     return (
         f"nothing is tried below {floor_words()}: use a smaller model, another device or a higher limit, "
         "or name a recipe that goes further"
@@ -192,7 +192,7 @@ def _weights(limit: Limit, least: int | None, summary: Summary) -> Iterator[Find
             f"the model has {summary.parameter_count:,} weights, and {limit.name} may be "
             f"{format_size(limit.value)}: at one byte each they hardly fit",
             where=f"limit {limit.name} ({limit.origin})",
-            next="edgepack build tries it; a .keras or .h5 file would be checked more closely",
+            next="edgepack build tries it; a .keras, .h5 or .onnx file would be checked more closely",
         )
 
 

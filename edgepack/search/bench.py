@@ -179,7 +179,8 @@ def prepared_split(crew: Crew, work: Work, model: Model, data: Data | None, spli
     """Return a split as the model takes it, on disk; None where there is no such data."""
     if data is None or data.split(split) is None:
         return None
-    return crew.call(f"prepare-{split}", prepare, data, split, model.inputs, folder=work.folder("data"))
+    folder = work.folder("data")
+    return crew.call(f"prepare-{split}", prepare, data, split, model.inputs, model.outputs, folder=folder)
 
 
 def sample_paths(prepared: Prepared) -> tuple[Path, ...]:

@@ -135,7 +135,7 @@ def _why_no_steps(question: Question) -> str:
         return "the recipe has none"
     if can_be_restructured(question.summary):
         return ""
-    return "the source holds no layers that steps could work on: they need the Keras model (.keras or .h5)"
+    return "the source holds no layers that steps could work on: they need the Keras or ONNX model (.keras, .h5, .onnx)"
 
 
 def _why_no_training(question: Question) -> str:

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Import an ONNX model, hold it against onnxruntime, and export it. Imports TensorFlow: worker process only."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edgepack.digest import digest_bytes, digest_json
+from edgepack.importer.imported import Edge, Imported
+from edgepack.importer.layers import import_layers
+from edgepack.importer.read import read_onnx
+from edgepack.model._export import export, legal_names, with_axes
+from edgepack.model.flat import as_list, flat
+from edgepack.model.layout import Layout, turned
+from edgepack.model.model import Model, TensorSpec
+from edgepack.model.shapes import fix_shapes
+from edgepack.model.summary import Summary
+from edgepack.model.trainable import TRAINABLE
+from edgepack.work import whole_folder
+
+if TYPE_CHECKING:
+    import onnx
+    import tensorflow as tf
+
+_REVISION: Final = 1
+"""Of what the import makes of a graph: another one is another model."""
+_PREPARED: Final = "prepared.onnx"
+
+
+def load_onnx(
+    path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int, ...]], layout: Layout, folder: Path
+) -> Model:
+    """Import the file at ``path`` and export it under its digest below ``folder``.
+
+    Raises:
+        ModelError: A dimension is open (EP-112), the file is unsuitable (EP-105, EP-15x), holds what cannot be
+            imported (EP-14x), or the import answers otherwise than onnxruntime (EP-141).
+    """
+    import keras
+
+    from edgepack.importer.gate import check_parity
+    from edgepack.importer.importer import import_onnx
+    from edgepack.importer.prepare import prepare
+
+    source, where = read_onnx(path), str(path)
+    _, notes = fix_shapes(summary.inputs, shapes)
+    keras.backend.clear_session()
+    import_layers()
+    imported = import_onnx(prepare(source, shapes=shapes, where=where), where=where)
+    check_parity(imported, source, where=where)
+    inputs, renamed = legal_names([_spec(edge, layout) for edge in imported.inputs])
+    ends, renamed_ends = legal_names([_spec(edge, layout) for edge in imported.outputs])
+    digest = _digest(source, inputs, ends)
+    target = folder / digest
+    with whole_folder(target) as scratch:
+        outputs = _write(imported, inputs, ends, source=source, shapes=shapes, where=where, folder=scratch)
+    return Model(
+        path=target,
+        kind="savedmodel",
+        source=path,
+        source_format=summary.format,
+        inputs=inputs,
+        outputs=outputs,
+        digest=digest,
+        notes=(*notes, *renamed, *renamed_ends, *imported.notes, *_turned_notes(inputs)),
+        trainable=target / TRAINABLE,
+        onnx=target / _PREPARED,
+    )
+
+
+def _spec(edge: Edge, layout: Layout) -> TensorSpec:
+    batch = edge.axes[0] if edge.axes else 0
+    shape = tuple(1 if axis == batch and size is None else size for axis, size in enumerate(edge.shape))
+    return turned(TensorSpec(edge.name, shape, edge.dtype), edge.axes, layout)
+
+
+def _digest(source: "onnx.ModelProto", inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
+    """Return the digest of graph, weights and shapes; who wrote the file, and when, is no part of it."""
+    graph = type(source.graph)()
+    graph.CopyFrom(source.graph)
+    graph.ClearField("doc_string")
+    for node in graph.node:
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+    opsets = sorted((item.domain, item.version) for item in source.opset_import)
+    edges = [[spec.name, list(spec.shape), spec.dtype, list(spec.axes)] for spec in (*inputs, *outputs)]
+    return digest_json([_REVISION, opsets, edges, digest_bytes([graph.SerializeToString(deterministic=True)])])
+
+
+def _write(
+    imported: Imported,
+    inputs: tuple[TensorSpec, ...],
+    ends: tuple[TensorSpec, ...],
+    *,
+    source: "onnx.ModelProto",
+    shapes: Mapping[str, tuple[int, ...]],
+    where: str,
+    folder: Path,
+) -> tuple[TensorSpec, ...]:
+    """Write SavedModel, trainable form and the ONNX graph of batch 1 into ``folder``; return the outputs."""
+    import onnx
+
+    from edgepack.importer.simplify import simplified
+
+    net = flat(imported.net, inputs, lambda call, *tensors: as_list(call(list(tensors))))
+    names = [spec.name for spec in ends]
+
+    def call(*tensors: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        return dict(zip(names, as_list(net(list(tensors), training=False)), strict=True))
+
+    batched = all(None in edge.shape for edge in imported.inputs)
+    outputs = export(net, call, inputs, batched=batched, folder=folder)
+    net.save(folder / TRAINABLE)
+    onnx.save(simplified(source, shapes=shapes, where=where), folder / _PREPARED)
+    return with_axes(outputs, ends)
+
+
+def _turned_notes(inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
+    """Say once how samples are to be given where the model has them otherwise inside."""
+    return tuple(
+        f"{spec.name!r} is given as {_order(spec)}, as in the ONNX file, and lies channels last inside"
+        for spec in inputs
+        if spec.axes
+    )
+
+
+def _order(spec: TensorSpec) -> str:
+    return "x".join(str(size) for size in spec.given_shape)
