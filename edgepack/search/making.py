@@ -14,6 +14,7 @@ from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.graph.unfold import unfold
 from edgepack.model.model import Format, Model
 from edgepack.runtime.artifact import Artifact
+from edgepack.runtime.form import form_of
 from edgepack.runtime.lower import lower
 from edgepack.search.bench import sample_paths
 from edgepack.search.graph_cost import GraphCost
@@ -65,6 +66,7 @@ def make(setting: Setting, recipe: Recipe, *, keys: Sequence[str]) -> Made:
         Recipe(precision=done.plan),
         calibration=sample_paths(setting.calibration) if setting.calibration else None,
         folder=setting.work.folder("artifacts"),
+        form=form_of(setting.profile, setting.runtime),
     )
     return Made(artifact, done.reports, done.plan if done.plan != recipe.precision else None)
 
