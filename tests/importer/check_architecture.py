@@ -2,7 +2,7 @@
 """Imports one ONNX model and writes what came of it as JSON to ``REPORT``; for the TensorFlow worker.
 
 Given: TESTS; NAME of a net of the zoo, or PATH of a file; INT8, whether it is rounded too; FORM, whether only its
-numbers are looked at ("numbers") or all that can be done with it ("all").
+numbers are looked at ("numbers") or all that can be done with it ("all"); SHAPES of its inputs, where it needs them.
 """
 
 import json
@@ -157,7 +157,7 @@ def lowered(model, imported, precision, values):
 
 def examined(model, original):
     """Import ``model`` and measure all that the test asserts, against what ``original`` answers."""
-    prepared = prepare(model, shapes={}, where="here")
+    prepared = prepare(model, shapes=globals().get("SHAPES", {}), where="here")
     imported = import_onnx(prepared, where="here")
     again = import_onnx(prepared, where="here")
     single, several = drawn(model.graph, 1), drawn(model.graph, 4)
