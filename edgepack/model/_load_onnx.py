@@ -10,10 +10,11 @@ from edgepack.importer.imported import Edge, Imported
 from edgepack.importer.layers import import_layers
 from edgepack.importer.read import read_onnx
 from edgepack.model._export import export, legal_names, with_axes
+from edgepack.model._unroll import unroll
 from edgepack.model.flat import as_list, flat
 from edgepack.model.layout import Layout, turned
 from edgepack.model.model import Model, TensorSpec
-from edgepack.model.shapes import fix_shapes
+from edgepack.model.shapes import fix_shapes, format_shape
 from edgepack.model.summary import Summary
 from edgepack.model.trainable import TRAINABLE
 from edgepack.work import whole_folder
@@ -43,7 +44,8 @@ def load_onnx(
     from edgepack.importer.prepare import prepare
 
     source, where = read_onnx(path), str(path)
-    _, notes = fix_shapes(summary.inputs, shapes)
+    _, notes = fix_shapes(summary.inputs, {})
+    given = tuple(f"{name} fixed to {format_shape(shape)} by --shape" for name, shape in sorted(shapes.items()))
     keras.backend.clear_session()
     import_layers()
     imported = import_onnx(prepare(source, shapes=shapes, where=where), where=where)
@@ -52,6 +54,7 @@ def load_onnx(
     ends, renamed_ends = legal_names([_spec(edge, layout) for edge in imported.outputs])
     digest = _digest(source, inputs, ends)
     target = folder / digest
+    unrolling = unroll(imported.net)
     with whole_folder(target) as scratch:
         outputs = _write(imported, inputs, ends, source=source, shapes=shapes, where=where, folder=scratch)
     return Model(
@@ -62,7 +65,7 @@ def load_onnx(
         inputs=inputs,
         outputs=outputs,
         digest=digest,
-        notes=(*notes, *renamed, *renamed_ends, *imported.notes, *_turned_notes(inputs)),
+        notes=(*notes, *given, *renamed, *renamed_ends, *imported.notes, *unrolling, *_turned_notes(inputs)),
         trainable=target / TRAINABLE,
         onnx=target / _PREPARED,
     )
@@ -118,11 +121,8 @@ def _write(
 def _turned_notes(inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
     """Say once how samples are to be given where the model has them otherwise inside."""
     return tuple(
-        f"{spec.name!r} is given as {_order(spec)}, as in the ONNX file, and lies channels last inside"
+        f"samples of {spec.name!r} are given as {format_shape(spec.given_shape)}, as in the ONNX file; inside they are "
+        f"{format_shape(spec.sample_shape)}"
         for spec in inputs
-        if spec.axes
+        if spec.sample_axes != tuple(range(len(spec.sample_axes)))
     )
-
-
-def _order(spec: TensorSpec) -> str:
-    return "x".join(str(size) for size in spec.given_shape)

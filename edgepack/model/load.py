@@ -12,7 +12,7 @@ from pathlib import Path
 from edgepack.digest import digest_file
 from edgepack.errors import ModelError
 from edgepack.model.inspect import inspect
-from edgepack.model.layout import Layout
+from edgepack.model.layout import Layout, check_batch
 from edgepack.model.model import Format, Model
 from edgepack.model.shapes import fix_shapes, format_shape, with_batch_of_one
 from edgepack.model.summary import Summary, refuse_unsuitable
@@ -59,6 +59,7 @@ def load_model(
         case Format.TFLITE:
             return _keep_tflite(path, summary, shapes=shapes, folder=folder)
         case Format.ONNX:
+            check_batch(summary)
             from edgepack.model._load_onnx import load_onnx
 
             return load_onnx(path, summary, shapes=shapes, layout=layout, folder=folder)
