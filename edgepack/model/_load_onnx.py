@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Import an ONNX model, hold it against onnxruntime, and export it. Imports TensorFlow: worker process only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgepack.digest import digest_bytes, digest_json
+from edgepack.digest import canonical_json, digest_bytes
 from edgepack.importer.imported import Edge, Imported
 from edgepack.importer.layers import import_layers
 from edgepack.importer.read import read_onnx
@@ -78,16 +78,28 @@ def _spec(edge: Edge, layout: Layout) -> TensorSpec:
 
 
 def _digest(source: "onnx.ModelProto", inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
-    """Return the digest of graph, weights and shapes; who wrote the file, and when, is no part of it."""
+    """Return the digest of graph, weights and shapes; how and by whom the file was written is no part of it."""
     graph = type(source.graph)()
     graph.CopyFrom(source.graph)
     graph.ClearField("doc_string")
+    graph.ClearField("initializer")
     for node in graph.node:
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
     opsets = sorted((item.domain, item.version) for item in source.opset_import)
     edges = [[spec.name, list(spec.shape), spec.dtype, list(spec.axes)] for spec in (*inputs, *outputs)]
-    return digest_json([_REVISION, opsets, edges, digest_bytes([graph.SerializeToString(deterministic=True)])])
+    head = canonical_json([_REVISION, opsets, edges])
+    return digest_bytes([head, graph.SerializeToString(deterministic=True), *_weights(source.graph)])
+
+
+def _weights(graph: "onnx.GraphProto") -> Iterator[bytes]:
+    """Yield names, shapes, types and values of the weights, by name."""
+    from onnx import numpy_helper
+
+    for item in sorted(graph.initializer, key=lambda tensor: str(tensor.name)):
+        array = numpy_helper.to_array(item)
+        yield canonical_json([item.name, list(array.shape), array.dtype.name])
+        yield array.tobytes()
 
 
 def _write(
