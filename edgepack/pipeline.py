@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgepack.bundle.bundle import check_target, write_bundle
 from edgepack.bundle.gather import gather
+from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.crew import Crew
 from edgepack.crew.process import uninterrupted
 from edgepack.crew.workers import Workers
@@ -305,6 +306,8 @@ def _written(
                 teacher=request.teacher,
                 command=request.command,
             )
+            if request.ort:
+                contents = with_minimal_build(contents, request.work, report)
             outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force, tell=report))
     except KeyboardInterrupt:
         return replace(outcome, interrupted=True)

@@ -49,6 +49,7 @@ class Request:
         resume: Go on with a build that was cut off, or refuse.
         workers: Processes that make candidates at once; they change the time it takes, and nothing else.
         scheduler: Address of a dask scheduler whose workers do so instead; None for none.
+        ort: The bundle of an ONNX model also brings it for a minimal build of ONNX Runtime.
         command: What was typed, for the report to say: what shapes the bundle alone, files without their folders.
     """
 
@@ -77,6 +78,7 @@ class Request:
     resume: bool = False
     workers: int = 1
     scheduler: str | None = None
+    ort: bool = False
     command: tuple[str, ...] = ()
 
     @property

@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from pydantic import JsonValue
@@ -182,6 +183,19 @@ class HostMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
+class MinimalBuild:
+    """The model for a minimal build of ONNX Runtime.
+
+    Attributes:
+        model: In ONNX Runtime's own format, optimized for the device.
+        config: The operators, and the types of their inputs, that a build needs for it.
+    """
+
+    model: Path
+    config: Path
+
+
+@dataclass(frozen=True, slots=True)
 class FileEdge:
     """An input or output of the file, and how it lies in the training code.
 
@@ -225,6 +239,7 @@ class BundleContents:
         training: None where nothing trained.
         relaxations: What would let a candidate fit, as options with a candidate's name; empty where one does.
         command: What to type to build this again, file names without their folders.
+        minimal: None where it was not asked for, or cannot be had.
         input_axes: Of each input of the file, in its order: axis i is axis ``input_axes[...][i]`` of what the training
             code feeds; empty where they are the same.
         output_axes: Of each output, likewise.
@@ -257,6 +272,7 @@ class BundleContents:
     training: TrainingUsed | None = None
     relaxations: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
+    minimal: MinimalBuild | None = None
     input_axes: tuple[tuple[int, ...], ...] = ()
     output_axes: tuple[tuple[int, ...], ...] = ()
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from edgepack import __version__
-from edgepack.bundle.contents import BundleContents, DataUsed, FileEdge, Source, TrainingUsed
+from edgepack.bundle.contents import BundleContents, DataUsed, FileEdge, MinimalBuild, Source, TrainingUsed
 from edgepack.bundle.golden import GoldenFile
 from edgepack.bundle.manifest import (
     GOLDEN,
-    MODEL,
+    MODELS,
+    ORT_CONFIG,
+    ORT_MODEL,
     SCHEMA_VERSION,
     DataPart,
     Described,
@@ -20,6 +22,7 @@ from edgepack.bundle.manifest import (
     GoldenPart,
     LimitPart,
     Manifest,
+    MinimalBuildPart,
     ModelPart,
     RuntimePart,
     SourcePart,
@@ -77,6 +80,7 @@ def make_manifest(contents: BundleContents, golden: GoldenFile, digests: Mapping
         ),
         preprocess=None if contents.preprocess is None else dict(contents.preprocess),
         training=training_part(contents.training),
+        minimal_build=_minimal(contents.minimal, digests),
         files=dict(digests),
     )
 
@@ -202,7 +206,7 @@ def _limit(limit: LimitVerdict, measurement: Measurement) -> LimitPart:
 def _model(contents: BundleContents) -> ModelPart:
     artifact = contents.artifact
     return ModelPart(
-        file=MODEL,
+        file=MODELS[artifact.format],
         format=artifact.format,
         sha256=artifact.digest,
         size_bytes=artifact.size_bytes,
@@ -210,7 +214,15 @@ def _model(contents: BundleContents) -> ModelPart:
         ops=artifact.ops,
         inputs=tuple(_tensor(edge) for edge in contents.edges if edge.side == "input"),
         outputs=tuple(_tensor(edge) for edge in contents.edges if edge.side == "output"),
+        notes=artifact.notes,
     )
+
+
+def _minimal(minimal: MinimalBuild | None, digests: Mapping[str, str]) -> MinimalBuildPart | None:
+    if minimal is None:
+        return None
+    size_bytes = minimal.model.stat().st_size
+    return MinimalBuildPart(file=ORT_MODEL, config=ORT_CONFIG, sha256=digests[ORT_MODEL], size_bytes=size_bytes)
 
 
 def _tensor(edge: FileEdge) -> TensorPart:

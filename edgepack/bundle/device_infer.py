@@ -24,14 +24,17 @@ import json
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
 FAILED = 4
-PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "tflm": "tflite_micro"}
+TFLITE = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+PACKAGES = {**TFLITE, "tflm": "tflite_micro", "onnxruntime": "onnxruntime"}
 JUST_BELOW_HALF = np.float32(0.49999997)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
     Arrays = dict[str, Array]
     Inputs = Arrays | Array
+    Model = Any  # a Tflite, a Micro, or an OnnxSession of the file beside this one
 
 
 class Tflite:
@@ -90,7 +94,7 @@ class Predictor:
         self.inputs = self.manifest["model"]["inputs"]
         self.outputs = self.manifest["model"]["outputs"]
         self._threads = threads or self.manifest["runtime"]["threads"]
-        self._model: Tflite | Micro | None = None
+        self._model: Model | None = None
         self._lock = threading.Lock()
 
     def predict(self, inputs: Inputs, *, raw: bool = False) -> Arrays:
@@ -131,12 +135,14 @@ class Predictor:
         """Return a background thread that predicts single samples; ``size`` may wait before ``submit`` blocks."""
         return Queue(self, size)
 
-    def _loaded(self) -> Tflite | Micro:
+    def _loaded(self) -> Model:
         if self._model is None:
             path = self.folder / self.manifest["model"]["file"]
             name = find_runtime(self.manifest["runtime"]["name"])
             if name == "tflm":
                 self._model = Micro(path, len(self.outputs))
+            elif name == "onnxruntime":
+                self._model = onnx_session(self.folder).OnnxSession(path, self._threads)
             else:
                 self._model = Tflite(PACKAGES[name], path, self._threads)
         return self._model
@@ -294,9 +300,16 @@ def dequantize(raw: Array, spec: dict[str, Any]) -> Array:
     return real
 
 
+def onnx_session(folder: Path) -> ModuleType:
+    """Import the bundle's file that runs ONNX Runtime; only bundles for it have one."""
+    module = ModuleType("onnx_session")
+    SourceFileLoader(module.__name__, str(folder / "onnx_session.py")).exec_module(module)
+    return module
+
+
 def find_runtime(named: str) -> str:
-    """Return the runtime that the bundle was measured in, or the other one where only that is here."""
-    for name in ["tflm"] if named == "tflm" else [named, "litert", "tflite-runtime"]:
+    """Return the runtime that the bundle was measured in, or the other for TFLite where only that is here."""
+    for name in [named, *TFLITE] if named in TFLITE else [named]:
         if importlib.util.find_spec(PACKAGES[name]) is not None:
             return name
     raise ImportError(f"no runtime found; run: {sys.executable} -m pip install -r {HERE / 'requirements.txt'}")

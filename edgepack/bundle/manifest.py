@@ -14,16 +14,19 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from edgepack.compress.recipe import Recipe
+from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
 from edgepack.figure import Evidence, Figure
 from edgepack.model.precision import Precision
 
 SCHEMA_VERSION: Final = 1
 KIND: Final = "edgepack-bundle"
-MODEL: Final = "model.tflite"
+MODELS: Final[Mapping[FileFormat, str]] = {"tflite": "model.tflite", "onnx": "model.onnx"}
 MANIFEST: Final = "manifest.json"
 MEASUREMENTS: Final = "measurements.json"
 GOLDEN: Final = "golden.npz"
+ORT_MODEL: Final = "model.ort"
+ORT_CONFIG: Final = "required_operators_and_types.config"
 REPORT: Final = "report.json"
 REPORT_MARKDOWN: Final = "report.md"
 REPORT_HTML: Final = "report.html"
@@ -70,16 +73,26 @@ class TensorPart(Part):
 
 
 class ModelPart(Part):
-    """The model file."""
+    """The model file; ``notes`` say what was found out when it was made, how much of it runs in integers say."""
 
     file: str
-    format: Literal["tflite"]
+    format: FileFormat
     sha256: str
     size_bytes: int
     precision: Precision
     ops: tuple[str, ...]
     inputs: tuple[TensorPart, ...]
     outputs: tuple[TensorPart, ...]
+    notes: tuple[str, ...] = ()
+
+
+class MinimalBuildPart(Part):
+    """The same model for a minimal build of ONNX Runtime, and the operators that such a build needs."""
+
+    file: str
+    config: str
+    sha256: str
+    size_bytes: int
 
 
 class TolerancePart(Part):
@@ -231,6 +244,7 @@ class Manifest(Described):
     golden: GoldenPart
     preprocess: dict[str, JsonValue] | None
     training: TrainingPart | None = None
+    minimal_build: MinimalBuildPart | None = None
     files: dict[str, str]
 
     @property

@@ -18,6 +18,7 @@ from edgepack.cli._workers import WorkersGiven, threads_of, workers_of, workers_
 if TYPE_CHECKING:
     from edgepack.compress.recipe import Io, Recipe
     from edgepack.device.profile import DeviceProfile
+    from edgepack.device.wheels import FileFormat
     from edgepack.measure.judge import Gate
     from edgepack.model.layout import Layout
     from edgepack.request import Request
@@ -46,6 +47,7 @@ class Given(TrainingGiven, WorkersGiven):
     gate: "Gate"
     optimize: "Objective | None"
     search_time: str | None
+    formats: "tuple[FileFormat, ...]"
     io: "Io | None"
     shapes: tuple[str, ...]
     layout: "Layout"
@@ -61,6 +63,7 @@ class Given(TrainingGiven, WorkersGiven):
     teacher: Path | None
     separable: bool
     no_controls: bool
+    ort: bool
 
 
 @click.command("build", help=_HELP)
@@ -95,6 +98,13 @@ class Given(TrainingGiven, WorkersGiven):
 @click.option("--separable", is_flag=True, help="Let a student have separable convolutions in place of full ones.")
 @training_options
 @workers_options
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["tflite", "onnx"]),
+    multiple=True,
+    help="What the bundle holds, by what the device's runtimes take; may be repeated, the profile's first then wins.",
+)
 @click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
 @layout_option
@@ -106,6 +116,7 @@ class Given(TrainingGiven, WorkersGiven):
     type=click.Path(path_type=Path),
     help="The bundle's folder (default MODEL-DEVICE); for several devices the folder above theirs.",
 )
+@click.option("--ort", is_flag=True, help="Add model.ort and its operators, for a minimal build of ONNX Runtime.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
 @click.option("--dry-run", is_flag=True, help="Say what would be tried, with estimated time and disk, and try nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the build that was cut off, or refuse.")
@@ -149,9 +160,28 @@ def _recipe(given: Given) -> "Recipe | None":
     return recipe
 
 
+def _check_ort(profiles: "tuple[DeviceProfile, ...]") -> None:
+    """Refuse --ort where no device has ONNX Runtime.
+
+    Raises:
+        UsageError: So it is (EP-004).
+    """
+    from edgepack.errors import UsageError
+
+    if not any(spec.name == "onnxruntime" for profile in profiles for spec in profile.runtimes):
+        names = ", ".join(profile.name for profile in profiles)
+        raise UsageError(
+            "EP-004",
+            f"--ort is for ONNX Runtime, which is no runtime of {names}",
+            hint="leave --ort out, or name a device whose profile has the runtime onnxruntime",
+        )
+
+
 def _requests(given: Given) -> "list[Request]":
     """Return what is asked for each device."""
-    profiles = profiles_of(given, given["devices"])
+    profiles = profiles_of(given, given["devices"], formats=given["formats"])
+    if given["ort"]:
+        _check_ort(profiles)
     threads = threads_of(given, asked=given["train_threads"])
     settled = {} if threads is None else {"train_threads": threads}
     context = click.get_current_context()
@@ -196,6 +226,7 @@ def _request(given: Given, profile: "DeviceProfile", *, threads: int | None, com
         resume=given["resume"],
         workers=workers_of(given),
         scheduler=given["scheduler"],
+        ort=given["ort"],
         command=command,
     )
 

@@ -41,15 +41,21 @@ def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], 
     fixed = onnx.ModelProto()
     fixed.CopyFrom(source.model)
     batch = _fix(fixed, shapes, where)
-    for output in fixed.graph.output:
-        if output.type.HasField("tensor_type"):
-            output.type.tensor_type.ClearField("shape")
-    del fixed.graph.value_info[:]
-    found = _inferred(_slim(fixed), where)
+    _forget_shapes(fixed)
+    slim = _slim(fixed)
+    _forget_shapes(slim)  # the simplifier divides unevenly otherwise than ONNX
+    found = _inferred(slim, where)
     kept = {item.key: item.value for item in found.metadata_props}
     ranges = json.dumps({name: list(limits) for name, limits in source.ranges.items()})
     onnx.helper.set_model_props(found, {**kept, BATCH_KEY: str(batch), RANGES_KEY: ranges})
     return found
+
+
+def _forget_shapes(model: "onnx.ModelProto") -> None:
+    for output in model.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
 
 
 def _slim(model: "onnx.ModelProto") -> "onnx.ModelProto":

@@ -10,7 +10,7 @@ from edgepack.errors import CandidateError
 from edgepack.measure.agreement import MAX_RELATIVE_RMS, relative_rms
 from edgepack.model.precision import Precision
 from edgepack.registry import discover
-from edgepack.runtime._serve import BACKENDS
+from edgepack.runtime._backends import BACKENDS
 from edgepack.runtime.base import Runtime, get_runtime
 
 NAMES = sorted(discover("edgepack.runtime", Runtime))

@@ -179,16 +179,53 @@ case("MaxPool-lower", "MaxPool", (3, 7, 8), kernel_shape=[3, 2], strides=[2, 2],
 case("MaxPool-1d", "MaxPool", S3, kernel_shape=[3], strides=[2], pads=[1, 0])
 case("AveragePool", "AveragePool", I4, kernel_shape=[2, 2], strides=[2, 2])
 for include in (0, 1):
-    case(f"AveragePool-pads-{include}", "AveragePool", I4, kernel_shape=[3, 3], pads=[1, 1, 1, 1],
-         count_include_pad=include)
-    case(f"AveragePool-uneven-{include}", "AveragePool", I4, kernel_shape=[3, 2], strides=[2, 2], pads=[2, 0, 1, 1],
-         count_include_pad=include)
-    case(f"AveragePool-ceil-{include}", "AveragePool", (3, 7, 8), kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1,
-         count_include_pad=include)
-    case(f"AveragePool-ceil-pads-{include}", "AveragePool", (3, 7, 8), kernel_shape=[3, 3], strides=[2, 2],
-         pads=[1, 1, 1, 1], ceil_mode=1, count_include_pad=include, opset=19)
-    case(f"AveragePool-same-{include}", "AveragePool", (3, 7, 8), kernel_shape=[3, 3], strides=[2, 2],
-         auto_pad="SAME_UPPER", count_include_pad=include, opset=11)
+    case(
+        f"AveragePool-pads-{include}",
+        "AveragePool",
+        I4,
+        kernel_shape=[3, 3],
+        pads=[1, 1, 1, 1],
+        count_include_pad=include,
+    )
+    case(
+        f"AveragePool-uneven-{include}",
+        "AveragePool",
+        I4,
+        kernel_shape=[3, 2],
+        strides=[2, 2],
+        pads=[2, 0, 1, 1],
+        count_include_pad=include,
+    )
+    case(
+        f"AveragePool-ceil-{include}",
+        "AveragePool",
+        (3, 7, 8),
+        kernel_shape=[3, 3],
+        strides=[2, 2],
+        ceil_mode=1,
+        count_include_pad=include,
+    )
+    case(
+        f"AveragePool-ceil-pads-{include}",
+        "AveragePool",
+        (3, 7, 8),
+        kernel_shape=[3, 3],
+        strides=[2, 2],
+        pads=[1, 1, 1, 1],
+        ceil_mode=1,
+        count_include_pad=include,
+        opset=19,
+    )
+    case(
+        f"AveragePool-same-{include}",
+        "AveragePool",
+        (3, 7, 8),
+        kernel_shape=[3, 3],
+        strides=[2, 2],
+        auto_pad="SAME_UPPER",
+        count_include_pad=include,
+        opset=11,
+    )
 case("AveragePool-1d", "AveragePool", S3, kernel_shape=[3], pads=[1, 1])
 for kind in ("GlobalAveragePool", "GlobalMaxPool"):
     case(kind, kind, I4)
@@ -223,8 +260,17 @@ case("MatMul-stack-left", "MatMul", w(3, 2, 5), (3, 5, 6))
 case("MatMul-two", "MatMul", (3, 5, 6), (3, 6, 2))
 case("MatMul-two-1", "MatMul", (5, 6), (6, 2), opset=8)
 case("MatMul-bias", "MatMul", (5, 6), w(6, 4), after=[("Add", w(4))])
-for kind in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare",
-             "ReduceProd", "ReduceLogSumExp"):
+for kind in (
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceSumSquare",
+    "ReduceProd",
+    "ReduceLogSumExp",
+):
     more = {} if kind == "ReduceSum" else {"axes": [2, 3]}
     axes = [ints(2, 3)] if kind == "ReduceSum" else []
     case(kind, kind, I4, *axes, **more)
@@ -240,11 +286,21 @@ case("Reshape", "Reshape", I4, ints(0, -1))
 case("Reshape-split", "Reshape", (6, 4, 5, "c"), ints(0, 2, 3, 4, 5))
 case("Reshape-rows", "Reshape", I4, ints(-1, 18, 8))
 case("Reshape-5", "Reshape", (4, 6), ints(-1, 2, 12), opset=5)
-case("Reshape-shuffle", "Reshape", (6, 4, 5, "c"), ints(0, 2, 3, 4, 5),
-     after=[("Transpose", "", {"perm": [0, 2, 1, 3, 4]}), ("Reshape", ints(0, 6, 4, 5))])
+case(
+    "Reshape-shuffle",
+    "Reshape",
+    (6, 4, 5, "c"),
+    ints(0, 2, 3, 4, 5),
+    after=[("Transpose", "", {"perm": [0, 2, 1, 3, 4]}), ("Reshape", ints(0, 6, 4, 5))],
+)
 case("Reshape-batch", "Reshape", (5, 6), ints(-1, 6), after=[("MatMul", w(6, 4)), ("Reshape", ints(-1, 5, 4))])
-case("Reshape-batch-last", "Reshape", (2, 5, 6), ints(-1, 5, 6), after=[("Softmax",), ("Transpose", "", {"perm": [0, 2, 1]}),
-     ("Reshape", ints(-1, 2, 6, 5))])
+case(
+    "Reshape-batch-last",
+    "Reshape",
+    (2, 5, 6),
+    ints(-1, 5, 6),
+    after=[("Softmax",), ("Transpose", "", {"perm": [0, 2, 1]}), ("Reshape", ints(-1, 2, 6, 5))],
+)
 case("Flatten", "Flatten", I4)
 case("Flatten-dense", "Flatten", I4, after=[("MatMul", w(144, 4))])
 case("Flatten-9", "Flatten", I4, opset=9, axis=1)
@@ -254,7 +310,13 @@ case("Unsqueeze", "Unsqueeze", S3, ints(1, -1))
 case("Unsqueeze-11", "Unsqueeze", S3, opset=11, axes=[2])
 case("Transpose", "Transpose", I4, perm=[0, 2, 3, 1])
 case("Transpose-twice", "Transpose", I4, perm=[0, 3, 1, 2], after=[("Transpose", "", {"perm": [0, 2, 1, 3]})])
-case("Transpose-front", "Transpose", (4, 5), perm=[1, 0, 2], after=[("Add", w(4, 1, 5)), ("Transpose", "", {"perm": [1, 0, 2]})])
+case(
+    "Transpose-front",
+    "Transpose",
+    (4, 5),
+    perm=[1, 0, 2],
+    after=[("Add", w(4, 1, 5)), ("Transpose", "", {"perm": [1, 0, 2]})],
+)
 case("Dropout", "Dropout", I4, after=[("Relu",)])
 case("Dropout-7", "Dropout", I4, opset=7, ratio=0.3)
 case("Cast", "Cast", (4, 5), to=6)
@@ -290,8 +352,15 @@ case("Pad-series", "Pad", S3, ints(0, 0, 2, 0, 0, 1))
 EMPTY = np.zeros(0, np.float32)
 for grid in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
     for mode in ("nearest", "linear"):
-        case(f"Resize-{mode}-{grid}-up", "Resize", I4, EMPTY, np.array([1, 1, 2, 3], np.float32), mode=mode,
-             coordinate_transformation_mode=grid)
+        case(
+            f"Resize-{mode}-{grid}-up",
+            "Resize",
+            I4,
+            EMPTY,
+            np.array([1, 1, 2, 3], np.float32),
+            mode=mode,
+            coordinate_transformation_mode=grid,
+        )
 for rounding in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
     case(f"Resize-{rounding}", "Resize", I4, None, np.array([1, 1, 1.5, 0.5], np.float32), nearest_mode=rounding)
 case("Resize-linear-down", "Resize", I4, None, np.array([1, 1, 0.5, 0.5], np.float32), mode="linear")
@@ -305,17 +374,58 @@ case("Upsample-7", "Upsample", I4, opset=7, scales=[1.0, 1.0, 2.0, 2.0], mode="n
 for kind, gates, states in (("LSTM", 4, 2), ("GRU", 3, 1), ("RNN", 1, 1)):
     for way, count in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
         for name, outs in (("series", [0]), ("state", [1]), ("both", range(1 + states))):
-            case(f"{kind}-{way}-{name}", kind, (5, "N", 3), w(count, gates * 4, 3), w(count, gates * 4, 4),
-                 w(count, 2 * gates * 4), outputs=outs, hidden_size=4, direction=way)
+            case(
+                f"{kind}-{way}-{name}",
+                kind,
+                (5, "N", 3),
+                w(count, gates * 4, 3),
+                w(count, gates * 4, 4),
+                w(count, 2 * gates * 4),
+                outputs=outs,
+                hidden_size=4,
+                direction=way,
+            )
 case("GRU-after", "GRU", (5, "N", 3), w(1, 12, 3), w(1, 12, 4), w(1, 24), hidden_size=4, linear_before_reset=1)
-case("GRU-after-both", "GRU", (5, "N", 3), w(2, 12, 3), w(2, 12, 4), w(2, 24), hidden_size=4, linear_before_reset=1,
-     direction="bidirectional", outputs=2)
+case(
+    "GRU-after-both",
+    "GRU",
+    (5, "N", 3),
+    w(2, 12, 3),
+    w(2, 12, 4),
+    w(2, 24),
+    hidden_size=4,
+    linear_before_reset=1,
+    direction="bidirectional",
+    outputs=2,
+)
 case("GRU-no-bias", "GRU", (5, "N", 3), w(1, 12, 3), w(1, 12, 4), hidden_size=4, opset=7)
-case("LSTM-states", "LSTM", (5, "N", 3), w(1, 16, 3), w(1, 16, 4), w(1, 32), None, (1, "N", 4), (1, "N", 4),
-     hidden_size=4, outputs=3)
-case("LSTM-states-both", "LSTM", (5, "N", 3), w(2, 16, 3), w(2, 16, 4), w(2, 32), None, (2, "N", 4), (2, "N", 4),
-     hidden_size=4, outputs=3, direction="bidirectional")
-
+case(
+    "LSTM-states",
+    "LSTM",
+    (5, "N", 3),
+    w(1, 16, 3),
+    w(1, 16, 4),
+    w(1, 32),
+    None,
+    (1, "N", 4),
+    (1, "N", 4),
+    hidden_size=4,
+    outputs=3,
+)
+case(
+    "LSTM-states-both",
+    "LSTM",
+    (5, "N", 3),
+    w(2, 16, 3),
+    w(2, 16, 4),
+    w(2, 32),
+    None,
+    (2, "N", 4),
+    (2, "N", 4),
+    hidden_size=4,
+    outputs=3,
+    direction="bidirectional",
+)
 
 
 def tokens():
