@@ -20,14 +20,14 @@ from edgepack.data.open import open_data
 from edgepack.device.budget import Limit, active_limits
 from edgepack.digest import digest_json
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
-from edgepack.extras import require_build_extra, require_onnx_extra
+from edgepack.extras import require_build_extra
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.preflight import Preflight, preflight
 from edgepack.model.inspect import inspect
 from edgepack.model.layout import as_imported, check_layout
 from edgepack.model.load import load_model
-from edgepack.model.model import Format, Model
+from edgepack.model.model import Model
 from edgepack.model.summary import Summary, refuse_as_teacher, refuse_unsuitable
 from edgepack.request import Outcome, Request, infeasible
 from edgepack.search.ahead import Ahead
@@ -72,8 +72,6 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
     summary = inspect(first.model, shapes=first.shapes)
     refuse_unsuitable(summary, trust_code=first.trust_code)
     check_layout(summary, first.layout)
-    if summary.format is Format.ONNX:
-        require_onnx_extra()
     if first.teacher is not None:
         refuse_as_teacher(as_imported(inspect(first.teacher)), as_imported(summary), name=first.teacher.name)
     data = open_data(first.data, work=first.work) if first.data else None

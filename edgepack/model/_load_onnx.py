@@ -9,6 +9,7 @@ from edgepack.digest import canonical_json, digest_bytes
 from edgepack.importer.imported import Edge, Imported
 from edgepack.importer.layers import import_layers
 from edgepack.importer.read import read_onnx
+from edgepack.importer.simplify import simplified, with_edges
 from edgepack.model._export import export, legal_names, with_axes
 from edgepack.model._unroll import unroll
 from edgepack.model.flat import as_list, flat
@@ -55,8 +56,14 @@ def load_onnx(
     digest = _digest(source, inputs, ends)
     target = folder / digest
     unrolling = unroll(imported.net)
+    edges = zip((*imported.inputs, *imported.outputs), (*inputs, *ends), strict=True)
+    kept = with_edges(
+        simplified(source, shapes=shapes, where=where),
+        names={edge.name: spec.name for edge, spec in edges},
+        channels_last=layout == "nhwc",
+    )
     with whole_folder(target) as scratch:
-        outputs = _write(imported, inputs, ends, source=source, shapes=shapes, where=where, folder=scratch)
+        outputs = _write(imported, inputs, ends, kept=kept, folder=scratch)
     return Model(
         path=target,
         kind="savedmodel",
@@ -107,15 +114,11 @@ def _write(
     inputs: tuple[TensorSpec, ...],
     ends: tuple[TensorSpec, ...],
     *,
-    source: "onnx.ModelProto",
-    shapes: Mapping[str, tuple[int, ...]],
-    where: str,
+    kept: "onnx.ModelProto",
     folder: Path,
 ) -> tuple[TensorSpec, ...]:
-    """Write SavedModel, trainable form and the ONNX graph of batch 1 into ``folder``; return the outputs."""
+    """Write SavedModel, trainable form and the graph that is ``kept`` into ``folder``; return the outputs."""
     import onnx
-
-    from edgepack.importer.simplify import simplified
 
     net = flat(imported.net, inputs, lambda call, *tensors: as_list(call(list(tensors))))
     names = [spec.name for spec in ends]
@@ -126,7 +129,7 @@ def _write(
     batched = all(None in edge.shape for edge in imported.inputs)
     outputs = export(net, call, inputs, batched=batched, folder=folder)
     net.save(folder / TRAINABLE)
-    onnx.save(simplified(source, shapes=shapes, where=where), folder / _PREPARED)
+    onnx.save(kept, folder / _PREPARED)
     return with_axes(outputs, ends)
 
 

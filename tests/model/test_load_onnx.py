@@ -94,6 +94,18 @@ def test_the_graph_of_batch_1_is_kept_beside_the_model(load, tmp_path):
     np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+def test_the_kept_graph_is_called_and_laid_out_as_it_is_fed(load, tmp_path):
+    two = onnxruntime.InferenceSession(str(load(two_of_each(tmp_path / "two.onnx")).onnx))
+    assert [item.name for item in two.get_inputs()] == ["left_0", "right_1"]
+    assert [item.name for item in two.get_outputs()] == ["zebra", "ant"]
+    path = write_dense_answers(tmp_path / "m.onnx")
+    kept = onnxruntime.InferenceSession(str(load(path, layout="nhwc").onnx))
+    image = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    (wanted,) = onnxruntime.InferenceSession(str(path)).run(None, {"image": image})
+    (found,) = kept.run(None, {"image": image.transpose(0, 2, 3, 1)})
+    np.testing.assert_allclose(found, wanted.transpose(0, 2, 3, 1), atol=1e-6)
+
+
 def test_equal_content_has_one_digest_and_another_layout_another(load, tmp_path):
     path = write_dense_answers(tmp_path / "m.onnx")
     first = load(path)
