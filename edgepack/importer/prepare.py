@@ -2,7 +2,7 @@
 """Make an ONNX graph ready to be imported: every shape known, what depends on shapes alone computed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
@@ -89,7 +89,7 @@ def _fix(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where:
     """Write every dimension of the inputs into ``model``; return what stands for the batch, 0 where it is not open."""
     initializers = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in initializers]
-    name = _batch_name(inputs)
+    name = batch_name(inputs)
     taken = set(_sizes(model))
     batch = next((prime for prime in _PRIMES if prime not in taken), _PRIMES[-1])
     used = 0
@@ -106,7 +106,7 @@ def _fix(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where:
     return used
 
 
-def _batch_name(inputs: "list[onnx.ValueInfoProto]") -> str:
+def batch_name(inputs: "Sequence[onnx.ValueInfoProto]") -> str:
     """Return what the graph calls its batch: the first open dimension in front, else any called so; or nothing."""
     dims = [(axis, dim) for item in inputs for axis, dim in enumerate(item.type.tensor_type.shape.dim)]
     front = [dim.dim_param for axis, dim in dims if axis == 0 and dim.dim_param]
