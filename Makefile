@@ -5,17 +5,21 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := digits-rpi4
 
-.PHONY: demo test test-all lint types format benchmarks clean
+.PHONY: demo models test test-all lint types format benchmarks clean
 
 demo: $(STAMP)
 	rm -rf $(DEMO) $(DEMO).json
 	$(BIN)/edgepack build examples/digits/digits.keras --device rpi4 --data examples/digits/digits.npz -o $(DEMO)
 	$(BIN)/python $(DEMO)/benchmark.py --runs 50 > $(DEMO).json
 
-test: $(STAMP) lint types
+# What cannot be fetched makes the tests that need it skip by name.
+models: $(STAMP)
+	-$(BIN)/python tests/fetch_models.py
+
+test: $(STAMP) lint types models
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: $(STAMP) lint types
+test-all: $(STAMP) lint types models
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
@@ -41,4 +45,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .edgepack $(DEMO) $(DEMO).json .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .edgepack .models $(DEMO) $(DEMO).json .mypy_cache .ruff_cache .pytest_cache .hypothesis

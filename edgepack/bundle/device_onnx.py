@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -106,13 +107,11 @@ def profile(bundle: Path, manifest: Json, inputs: list[Array], runs: int) -> Jso
         for _ in range(WARM_UP + runs):
             session.run(inputs)
         events = json.loads(session.end_profile().read_text(encoding="utf-8"))
-    nodes = [event for event in events if event["cat"] == "Node" and event["name"].endswith("_kernel_time")]
-    if not nodes:
-        raise RuntimeError("ONNX Runtime wrote no operator into its profile")
-    each = len(nodes) // (WARM_UP + runs)
-    timed = nodes[each * WARM_UP :]
-    peak = max(int(event["args"].get("mem_in_use_peak", 0)) for event in nodes)
-    kinds = by_kind(timed, runs)
+    kernels = kernel_runs(events)
+    if len(kernels) != WARM_UP + runs or not kernels[-1]:
+        raise RuntimeError("ONNX Runtime wrote no operators into its profile, or not of every run")
+    peak = max(int(event["args"].get("mem_in_use_peak", 0)) for run in kernels for event in run)
+    kinds = by_kind(kernels[WARM_UP:])
     return {
         "runs": runs,
         "threads": threads,
@@ -122,26 +121,38 @@ def profile(bundle: Path, manifest: Json, inputs: list[Array], runs: int) -> Jso
     }
 
 
-def by_kind(nodes: list[Json], runs: int) -> list[Json]:
-    """Return calls and milliseconds of one inference for each kind of operator, the slowest first."""
-    kinds: dict[str, Json] = {}
-    for event in nodes:
-        kind = event["args"]["op_name"]
-        row = kinds.setdefault(kind, {"kind": kind, "calls": 0, "ms": 0.0, "share": 0.0})
-        row["calls"] += 1
-        row["ms"] += event["dur"] / 1e3
-    whole = sum(row["ms"] for row in kinds.values())
-    for row in kinds.values():
-        row["share"] = row["ms"] / whole if whole else 0.0
-        row["calls"], row["ms"] = round(row["calls"] / runs), row["ms"] / runs
-    return sorted(kinds.values(), key=lambda row: (-row["ms"], row["kind"]))
+def kernel_runs(events: list[Json]) -> list[list[Json]]:
+    """Return the operators' events of each inference: that of the inference itself comes after them."""
+    runs: list[list[Json]] = [[]]
+    for event in events:
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            runs[-1].append(event)
+        elif event["name"] == "model_run":
+            runs.append([])
+    return runs[:-1]
+
+
+def by_kind(runs: list[list[Json]]) -> list[Json]:
+    """Return calls and milliseconds of one inference for each kind of operator, medians over ``runs``, slowest first.
+
+    A mean would tell of the one run in which the system was busy elsewhere.
+    """
+    kinds = sorted({event["args"]["op_name"] for run in runs for event in run})
+    rows: list[Json] = []
+    for kind in kinds:
+        taken = [[event["dur"] / 1e3 for event in run if event["args"]["op_name"] == kind] for run in runs]
+        rows.append({"kind": kind, "calls": median(map(len, taken)), "ms": median(map(sum, taken))})
+    whole = sum(row["ms"] for row in rows)
+    shared = [{**row, "share": row["ms"] / whole if whole else 0.0} for row in rows]
+    return sorted(shared, key=lambda row: -row["ms"])
 
 
 def lines(found: Json) -> list[str]:
     """Return a profile as lines for a person."""
-    told = [f"profile, {found['threads']} threads, {found['runs']} runs; fused operators under the runtime's names"]
+    told = [f"profile, {found['threads']} threads, median of {found['runs']} runs; operators as the runtime fused them"]
     told += [
-        f"{row['kind']:>28} {row['calls']:>4} x {row['ms']:>9.4g} ms {row['share']:>6.1%}" for row in found["operators"]
+        f"{row['kind']:>28} {row['calls']:>4g} x {row['ms']:>9.4g} ms {row['share']:>6.1%}"
+        for row in found["operators"]
     ]
     peak = found["allocator_peak_bytes"]
     return [*told, "allocator peak: " + (f"{peak / 1024:.1f} KiB" if peak else "not told by this version")]

@@ -2,7 +2,7 @@
 """Make an ONNX graph ready to be imported: every shape known, what depends on shapes alone computed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import onnx
 
 _PRIMES: Final = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+_LEAST_IR: Final = 8  # before 4, an initializer that is no input has no shape
 _BATCHES: Final = frozenset({"n", "b", "bs"})
 # Their results hold the batch where no handler looks for it, or lose the layer that a step would work on.
 _KEPT_APART: Final = ["FusionConvBN", "FusionGemm"]
@@ -41,15 +42,22 @@ def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], 
     fixed = onnx.ModelProto()
     fixed.CopyFrom(source.model)
     batch = _fix(fixed, shapes, where)
-    for output in fixed.graph.output:
-        if output.type.HasField("tensor_type"):
-            output.type.tensor_type.ClearField("shape")
-    del fixed.graph.value_info[:]
-    found = _inferred(_slim(fixed), where)
+    _forget_shapes(fixed)
+    slim = _slim(fixed)
+    _forget_shapes(slim)  # the simplifier divides unevenly otherwise than ONNX
+    slim.ir_version = max(slim.ir_version, _LEAST_IR)
+    found = _inferred(slim, where)
     kept = {item.key: item.value for item in found.metadata_props}
     ranges = json.dumps({name: list(limits) for name, limits in source.ranges.items()})
     onnx.helper.set_model_props(found, {**kept, BATCH_KEY: str(batch), RANGES_KEY: ranges})
     return found
+
+
+def _forget_shapes(model: "onnx.ModelProto") -> None:
+    for output in model.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
 
 
 def _slim(model: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -81,27 +89,24 @@ def _fix(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where:
     """Write every dimension of the inputs into ``model``; return what stands for the batch, 0 where it is not open."""
     initializers = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in initializers]
-    name = _batch_name(inputs)
+    name = batch_name(inputs)
     taken = set(_sizes(model))
     batch = next((prime for prime in _PRIMES if prime not in taken), _PRIMES[-1])
     used = 0
     for item in inputs:
-        dims = item.type.tensor_type.shape.dim
-        given = shapes.get(item.name, ())
-        for axis, dim in enumerate(dims):
-            if dim.HasField("dim_value") and dim.dim_value > 0:
-                continue
-            is_batch = dim.dim_param == name if name else axis == 0
-            if not is_batch and axis >= len(given):
-                _open(item, axis, where)
-            size = batch if is_batch else given[axis]
-            used = batch if is_batch else used
-            dim.ClearField("dim_param")
-            dim.dim_value = size
+        dims, given = item.type.tensor_type.shape.dim, shapes.get(item.name, ())
+        opens = [axis for axis, dim in enumerate(dims) if not (dim.HasField("dim_value") and dim.dim_value > 0)]
+        batches = [axis for axis in opens if (dims[axis].dim_param == name if name else axis == 0)]
+        for axis in opens:
+            if axis not in batches and axis >= len(given):
+                _refuse_open(item, axis, model, where)
+        for axis in opens:
+            dims[axis].dim_value = batch if axis in batches else given[axis]
+        used = batch if batches else used
     return used
 
 
-def _batch_name(inputs: "list[onnx.ValueInfoProto]") -> str:
+def batch_name(inputs: "Sequence[onnx.ValueInfoProto]") -> str:
     """Return what the graph calls its batch: the first open dimension in front, else any called so; or nothing."""
     dims = [(axis, dim) for item in inputs for axis, dim in enumerate(item.type.tensor_type.shape.dim)]
     front = [dim.dim_param for axis, dim in dims if axis == 0 and dim.dim_param]
@@ -117,12 +122,19 @@ def _sizes(model: "onnx.ModelProto") -> Iterator[int]:
             yield dim.dim_value
 
 
-def _open(item: "onnx.ValueInfoProto", axis: int, where: str) -> None:
+def _refuse_open(item: "onnx.ValueInfoProto", axis: int, model: "onnx.ModelProto", where: str) -> None:
+    import onnx
+
     dims = item.type.tensor_type.shape.dim
-    words = [str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in dims]
+    words = [dim.dim_param or (str(dim.dim_value) if dim.dim_value else "?") for dim in dims]
     example = "x".join("1" if n == 0 else str(dim.dim_value or 128) for n, dim in enumerate(dims))
+    inner = [
+        node for node in model.graph.node if any(part.type == onnx.AttributeProto.GRAPH for part in node.attribute)
+    ]
+    kinds = ", ".join(sorted({node.op_type for node in inner}))
+    more = f"; even so the control flow in it ({kinds}) comes in only where it depends on sizes alone" if inner else ""
     raise ModelError(
         "EP-112",
         f"{where}: input {item.name!r} is [{', '.join(words)}], and dimension {axis} ({words[axis]}) is open",
-        hint=f"a device's graph has fixed sizes: give --shape {item.name}={example}, with your own",
+        hint=f"a device's graph has fixed sizes: give --shape {item.name}={example}, with your own{more}",
     )

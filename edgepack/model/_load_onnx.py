@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Import an ONNX model, hold it against onnxruntime, and export it. Imports TensorFlow: worker process only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgepack.digest import digest_bytes, digest_json
+from edgepack.digest import canonical_json, digest_bytes
 from edgepack.importer.imported import Edge, Imported
 from edgepack.importer.layers import import_layers
 from edgepack.importer.read import read_onnx
+from edgepack.importer.simplify import simplified, with_edges
 from edgepack.model._export import export, legal_names, with_axes
+from edgepack.model._unroll import unroll
 from edgepack.model.flat import as_list, flat
 from edgepack.model.layout import Layout, turned
 from edgepack.model.model import Model, TensorSpec
-from edgepack.model.shapes import fix_shapes
+from edgepack.model.shapes import fix_shapes, format_shape
 from edgepack.model.summary import Summary
 from edgepack.model.trainable import TRAINABLE
 from edgepack.work import whole_folder
@@ -43,7 +45,8 @@ def load_onnx(
     from edgepack.importer.prepare import prepare
 
     source, where = read_onnx(path), str(path)
-    _, notes = fix_shapes(summary.inputs, shapes)
+    _, notes = fix_shapes(summary.inputs, {})
+    given = tuple(f"{name} fixed to {format_shape(shape)} by --shape" for name, shape in sorted(shapes.items()))
     keras.backend.clear_session()
     import_layers()
     imported = import_onnx(prepare(source, shapes=shapes, where=where), where=where)
@@ -52,8 +55,15 @@ def load_onnx(
     ends, renamed_ends = legal_names([_spec(edge, layout) for edge in imported.outputs])
     digest = _digest(source, inputs, ends)
     target = folder / digest
+    unrolling = unroll(imported.net)
+    edges = zip((*imported.inputs, *imported.outputs), (*inputs, *ends), strict=True)
+    kept = with_edges(
+        simplified(source, shapes=shapes, where=where),
+        names={edge.name: spec.name for edge, spec in edges},
+        channels_last=layout == "nhwc",
+    )
     with whole_folder(target) as scratch:
-        outputs = _write(imported, inputs, ends, source=source, shapes=shapes, where=where, folder=scratch)
+        outputs = _write(imported, inputs, ends, kept=kept, folder=scratch)
     return Model(
         path=target,
         kind="savedmodel",
@@ -62,7 +72,7 @@ def load_onnx(
         inputs=inputs,
         outputs=outputs,
         digest=digest,
-        notes=(*notes, *renamed, *renamed_ends, *imported.notes, *_turned_notes(inputs)),
+        notes=(*notes, *given, *renamed, *renamed_ends, *imported.notes, *unrolling, *_turned_notes(inputs)),
         trainable=target / TRAINABLE,
         onnx=target / _PREPARED,
     )
@@ -75,16 +85,28 @@ def _spec(edge: Edge, layout: Layout) -> TensorSpec:
 
 
 def _digest(source: "onnx.ModelProto", inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
-    """Return the digest of graph, weights and shapes; who wrote the file, and when, is no part of it."""
+    """Return the digest of graph, weights and shapes; how and by whom the file was written is no part of it."""
     graph = type(source.graph)()
     graph.CopyFrom(source.graph)
     graph.ClearField("doc_string")
+    graph.ClearField("initializer")
     for node in graph.node:
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
     opsets = sorted((item.domain, item.version) for item in source.opset_import)
     edges = [[spec.name, list(spec.shape), spec.dtype, list(spec.axes)] for spec in (*inputs, *outputs)]
-    return digest_json([_REVISION, opsets, edges, digest_bytes([graph.SerializeToString(deterministic=True)])])
+    head = canonical_json([_REVISION, opsets, edges])
+    return digest_bytes([head, graph.SerializeToString(deterministic=True), *_weights(source.graph)])
+
+
+def _weights(graph: "onnx.GraphProto") -> Iterator[bytes]:
+    """Yield names, shapes, types and values of the weights, by name."""
+    from onnx import numpy_helper
+
+    for item in sorted(graph.initializer, key=lambda tensor: str(tensor.name)):
+        array = numpy_helper.to_array(item)
+        yield canonical_json([item.name, list(array.shape), array.dtype.name])
+        yield array.tobytes()
 
 
 def _write(
@@ -92,15 +114,11 @@ def _write(
     inputs: tuple[TensorSpec, ...],
     ends: tuple[TensorSpec, ...],
     *,
-    source: "onnx.ModelProto",
-    shapes: Mapping[str, tuple[int, ...]],
-    where: str,
+    kept: "onnx.ModelProto",
     folder: Path,
 ) -> tuple[TensorSpec, ...]:
-    """Write SavedModel, trainable form and the ONNX graph of batch 1 into ``folder``; return the outputs."""
+    """Write SavedModel, trainable form and the graph that is ``kept`` into ``folder``; return the outputs."""
     import onnx
-
-    from edgepack.importer.simplify import simplified
 
     net = flat(imported.net, inputs, lambda call, *tensors: as_list(call(list(tensors))))
     names = [spec.name for spec in ends]
@@ -111,18 +129,15 @@ def _write(
     batched = all(None in edge.shape for edge in imported.inputs)
     outputs = export(net, call, inputs, batched=batched, folder=folder)
     net.save(folder / TRAINABLE)
-    onnx.save(simplified(source, shapes=shapes, where=where), folder / _PREPARED)
+    onnx.save(kept, folder / _PREPARED)
     return with_axes(outputs, ends)
 
 
 def _turned_notes(inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
     """Say once how samples are to be given where the model has them otherwise inside."""
     return tuple(
-        f"{spec.name!r} is given as {_order(spec)}, as in the ONNX file, and lies channels last inside"
+        f"samples of {spec.name!r} are given as {format_shape(spec.given_shape)}, as in the ONNX file; inside they are "
+        f"{format_shape(spec.sample_shape)}"
         for spec in inputs
-        if spec.axes
+        if spec.sample_axes != tuple(range(len(spec.sample_axes)))
     )
-
-
-def _order(spec: TensorSpec) -> str:
-    return "x".join(str(size) for size in spec.given_shape)

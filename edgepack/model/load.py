@@ -11,8 +11,9 @@ from pathlib import Path
 
 from edgepack.digest import digest_file
 from edgepack.errors import ModelError
+from edgepack.extras import require_onnx_extra
 from edgepack.model.inspect import inspect
-from edgepack.model.layout import Layout
+from edgepack.model.layout import Layout, check_batch
 from edgepack.model.model import Format, Model
 from edgepack.model.shapes import fix_shapes, format_shape, with_batch_of_one
 from edgepack.model.summary import Summary, refuse_unsuitable
@@ -43,7 +44,7 @@ def load_model(
     Raises:
         ModelError: The model is unreadable, unsafe or unsuitable (EP-1xx).
         OutputError: ``folder`` cannot be written (EP-402).
-        HostError: The disk is full (EP-501).
+        HostError: The disk is full (EP-501), or a package that an ``.onnx`` needs is not installed (EP-504).
     """
     summary = inspect(path, shapes=shapes)
     refuse_unsuitable(summary, trust_code=trust_code)
@@ -59,6 +60,8 @@ def load_model(
         case Format.TFLITE:
             return _keep_tflite(path, summary, shapes=shapes, folder=folder)
         case Format.ONNX:
+            require_onnx_extra()
+            check_batch(summary)
             from edgepack.model._load_onnx import load_onnx
 
             return load_onnx(path, summary, shapes=shapes, layout=layout, folder=folder)

@@ -73,7 +73,8 @@ class Model:
         why_untrainable: Why not, in words that end a sentence; empty where there is one.
         loss: Loss that it was compiled with: the Keras configuration as canonical JSON, or empty.
         fake_quantized: Its ranges are part of the graph (FakeQuant operators), so lowering calibrates nothing.
-        onnx: The source's own graph, of batch 1 and simplified, where it came as ``.onnx`` and nothing was trained.
+        onnx: The source's own graph, of batch 1 and simplified, where it came as ``.onnx`` and nothing was trained; its
+            edges have these names, and lie as the user's training code feeds and gets them.
     """
 
     path: Path

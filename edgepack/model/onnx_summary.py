@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Summary of an ``.onnx`` file; reading one needs the package ``onnx``, an extra."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepack.importer.prepare import batch_name
 from edgepack.importer.read import damaged, read_onnx
 from edgepack.model._onnx_layers import Constants, constants_of, kernel_count, layers_of
 from edgepack.model.model import Format, TensorSpec
@@ -29,9 +31,12 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
     model = read_onnx(path)
     graph = model.graph
     arrays = dict(_arrays(model, path))
-    inputs = apply_shapes([_spec(item) for item in graph.input if item.name not in arrays], shapes)
+    items = [item for item in graph.input if item.name not in arrays]
+    batch = batch_name(items)
+    specs = [_batch_first(item, batch) for item in items]
+    inputs = apply_shapes(specs, {name: _turned(specs, name, given) for name, given in shapes.items()})
     constants = constants_of(graph, arrays)
-    whole = {spec.name: with_batch_of_one(spec.shape) for spec in inputs}
+    whole = {spec.name: _as_in_file(spec) for spec in inputs}
     layers = layers_of(graph, constants, _known(model, whole))
     ops = count_ops(f"{node.domain}.{node.op_type}".lstrip(".") for node in graph.node)
     notes = [f"opset {item.version} of {item.domain or 'ai.onnx'}" for item in model.opset_import]
@@ -42,7 +47,7 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
         format=Format.ONNX,
         saved_by=f"{model.producer_name} {model.producer_version}".strip(),
         inputs=inputs,
-        outputs=tuple(_spec(item) for item in graph.output),
+        outputs=tuple(_batch_first(item, batch) for item in graph.output),
         layers=layers,
         parameter_count=sum(array.size for array in arrays.values()),
         weight_bytes=sum(array.nbytes for array in arrays.values()),
@@ -52,6 +57,28 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
         notes=tuple(notes),
         coarse=_coarse(model, constants, whole),
     )
+
+
+def _batch_first(item: "onnx.ValueInfoProto", batch: str) -> TensorSpec:
+    """Return an input or output with the axis that is called ``batch`` in front, wherever the file has it."""
+    spec = _spec(item)
+    places = [axis for axis, dim in enumerate(item.type.tensor_type.shape.dim) if batch and dim.dim_param == batch]
+    if not places or places[0] == 0:
+        return spec
+    axes = (places[0], *(axis for axis in range(len(spec.shape)) if axis != places[0]))
+    return replace(spec, shape=tuple(spec.shape[axis] for axis in axes), axes=axes)
+
+
+def _turned(specs: Sequence[TensorSpec], name: str, given: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what ``--shape`` says of the input ``name``, in the file's order, in that of its spec."""
+    axes = next((spec.axes for spec in specs if spec.name == name), ())
+    return tuple(given[axis] for axis in axes) if len(axes) == len(given) else given
+
+
+def _as_in_file(spec: TensorSpec) -> Shape:
+    """Return the shape at batch 1, in the file's order."""
+    shape = with_batch_of_one(spec.shape)
+    return tuple(shape[spec.axes.index(axis)] for axis in range(len(shape))) if spec.axes else shape
 
 
 def _arrays(model: "onnx.ModelProto", path: Path) -> "Iterator[tuple[str, np.ndarray]]":
