@@ -24,20 +24,34 @@ def answers(model: onnx.ModelProto, feeds: Feeds, names: Sequence[str], *, where
     Raises:
         ModelError: onnxruntime cannot load or run it (EP-155).
     """
+    session = opened(_giving(model, names), where=where)
+    wanted = {item.name for item in session.get_inputs()}
     try:
-        session = onnxruntime.InferenceSession(
-            _giving(model, names).SerializeToString(), _options(), providers=["CPUExecutionProvider"]
-        )
-        wanted = {item.name for item in session.get_inputs()}
         found: list[Array] = session.run(list(names), {name: feeds[name] for name in feeds if name in wanted})
     except _REFUSALS as error:
-        words = " ".join(str(error).split())
-        raise ModelError(
-            "EP-155",
-            f"onnxruntime {onnxruntime.__version__} cannot run {where}: {words[:_WORDS]}",
-            hint="export it again with an opset from 13 to 21, and run it once in onnxruntime.InferenceSession",
-        ) from error
+        raise _refused(error, where) from error
     return found
+
+
+def opened(model: onnx.ModelProto, *, where: str) -> onnxruntime.InferenceSession:
+    """Return ``model`` as onnxruntime has it.
+
+    Raises:
+        ModelError: It cannot load it (EP-155).
+    """
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), _options(), providers=["CPUExecutionProvider"])
+    except _REFUSALS as error:
+        raise _refused(error, where) from error
+
+
+def _refused(error: Exception, where: str) -> ModelError:
+    words = " ".join(str(error).split())
+    return ModelError(
+        "EP-155",
+        f"onnxruntime {onnxruntime.__version__} cannot run {where}: {words[:_WORDS]}",
+        hint="export it again with an opset from 13 to 21, and run it once in onnxruntime.InferenceSession",
+    )
 
 
 def _options() -> onnxruntime.SessionOptions:

@@ -27,6 +27,17 @@ _ROUNDING: Final = 1e-5
 _BATCHES: Final = (1, 4)
 
 
+def check_runs(model: "onnx.ModelProto", *, where: str) -> None:
+    """Check that onnxruntime takes ``model``, whose own inference of shapes is strict, before anything is made of it.
+
+    Raises:
+        ModelError: It does not (EP-155).
+    """
+    from edgepack.importer._session import opened
+
+    opened(model, where=where)
+
+
 def check_parity(imported: Imported, original: "onnx.ModelProto", *, where: str) -> None:
     """Check that ``imported`` answers as ``original`` does in onnxruntime, at batch 1 and, where it is open, 4.
 

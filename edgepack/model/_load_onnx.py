@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgepack.digest import canonical_json, digest_bytes
+from edgepack.errors import ModelError
 from edgepack.importer.imported import Edge, Imported
 from edgepack.importer.layers import import_layers
 from edgepack.importer.read import read_onnx
@@ -40,16 +41,15 @@ def load_onnx(
     """
     import keras
 
-    from edgepack.importer.gate import check_parity
-    from edgepack.importer.importer import import_onnx
-    from edgepack.importer.prepare import prepare
+    from edgepack.importer.gate import check_parity, check_runs
 
     source, where = read_onnx(path), str(path)
     _, notes = fix_shapes(summary.inputs, {})
     given = tuple(f"{name} fixed to {format_shape(shape)} by --shape" for name, shape in sorted(shapes.items()))
+    check_runs(source, where=where)
     keras.backend.clear_session()
     import_layers()
-    imported = import_onnx(prepare(source, shapes=shapes, where=where), where=where)
+    imported = _imported(source, shapes, where)
     check_parity(imported, source, where=where)
     inputs, renamed = legal_names([_spec(edge, layout) for edge in imported.inputs])
     ends, renamed_ends = legal_names([_spec(edge, layout) for edge in imported.outputs])
@@ -57,11 +57,9 @@ def load_onnx(
     target = folder / digest
     unrolling = unroll(imported.net)
     edges = zip((*imported.inputs, *imported.outputs), (*inputs, *ends), strict=True)
-    kept = with_edges(
-        simplified(source, shapes=shapes, where=where),
-        names={edge.name: spec.name for edge, spec in edges},
-        channels_last=layout == "nhwc",
-    )
+    names = {edge.name: spec.name for edge, spec in edges}
+    small = simplified(source, shapes=shapes, where=where)
+    kept = with_edges(small, names=names, channels_last=layout == "nhwc")
     with whole_folder(target) as scratch:
         outputs = _write(imported, inputs, ends, kept=kept, folder=scratch)
     return Model(
@@ -76,6 +74,22 @@ def load_onnx(
         trainable=target / TRAINABLE,
         onnx=target / _PREPARED,
     )
+
+
+def _imported(source: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where: str) -> Imported:
+    """Import ``source``; what Keras itself refuses is an operator without counterpart too."""
+    from edgepack.importer.importer import import_onnx
+    from edgepack.importer.prepare import prepare
+
+    try:
+        return import_onnx(prepare(source, shapes=shapes, where=where), where=where)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError) as error:
+        words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(
+            "EP-140",
+            f"{where} cannot become a Keras graph: {words}",
+            hint="what needs no training still works: onnxruntime's own quantization; else report it with the model",
+        ) from error
 
 
 def _spec(edge: Edge, layout: Layout) -> TensorSpec:

@@ -7,7 +7,7 @@ import pytest
 from onnx import helper
 
 from edgepack import extras
-from edgepack.errors import HostError, ModelError
+from edgepack.errors import HostError
 from edgepack.importer.read import read_onnx
 from edgepack.importer.simplify import simplified, with_edges
 from tests.write_onnx import edge, write_dense_answers, write_onnx, write_relu
@@ -23,16 +23,6 @@ def test_open_sizes_are_fixed_and_the_source_stays(tmp_path):
     assert [dim.dim_value for dim in found.graph.input[0].type.tensor_type.shape.dim] == [1, 3, 7]
     assert [dim.dim_value for dim in found.graph.output[0].type.tensor_type.shape.dim] == [1, 3, 7]
     assert source.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
-
-
-def test_a_graph_that_contradicts_itself_is_refused(tmp_path):
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
-    source = read_onnx(
-        write_onnx(tmp_path / "m.onnx", nodes, [edge("x", "n", 5)], [edge("y", "n", 3)], {"w": np.ones((4, 3), "f4")})
-    )
-    with pytest.raises(ModelError, match=r"m.onnx cannot be simplified at batch 1") as caught:
-        simplified(source, shapes={}, where="m.onnx")
-    assert caught.value.code == "EP-142"
 
 
 def test_a_name_that_is_taken_inside_goes_to_the_edge(tmp_path):

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 from onnx import helper
 
+from edgepack.errors import ModelError
 from edgepack.model.inspect import inspect
 from edgepack.model.load import load_model
 from edgepack.model.predict import predict
@@ -130,3 +131,15 @@ def test_a_batch_on_the_second_axis_is_taken_and_loops_are_written_out(load, wor
     (wanted,) = onnxruntime.InferenceSession(str(path)).run(None, {"x": steps})
     (found,) = answers(worker, model, [steps.transpose(1, 0, 2)], tmp_path)
     np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_a_graph_that_contradicts_itself_is_refused(load, tmp_path):
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")]
+    path = write_onnx(
+        tmp_path / "m.onnx", nodes, [edge("x", "n", 5)], [edge("y", "n", 3)], {"w": np.ones((4, 3), np.float32)}
+    )
+    with pytest.raises(ModelError, match=r"m\.onnx") as caught:
+        load(path)
+    assert (caught.value.code, caught.value.exit_code) == ("EP-155", 2)
+    assert "export it again" in caught.value.hint
+    assert not (tmp_path / "models").exists()
