@@ -54,14 +54,7 @@ def walk(model: onnx.ModelProto, *, where: str) -> Imported:
     _raise(graph, [problem for node in graph.nodes if (problem := _unknown(node)) is not None])
     build = Build(graph)
     ends = [_input(build, name) for name in graph.inputs]
-    problems: list[_Problem] = []
-    for node in graph.nodes:
-        try:
-            KNOWN[node.kind].handler(build, node)
-        except RefusedError as refused:
-            problems.append(_Problem(node, str(refused)))
-            _stand_in(build, node)
-    _raise(graph, problems)
+    _raise(graph, _built(build))
     outputs = [_output(build, name) for name in graph.outputs]
     net = keras.Model(ends, [value.tensor for value in outputs], name="imported")
     return Imported(
@@ -73,6 +66,21 @@ def walk(model: onnx.ModelProto, *, where: str) -> Imported:
         notes=_notes(graph),
         ranges=graph.ranges,
     )
+
+
+def _built(build: Build) -> list[_Problem]:
+    """Build every node; return those that were refused, without those that only read what was not built."""
+    problems, lost = list[_Problem](), set[str]()
+    for node in build.graph.nodes:
+        if lost.isdisjoint(node.inputs):
+            try:
+                KNOWN[node.kind].handler(build, node)
+                continue
+            except RefusedError as refused:
+                problems.append(_Problem(node, str(refused)))
+                _stand_in(build, node)
+        lost |= {name for name in node.outputs if name and name not in build.values}
+    return problems
 
 
 def _unknown(node: Node) -> _Problem | None:
