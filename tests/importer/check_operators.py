@@ -513,6 +513,30 @@ add(
 )
 
 
+def attention():
+    """Two heads over a batch that is fixed to 1 and lies second, as a static export of torch's has them."""
+    constants = {"heads": ints(10, 2, 8), "rows": ints(10, 16), "back": ints(10, 1, 16), "k": w(16, 16), "b": w(16)}
+    nodes = [
+        helper.make_node("Reshape", ["x", "heads"], ["h"]),
+        helper.make_node("Transpose", ["h"], ["q"], perm=[1, 0, 2]),
+        helper.make_node("Transpose", ["q"], ["t"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["q", "t"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["weights"], axis=-1),
+        helper.make_node("MatMul", ["weights", "q"], ["mixed"]),
+        helper.make_node("Transpose", ["mixed"], ["turned"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", ["turned", "rows"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "k", "b"], ["dense"]),
+        helper.make_node("Reshape", ["dense", "back"], ["open"]),
+        helper.make_node("Add", ["open", "x"], ["sum"]),
+        helper.make_node("ReduceMean", ["sum"], ["y"], axes=[0], keepdims=0),
+    ]
+    end = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [10, 1, 16])
+    known = [numpy_helper.from_array(array, name) for name, array in constants.items()]
+    return helper.make_graph(nodes, "attention", [end], [helper.make_empty_tensor_value_info("y")], known)
+
+
+add("fixed-attention", attention())
+
 FUSED = {
     **{f"written-out-{what}": {"Activation"} for what in WRITTEN_OUT},
     "written-out-lrn": {"LocalResponseNormalization"},
