@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import onnx
 
 _PRIMES: Final = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
+_LEAST_IR: Final = 8  # before 4, an initializer that is no input has no shape
 _BATCHES: Final = frozenset({"n", "b", "bs"})
 # Their results hold the batch where no handler looks for it, or lose the layer that a step would work on.
 _KEPT_APART: Final = ["FusionConvBN", "FusionGemm"]
@@ -44,6 +45,7 @@ def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], 
     _forget_shapes(fixed)
     slim = _slim(fixed)
     _forget_shapes(slim)  # the simplifier divides unevenly otherwise than ONNX
+    slim.ir_version = max(slim.ir_version, _LEAST_IR)
     found = _inferred(slim, where)
     kept = {item.key: item.value for item in found.metadata_props}
     ranges = json.dumps({name: list(limits) for name, limits in source.ranges.items()})
@@ -92,16 +94,20 @@ def _fix(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where:
     batch = next((prime for prime in _PRIMES if prime not in taken), _PRIMES[-1])
     used = 0
     for item in inputs:
-        dims = item.type.tensor_type.shape.dim
         given = shapes.get(item.name, ())
-        opens = [axis for axis, dim in enumerate(dims) if not (dim.HasField("dim_value") and dim.dim_value > 0)]
-        batches = [axis for axis in opens if (dims[axis].dim_param == name if name else axis == 0)]
-        for axis in opens:
-            if axis not in batches and axis >= len(given):
+        sizes: dict[int, int] = {}
+        for axis, dim in enumerate(item.type.tensor_type.shape.dim):
+            if dim.HasField("dim_value") and dim.dim_value > 0:
+                continue
+            is_batch = dim.dim_param == name if name else axis == 0
+            if not is_batch and axis >= len(given):
                 _refuse_open(item, axis, model, where)
-        for axis in opens:
-            dims[axis].dim_value = batch if axis in batches else given[axis]
-        used = batch if batches else used
+            sizes[axis] = batch if is_batch else given[axis]
+            used = batch if is_batch else used
+        for axis, size in sizes.items():
+            dim = item.type.tensor_type.shape.dim[axis]
+            dim.ClearField("dim_param")
+            dim.dim_value = size
     return used
 
 
