@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from math import isclose, sqrt
 from typing import Final
 
@@ -12,6 +13,8 @@ from edgepack.importer._graph import Graph, Node
 
 _NEAR: Final = 1e-4
 _SIX, _THREE = 6.0, 3.0
+_SCALING: Final = (("Mul",), ("Add",), ("Pow",), ("Div",))
+_LRN_VERSION: Final = 13
 _POOLS: Final = frozenset({"GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax"})
 
 
@@ -65,7 +68,7 @@ class _Look:
 
 def fuse(graph: Graph) -> None:
     """Put one node in place of each group that is one layer in Keras."""
-    for rule in (_gelu, _silu, _hard_swish, _dense, _biased, _flat_pool):
+    for rule in (_gelu, _silu, _hard_swish, _dense, _biased, _flat_pool, _local_response):
         _apply(graph, rule)
 
 
@@ -214,3 +217,43 @@ def _flat_pool(look: _Look) -> Iterator[_Found]:
             continue
         attributes = {**node.attributes, **({"flat": 1} if node.kind.startswith("Global") else {"keepdims": 0})}
         yield _Found([node, last], replace(node, attributes=attributes, outputs=last.outputs))
+
+
+def _local_response(look: _Look) -> Iterator[_Found]:
+    """Match torch's LocalResponseNorm: x / (bias + alpha * the mean square of neighbouring channels) ** beta.
+
+    Neighbours are averaged as the depth of a volume, which TFLite cannot.
+    """
+    for square in (node for node in look.graph.nodes if node.kind == "Mul" and node.inputs[0] == node.inputs[1]):
+        x, steps = square.inputs[0], [square]
+        for kinds in (("Reshape", "Unsqueeze"), ("Pad",), ("AveragePool",), ("Reshape", "Squeeze"), *_SCALING):
+            following = look.only_user(steps[-1], *kinds)
+            if following is None:
+                break
+            steps.append(following)
+        else:
+            _, _, pad, pool, *_, power, last = steps
+            size = int(pool.attributes["kernel_shape"][0])
+            numbers = [look.number(look.other(node, before.outputs[0])) for before, node in pairwise(steps[4:8])]
+            in_order = last.inputs == (x, power.outputs[0]) and look.number(power.inputs[1]) is not None
+            if not in_order or None in numbers or not _looks_around(look, pad, pool, x):
+                continue
+            alpha, bias, beta = numbers
+            given = {"size": size, "alpha": alpha, "bias": bias, "beta": beta}
+            made = _made("LRN", square, last, x)
+            yield _Found(steps, replace(made, version=_LRN_VERSION, attributes=given))
+
+
+def _looks_around(look: _Look, pad: Node, pool: Node, x: str) -> bool:
+    """Whether ``pad`` and ``pool`` take the mean over as many channels before each channel as after it."""
+    whole, volume = look.graph.shapes.get(x, ()), look.graph.shapes.get(pad.inputs[0], ())
+    pads = look.graph.constants.get(pad.inputs[1]) if pad.has(1) else None
+    size, *rest = pool.attributes["kernel_shape"]
+    plain = not any(pool.attributes.get("pads", ())) and set(pool.attributes.get("strides", (1,))) == {1}
+    if pads is None or pad.has(3) or not plain or rest != [1, 1] or size % 2 == 0:
+        return False
+    if len(whole) != 4 or volume != (whole[0], 1, *whole[1:]):  # noqa: PLR2004 - images
+        return False
+    half = size // 2
+    zeros = pad.attributes.get("mode", "constant") == "constant" and (not pad.has(2) or look.number(pad.inputs[2]) == 0)
+    return zeros and pads.tolist() == [0, 0, half, 0, 0, 0, 0, half, 0, 0]
