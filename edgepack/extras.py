@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from edgepack.errors import HostError
 
 REPORT = "plotly"
+ONNX = ("onnx", "onnxruntime", "onnxslim")
 BUILD = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer")
 
 
@@ -21,6 +22,21 @@ def require_build_extra() -> None:
             "EP-504",
             f"build needs {', '.join(missing)}, which the light core does not bring",
             hint="pip install 'edgepack[all]' (from a checkout: pip install '.[all]'); check works without",
+        )
+
+
+def require_onnx_extra() -> None:
+    """Refuse to start a build from ONNX where a package that imports or checks it is missing.
+
+    Raises:
+        HostError: One is not installed (EP-504).
+    """
+    missing = [package for package in ONNX if not _installed(package)]
+    if missing:
+        raise HostError(
+            "EP-504",
+            f"building from ONNX needs {', '.join(missing)}, which is not installed",
+            hint="pip install 'edgepack[onnx]' (from a checkout: pip install '.[onnx]'); check needs onnx alone",
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgepack.bundle.bundle import check_target, write_bundle
 from edgepack.bundle.gather import gather
+from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.crew import Crew
 from edgepack.crew.process import uninterrupted
 from edgepack.crew.workers import Workers
@@ -24,6 +25,7 @@ from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.preflight import Preflight, preflight
 from edgepack.model.inspect import inspect
+from edgepack.model.layout import as_imported, check_layout
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
 from edgepack.model.summary import Summary, refuse_as_teacher, refuse_unsuitable
@@ -69,8 +71,9 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
         check_target(request.target, force=request.force)
     summary = inspect(first.model, shapes=first.shapes)
     refuse_unsuitable(summary, trust_code=first.trust_code)
+    check_layout(summary, first.layout)
     if first.teacher is not None:
-        refuse_as_teacher(inspect(first.teacher), summary, name=first.teacher.name)
+        refuse_as_teacher(as_imported(inspect(first.teacher)), as_imported(summary), name=first.teacher.name)
     data = open_data(first.data, work=first.work) if first.data else None
     metric = data.metric if data and data.labelled else None
     limited = [(request, active_limits(request.profile, request.budget, metric=metric)) for request in requests]
@@ -144,6 +147,7 @@ def _for_device(
     request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], *, shared: _Shared
 ) -> Outcome:
     start = time.monotonic()
+    data = None if data is None else replace(data, metric=data.metric.of(shared.model.outputs))
     with open_bench(
         shared.model,
         crew=shared.crew,
@@ -175,6 +179,7 @@ def _load(request: Request, path: Path, crew: Crew, report: Reporter) -> Model:
         path,
         shapes=request.shapes,
         trust_code=request.trust_code,
+        layout=request.layout,
         folder=request.work.folder("models"),
     )
     for note in model.notes:
@@ -299,6 +304,8 @@ def _written(
                 teacher=request.teacher,
                 command=request.command,
             )
+            if request.ort:
+                contents = with_minimal_build(contents, request.work, report)
             outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force, tell=report))
     except KeyboardInterrupt:
         return replace(outcome, interrupted=True)

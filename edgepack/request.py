@@ -16,6 +16,7 @@ from edgepack.graph.context import Training
 from edgepack.measure.judge import Gate
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.preflight import Finding, Preflight, judge_bounds
+from edgepack.model.layout import Layout
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective
 from edgepack.search.relax import Relaxation, necessary
@@ -33,6 +34,7 @@ class Request:
         data: Where the samples come from; None for no data at all.
         budget: The user's own limits; the profile's defaults fill in the rest.
         shapes: Dimensions for inputs that the model leaves open, by input name.
+        layout: How samples for an ONNX model are given.
         io: Type of inputs and outputs; None takes int8 on microcontrollers and float elsewhere.
         improve: The search goes on where something fits, for more of the objective.
         search_time_s: After so long nothing new is begun; the build is not reproducible then.
@@ -47,6 +49,7 @@ class Request:
         resume: Go on with a build that was cut off, or refuse.
         workers: Processes that make candidates at once; they change the time it takes, and nothing else.
         scheduler: Address of a dask scheduler whose workers do so instead; None for none.
+        ort: The bundle of an ONNX model also brings it for a minimal build of ONNX Runtime.
         command: What was typed, for the report to say: what shapes the bundle alone, files without their folders.
     """
 
@@ -57,6 +60,7 @@ class Request:
     data: DataOptions | None = None
     budget: Budget = field(default_factory=Budget)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    layout: Layout = "source"
     io: Io | None = None
     objective: Objective = "latency"
     improve: bool = False
@@ -74,6 +78,7 @@ class Request:
     resume: bool = False
     workers: int = 1
     scheduler: str | None = None
+    ort: bool = False
     command: tuple[str, ...] = ()
 
     @property

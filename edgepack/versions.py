@@ -8,7 +8,18 @@ from typing import Final
 
 from edgepack import __version__
 
-SHAPING: Final = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer", "tflite-micro", "numpy")
+SHAPING: Final = (
+    "tensorflow",
+    "keras",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "tflite-micro",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxslim",
+    "tf2onnx",
+)
 """Packages whose version shapes the file or the figures."""
 
 

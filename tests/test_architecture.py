@@ -33,7 +33,14 @@ HEAVY = {
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Scripts that are shipped to devices or run in another interpreter cannot import the package's other modules.
-STANDALONE = {"bundle/device_benchmark.py", "bundle/device_infer.py", "runtime/_serve.py"}
+STANDALONE = {
+    "bundle/device_benchmark.py",
+    "bundle/device_infer.py",
+    "bundle/device_onnx.py",
+    "bundle/_to_ort.py",
+    "runtime/_backends.py",
+    "runtime/_serve.py",
+}
 
 
 def name_of(path: Path) -> str:

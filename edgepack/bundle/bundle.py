@@ -21,7 +21,9 @@ from edgepack.bundle.manifest import (
     KIND,
     MANIFEST,
     MEASUREMENTS,
-    MODEL,
+    MODELS,
+    ORT_CONFIG,
+    ORT_MODEL,
     OUTSIDE_DIGEST,
     REPORT,
     REPORT_MARKDOWN,
@@ -38,6 +40,7 @@ from edgepack.work import whole_folder
 
 # Shipped as they are, under the names by which a user calls them.
 _SCRIPTS = {"benchmark.py": "device_benchmark.py", "infer.py": "device_infer.py"}
+_ONNX_SCRIPTS = {"onnx_session.py": "device_onnx.py"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +135,13 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool, tell: R
     check_target(target, force=force)
     target = target.absolute()
     with whole_folder(target) as folder:
-        _copy_model(contents, folder / MODEL)
+        _copy_model(contents, folder / MODELS[contents.artifact.format])
+        if contents.minimal is not None:
+            shutil.copyfile(contents.minimal.model, folder / ORT_MODEL)
+            shutil.copyfile(contents.minimal.config, folder / ORT_CONFIG)
         golden = write_golden(contents.golden, contents.artifact, folder / GOLDEN)
-        for name, shipped in _SCRIPTS.items():
+        scripts = _SCRIPTS | (_ONNX_SCRIPTS if contents.artifact.format == "onnx" else {})
+        for name, shipped in scripts.items():
             (folder / name).write_bytes(files("edgepack.bundle").joinpath(shipped).read_bytes())
         (folder / "requirements.txt").write_text(make_requirements(contents), encoding="utf-8")
         (folder / "README.md").write_text(make_readme(contents), encoding="utf-8")

@@ -120,6 +120,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "model": f"{manifest.source.name} {manifest.source.digest[:12]}",
         "data": "none" if data is None else f"{data.name} {data.digest[:12]}",
         "device": f"{manifest.device.name} {manifest.device.profile_digest[:12]}",
+        "format": manifest.model.format,
         "runtime": f"{manifest.runtime.name} {manifest.runtime.version}",
         "precision": f"{manifest.recipe.precision.default.value}, io {manifest.recipe.precision.io}",
         "seed": str(manifest.seed),

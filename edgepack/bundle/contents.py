@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from pydantic import JsonValue
@@ -16,7 +17,7 @@ from edgepack.graph.context import Sensitivity, StepReport, Training
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
-from edgepack.runtime.artifact import Artifact
+from edgepack.runtime.artifact import Artifact, IoTensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,41 @@ class HostMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
+class MinimalBuild:
+    """The model for a minimal build of ONNX Runtime.
+
+    Attributes:
+        model: In ONNX Runtime's own format, optimized for the device.
+        config: The operators, and the types of their inputs, that a build needs for it.
+    """
+
+    model: Path
+    config: Path
+
+
+@dataclass(frozen=True, slots=True)
+class FileEdge:
+    """An input or output of the file, and how it lies in the training code.
+
+    Attributes:
+        axes: Axis i of ``tensor`` is axis ``axes[i]`` of what the training code feeds or gets; empty where they are
+            the same.
+    """
+
+    side: Literal["input", "output"]
+    tensor: IoTensor
+    axes: tuple[int, ...]
+
+    @property
+    def words(self) -> str:
+        """How it lies otherwise than in the training code; empty where it does not."""
+        if not self.axes:
+            return ""
+        given = [self.tensor.shape[self.axes.index(axis)] for axis in range(len(self.axes))]
+        return f"{given} in the training code: axis i of this tensor is axis {list(self.axes)}[i] there"
+
+
+@dataclass(frozen=True, slots=True)
 class BundleContents:
     """Everything that ``write_bundle`` writes.
 
@@ -203,6 +239,10 @@ class BundleContents:
         training: None where nothing trained.
         relaxations: What would let a candidate fit, as options with a candidate's name; empty where one does.
         command: What to type to build this again, file names without their folders.
+        minimal: None where it was not asked for, or cannot be had.
+        input_axes: Of each input of the file, in its order: axis i is axis ``input_axes[...][i]`` of what the training
+            code feeds; empty where they are the same.
+        output_axes: Of each output, likewise.
     """
 
     artifact: Artifact
@@ -232,3 +272,17 @@ class BundleContents:
     training: TrainingUsed | None = None
     relaxations: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
+    minimal: MinimalBuild | None = None
+    input_axes: tuple[tuple[int, ...], ...] = ()
+    output_axes: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def edges(self) -> tuple[FileEdge, ...]:
+        """The file's inputs, then its outputs."""
+        sides: tuple[tuple[Literal["input", "output"], tuple[IoTensor, ...], tuple[tuple[int, ...], ...]], ...]
+        sides = (("input", self.artifact.inputs, self.input_axes), ("output", self.artifact.outputs, self.output_axes))
+        return tuple(
+            FileEdge(side, tensor, axes[place] if axes else ())
+            for side, tensors, axes in sides
+            for place, tensor in enumerate(tensors)
+        )

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pydantic import JsonValue
 
 from edgepack import __version__
-from edgepack.bundle.contents import BundleContents, DataUsed, Source, TrainingUsed
+from edgepack.bundle.contents import BundleContents, DataUsed, FileEdge, MinimalBuild, Source, TrainingUsed
 from edgepack.bundle.golden import GoldenFile
 from edgepack.bundle.manifest import (
     GOLDEN,
-    MODEL,
+    MODELS,
+    ORT_CONFIG,
+    ORT_MODEL,
     SCHEMA_VERSION,
     DataPart,
     Described,
@@ -20,6 +22,7 @@ from edgepack.bundle.manifest import (
     GoldenPart,
     LimitPart,
     Manifest,
+    MinimalBuildPart,
     ModelPart,
     RuntimePart,
     SourcePart,
@@ -33,7 +36,6 @@ from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.context import StepReport
 from edgepack.measure.measurement import FIGURES, LimitVerdict, Measurement, Verdict, figure_of
-from edgepack.runtime.artifact import IoTensor
 
 # Which figure each accuracy limit is held against; a cost limit bears its figure's own name.
 
@@ -78,6 +80,7 @@ def make_manifest(contents: BundleContents, golden: GoldenFile, digests: Mapping
         ),
         preprocess=None if contents.preprocess is None else dict(contents.preprocess),
         training=training_part(contents.training),
+        minimal_build=_minimal(contents.minimal, digests),
         files=dict(digests),
     )
 
@@ -203,18 +206,27 @@ def _limit(limit: LimitVerdict, measurement: Measurement) -> LimitPart:
 def _model(contents: BundleContents) -> ModelPart:
     artifact = contents.artifact
     return ModelPart(
-        file=MODEL,
+        file=MODELS[artifact.format],
         format=artifact.format,
         sha256=artifact.digest,
         size_bytes=artifact.size_bytes,
         precision=artifact.precision,
         ops=artifact.ops,
-        inputs=tuple(map(_tensor, artifact.inputs)),
-        outputs=tuple(map(_tensor, artifact.outputs)),
+        inputs=tuple(_tensor(edge) for edge in contents.edges if edge.side == "input"),
+        outputs=tuple(_tensor(edge) for edge in contents.edges if edge.side == "output"),
+        notes=artifact.notes,
     )
 
 
-def _tensor(tensor: IoTensor) -> TensorPart:
+def _minimal(minimal: MinimalBuild | None, digests: Mapping[str, str]) -> MinimalBuildPart | None:
+    if minimal is None:
+        return None
+    size_bytes = minimal.model.stat().st_size
+    return MinimalBuildPart(file=ORT_MODEL, config=ORT_CONFIG, sha256=digests[ORT_MODEL], size_bytes=size_bytes)
+
+
+def _tensor(edge: FileEdge) -> TensorPart:
+    tensor = edge.tensor
     return TensorPart(
         name=tensor.name,
         shape=tensor.shape,
@@ -222,6 +234,7 @@ def _tensor(tensor: IoTensor) -> TensorPart:
         scale=tensor.scale,
         zero_point=tensor.zero_point,
         formula=tensor.formula,
+        axes=edge.axes,
     )
 
 

@@ -23,7 +23,9 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
     Golden = tuple[list[Array], list[Array]]
+    Model = Any  # a Tflite, a Micro, or an OnnxSession of the file beside this one
 
 HERE = Path(__file__).resolve().parent
 FAILED = 4
@@ -39,8 +42,8 @@ WARM_UP_SHARE = 0.2  # of the time limit, where a model takes seconds
 LEAST_RUNS = 5
 HOT_CELSIUS = 75.0
 DRIFT = 0.10
-PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "tflm": "tflite_micro"}
-DISTRIBUTIONS = {"litert": "ai-edge-litert", "tflite-runtime": "tflite-runtime", "tflm": "tflite-micro"}
+TFLITE = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+PACKAGES = {**TFLITE, "tflm": "tflite_micro", "onnxruntime": "onnxruntime"}
 
 Json = dict[str, Any]
 
@@ -129,11 +132,11 @@ def check_files(manifest: Json) -> None:
 def find_runtime(manifest: Json) -> tuple[str, str]:
     """Return the runtime to use and its version: the one that the bundle was measured in, if it is here."""
     named = manifest["runtime"]["name"]
-    rivals = ["tflm"] if named == "tflm" else [named, "litert", "tflite-runtime"]
+    rivals = [named, *TFLITE] if named in TFLITE else [named]
     for name in rivals:
         if importlib.util.find_spec(PACKAGES[name]) is None or importlib.util.find_spec("numpy") is None:
             continue
-        version = version_of(DISTRIBUTIONS[name])
+        version = version_of(PACKAGES[name].replace("_", "-"))
         check_numpy(name, version)
         return name, version
     raise BenchmarkError(
@@ -160,9 +163,18 @@ def check_numpy(name: str, version: str) -> None:
         )
 
 
-def open_model(name: str, manifest: Json, threads: int) -> Tflite | Micro:
+def onnx_session() -> ModuleType:
+    """Import the file beside this one that runs ONNX Runtime; only bundles for it have one."""
+    module = ModuleType("onnx_session")
+    SourceFileLoader(module.__name__, str(HERE / "onnx_session.py")).exec_module(module)
+    return module
+
+
+def open_model(name: str, manifest: Json, threads: int) -> Model:
     """Load the model in runtime ``name``."""
     path = HERE / manifest["model"]["file"]
+    if name == "onnxruntime":
+        return onnx_session().OnnxSession(path, threads)
     if name == "tflm":
         return Micro(path, len(manifest["model"]["outputs"]))
     return Tflite(PACKAGES[name], path, threads)
@@ -197,7 +209,7 @@ def differing(manifest: Json, found: list[Array], expected: list[Array]) -> tupl
     return int(wrong.sum()), lines
 
 
-def infer_all(model: Tflite | Micro, inputs: list[Array], batch: int = 1) -> list[Array]:
+def infer_all(model: Model, inputs: list[Array], batch: int = 1) -> list[Array]:
     """Return the raw outputs of as many samples as whole batches hold."""
     import numpy as np
 
@@ -209,7 +221,7 @@ def infer_all(model: Tflite | Micro, inputs: list[Array], batch: int = 1) -> lis
     return [np.concatenate(list(column)) for column in zip(*rows)]
 
 
-def check_golden(model: Tflite | Micro, manifest: Json, golden: Golden) -> int:
+def check_golden(model: Model, manifest: Json, golden: Golden) -> int:
     """Run the golden inputs and return how many samples agree; all of them, or this raises."""
     inputs, expected = golden
     wrong, lines = differing(manifest, infer_all(model, inputs), expected)
@@ -221,7 +233,7 @@ def check_golden(model: Tflite | Micro, manifest: Json, golden: Golden) -> int:
     return len(expected[0])
 
 
-def time_runs(model: Tflite | Micro, runs: int, limit_s: float) -> list[float]:
+def time_runs(model: Model, runs: int, limit_s: float) -> list[float]:
     """Return the milliseconds of single invocations, after a warm-up, in the order they were taken."""
     warm = time.perf_counter() + limit_s * WARM_UP_SHARE
     for done in range(WARM_UP):
@@ -272,7 +284,7 @@ def measure(name: str, manifest: Json, golden: Golden, options: argparse.Namespa
     return rows
 
 
-def prepare(model: Tflite | Micro, manifest: Json, golden: Golden, batch: int) -> str:
+def prepare(model: Model, manifest: Json, golden: Golden, batch: int) -> str:
     """Return why ``batch`` samples at once cannot be timed, or nothing: a graph fixed to one may compute garbage."""
     import numpy as np
 
@@ -360,9 +372,7 @@ def warnings(result: Json) -> list[str]:
     if after["governor"] and after["governor"] != ["performance"]:
         said.append(f"the clock governor is {', '.join(after['governor'])}: the clock may change during a run")
     if after["throttled"] not in (None, "0x0"):
-        said.append(
-            f"the board reports throttling or low voltage: {after['throttled']} (before: {before['throttled']})"
-        )
+        said.append(f"the board had throttling or low voltage: {after['throttled']} (before: {before['throttled']})")
     hottest = max(after["celsius"].values(), default=0.0)
     if hottest >= HOT_CELSIUS:
         said.append(f"{hottest:.0f} degrees Celsius after the runs: cooling limits the clock soon")
@@ -387,9 +397,10 @@ def show(result: Json) -> None:
         else:
             say(f"{head}skipped: {row['skipped']}")
     peak = result["peak_rss_bytes"]
-    say(
-        "peak resident memory: " + (f"{peak / 2**20:.1f} MiB (Python and numpy included)" if peak else "not known here")
-    )
+    told = f"{peak / 2**20:.1f} MiB (Python and numpy included)" if peak else "not known here"
+    say(f"peak resident memory: {told}")
+    for line in onnx_session().lines(result["profile"]) if "profile" in result else ():
+        say(line)
     for line in result["warnings"]:
         say(f"note: {line}")
 
@@ -428,6 +439,8 @@ def benchmark(manifest: Json, options: argparse.Namespace) -> Json:
         "before": before,
         "after": state(),
     }
+    if options.profile:
+        result["profile"] = onnx_session().profile(HERE, manifest, [array[:1] for array in golden[0]], options.runs)
     return {**result, "warnings": warnings(result)}
 
 
@@ -445,16 +458,19 @@ def numbers(text: str) -> list[int]:
 
 def parse(arguments: list[str] | None, manifest: Json) -> argparse.Namespace:
     """Read the command line; threads go by default from the profile's number to all cores."""
-    threads = sorted({int(manifest["runtime"]["threads"]), 1, os.cpu_count() or 1})
-    if manifest["runtime"]["name"] == "tflm":
-        threads = [1]
+    runtime = manifest["runtime"]
+    threads = [1] if runtime["name"] == "tflm" else sorted({int(runtime["threads"]), 1, os.cpu_count() or 1})
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=positive, default=100, help="timed inferences for each line of the table")
     parser.add_argument("--max-seconds", type=float, default=10.0, help="at most this long for each line")
     parser.add_argument("--threads", type=numbers, default=threads, help="numbers of threads, 1,2,4 say")
     parser.add_argument("--batch", type=numbers, default=[1, 4], help="samples at once, 1,4 say")
     parser.add_argument("--json", metavar="FILE", help="write the result here too")
-    return parser.parse_args(arguments)
+    parser.add_argument("--profile", action="store_true", help="time each kind of operator too (ONNX Runtime)")
+    options = parser.parse_args(arguments)
+    if options.profile and runtime["name"] != "onnxruntime":
+        parser.error(f"--profile: {runtime['name']} does not tell what each operator takes")
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -24,14 +24,17 @@ import json
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 HERE = Path(__file__).resolve().parent
 FAILED = 4
-PACKAGES = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime", "tflm": "tflite_micro"}
+TFLITE = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+PACKAGES = {**TFLITE, "tflm": "tflite_micro", "onnxruntime": "onnxruntime"}
 JUST_BELOW_HALF = np.float32(0.49999997)
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
     Arrays = dict[str, Array]
     Inputs = Arrays | Array
+    Model = Any  # a Tflite, a Micro, or an OnnxSession of the file beside this one
 
 
 class Tflite:
@@ -90,7 +94,7 @@ class Predictor:
         self.inputs = self.manifest["model"]["inputs"]
         self.outputs = self.manifest["model"]["outputs"]
         self._threads = threads or self.manifest["runtime"]["threads"]
-        self._model: Tflite | Micro | None = None
+        self._model: Model | None = None
         self._lock = threading.Lock()
 
     def predict(self, inputs: Inputs, *, raw: bool = False) -> Arrays:
@@ -98,7 +102,8 @@ class Predictor:
 
         Args:
             inputs: Input name -> array of the sample's shape, or the array alone where there is one input. Arrays
-                are as they come from the sensor: the manifest's preprocessing is applied here.
+                are as they come from the sensor: the manifest's preprocessing is applied here. Their axes lie as in
+                the training code, those of an image also height, width, channels.
             raw: Return integers as the model gives them; else they are dequantized to float32.
         """
         arrays = {name: np.asarray(array)[None] for name, array in self.by_name(inputs).items()}
@@ -110,7 +115,7 @@ class Predictor:
         Args:
             inputs: Input name -> (n, ...) array, or the array alone where there is one input.
             raw: As for ``predict``.
-            preprocessed: The arrays already are what the model takes.
+            preprocessed: The arrays already are what the model takes, and outputs stay as the model's file has them.
         """
         columns = [self._encoded(spec, self.by_name(inputs), preprocessed=preprocessed) for spec in self.inputs]
         counts = {len(column) for column in columns}
@@ -122,19 +127,22 @@ class Predictor:
         for index, spec in enumerate(self.outputs):
             found = [np.asarray(row[index]).reshape(spec["shape"]) for row in rows]
             joined = np.concatenate(found) if found else np.empty((0, *spec["shape"][1:]), spec["dtype"])
-            results[spec["name"]] = joined if raw else dequantize(joined, spec)
+            turned = joined if preprocessed else as_trained(joined, spec)
+            results[spec["name"]] = turned if raw else dequantize(turned, spec)
         return results
 
     def queue(self, size: int = 16) -> Queue:
         """Return a background thread that predicts single samples; ``size`` may wait before ``submit`` blocks."""
         return Queue(self, size)
 
-    def _loaded(self) -> Tflite | Micro:
+    def _loaded(self) -> Model:
         if self._model is None:
             path = self.folder / self.manifest["model"]["file"]
             name = find_runtime(self.manifest["runtime"]["name"])
             if name == "tflm":
                 self._model = Micro(path, len(self.outputs))
+            elif name == "onnxruntime":
+                self._model = onnx_session(self.folder).OnnxSession(path, self._threads)
             else:
                 self._model = Tflite(PACKAGES[name], path, self._threads)
         return self._model
@@ -155,9 +163,11 @@ class Predictor:
         block = None if preprocessed else self.manifest["preprocess"]
         if block is not None and len(array) and applies(block, spec["name"]):
             array = np.stack([preprocess(sample, block) for sample in array])
+        array = array if preprocessed else as_in_file(array, spec)
         expected = (len(array), *spec["shape"][1:])
-        if [size for size in array.shape[1:] if size != 1] != [size for size in expected[1:] if size != 1]:
-            raise ValueError(f"input {spec['name']!r} takes samples of {expected[1:]}, got {array.shape[1:]}")
+        if not alike(array.shape[1:], expected[1:]):
+            given = as_trained(np.broadcast_to(np.uint8(0), expected), spec).shape[1:]
+            raise ValueError(f"input {spec['name']!r} takes samples of {given}, got {array.shape[1:]}")
         return np.ascontiguousarray(quantize(array.reshape(expected), spec))
 
 
@@ -194,6 +204,31 @@ class Queue:
 def applies(block: dict[str, Any], name: str) -> bool:
     """Whether the block is for this input; converters add ``serving_default_`` and ``:0`` to the user's own name."""
     return block.get("inputs") is None or name.removeprefix("serving_default_").partition(":")[0] in block["inputs"]
+
+
+def order_of(spec: dict[str, Any]) -> list[int]:
+    """Return, for each axis of an array of samples in the file's order, which axis it is in the training code's."""
+    axes = spec.get("axes") or range(len(spec["shape"]))
+    return [0, *(1 + axis - (axis > axes[0]) for axis in axes[1:])]
+
+
+def as_in_file(array: Array, spec: dict[str, Any]) -> Array:
+    """Return (n, ...) samples with their axes as the file has them; what does not lie as in training stays."""
+    order = order_of(spec)
+    given = [spec["shape"][order.index(axis)] for axis in range(1, len(order))]
+    if not alike(array.shape[1:], given):
+        return array
+    return array.reshape(len(array), *given).transpose(order)
+
+
+def as_trained(array: Array, spec: dict[str, Any]) -> Array:
+    """Return (n, ...) values of the file's with their axes as the training code has them."""
+    return array.transpose(np.argsort(order_of(spec)))
+
+
+def alike(one: Any, other: Any) -> bool:  # noqa: ANN401 - a tuple or a list of sizes
+    """Whether two shapes are the same but for axes of length 1."""
+    return [size for size in one if size != 1] == [size for size in other if size != 1]
 
 
 def preprocess(sample: Array, block: dict[str, Any]) -> Array:
@@ -265,9 +300,16 @@ def dequantize(raw: Array, spec: dict[str, Any]) -> Array:
     return real
 
 
+def onnx_session(folder: Path) -> ModuleType:
+    """Import the bundle's file that runs ONNX Runtime; only bundles for it have one."""
+    module = ModuleType("onnx_session")
+    SourceFileLoader(module.__name__, str(folder / "onnx_session.py")).exec_module(module)
+    return module
+
+
 def find_runtime(named: str) -> str:
-    """Return the runtime that the bundle was measured in, or the other one where only that is here."""
-    for name in ["tflm"] if named == "tflm" else [named, "litert", "tflite-runtime"]:
+    """Return the runtime that the bundle was measured in, or the other for TFLite where only that is here."""
+    for name in [named, *TFLITE] if named in TFLITE else [named]:
         if importlib.util.find_spec(PACKAGES[name]) is not None:
             return name
     raise ImportError(f"no runtime found; run: {sys.executable} -m pip install -r {HERE / 'requirements.txt'}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Firmware sources for a microcontroller: the model, its edges, its operators, its arena and test vectors in C."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +42,7 @@ class Edge:
         name: Identifier made of the tensor's name.
         vectors: Golden values in the file's type, ``(n, *sample shape)``.
         tolerance: For outputs.
+        layout: How it lies otherwise than in the training code, or empty.
     """
 
     side: Literal["input", "output"]
@@ -50,6 +51,7 @@ class Edge:
     tensor: IoTensor
     vectors: Array
     tolerance: Tolerance | None = None
+    layout: str = ""
 
     @property
     def prefix(self) -> str:
@@ -125,7 +127,7 @@ def _edges(contents: BundleContents, golden: GoldenFile) -> tuple[Edge, ...]:
     for index, (name, tensor) in enumerate(zip(_names(artifact.outputs), artifact.outputs, strict=True)):
         vectors = golden.raw_outputs[index][:count]
         found.append(Edge("output", index, name, tensor, vectors, golden.tolerances[index]))
-    return tuple(found)
+    return tuple(replace(edge, layout=known.words) for edge, known in zip(found, contents.edges, strict=True))
 
 
 def _names(tensors: tuple[IoTensor, ...]) -> tuple[str, ...]:
@@ -177,6 +179,7 @@ def _declared(edge: Edge) -> str:
     tensor = edge.tensor
     lines = [
         f'/* {edge.side.capitalize()} {edge.index}, "{comment(tensor.name)}": {tensor.dtype} {list(tensor.shape)}.',
+        *([f" * {edge.layout}."] if edge.layout else []),
         f" * {comment(tensor.formula)} */",
         f"#define {edge.macro}_NAME {string_literal(tensor.name)}",
         f"#define {edge.macro}_INDEX {edge.index}",

@@ -29,8 +29,8 @@ from edgepack.graph.context import Training
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Verdict, figure_of
 from edgepack.measure.timing import host_latency
-from edgepack.model.model import Model
-from edgepack.runtime.artifact import Artifact
+from edgepack.model.model import Model, TensorSpec
+from edgepack.runtime.artifact import Artifact, IoTensor
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
 from edgepack.search.frontier import frontier
@@ -96,7 +96,14 @@ def _bare(bench: Bench, chosen: Candidate, artifact: Artifact, *, reason: str, f
         fits=fits,
         steps=chosen.reports,
         plan=chosen.plan,
+        input_axes=_axes(artifact.inputs, bench.model.inputs),
+        output_axes=_axes(artifact.outputs, bench.model.outputs),
     )
+
+
+def _axes(tensors: Sequence[IoTensor], specs: Sequence[TensorSpec]) -> tuple[tuple[int, ...], ...]:
+    """Return how each tensor lies to the training code's: as the model's own, unless the file has its order already."""
+    return tuple(spec.axes if tensor.shape == spec.shape else () for tensor, spec in zip(tensors, specs, strict=True))
 
 
 def _source(model: Model) -> Source:

@@ -14,16 +14,19 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from edgepack.compress.recipe import Recipe
+from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
 from edgepack.figure import Evidence, Figure
 from edgepack.model.precision import Precision
 
 SCHEMA_VERSION: Final = 1
 KIND: Final = "edgepack-bundle"
-MODEL: Final = "model.tflite"
+MODELS: Final[Mapping[FileFormat, str]] = {"tflite": "model.tflite", "onnx": "model.onnx"}
 MANIFEST: Final = "manifest.json"
 MEASUREMENTS: Final = "measurements.json"
 GOLDEN: Final = "golden.npz"
+ORT_MODEL: Final = "model.ort"
+ORT_CONFIG: Final = "required_operators_and_types.config"
 REPORT: Final = "report.json"
 REPORT_MARKDOWN: Final = "report.md"
 REPORT_HTML: Final = "report.html"
@@ -55,7 +58,10 @@ class FigurePart(Part):
 
 
 class TensorPart(Part):
-    """One input or output; its place in the list is its place in the file."""
+    """One input or output; its place in the list is its place in the file.
+
+    Axis i of it is axis ``axes[i]`` of what the training code feeds or gets; empty where they are the same.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -63,19 +69,30 @@ class TensorPart(Part):
     scale: float | None
     zero_point: int | None
     formula: str
+    axes: tuple[int, ...] = ()
 
 
 class ModelPart(Part):
-    """The model file."""
+    """The model file; ``notes`` say what was found out when it was made, how much of it runs in integers say."""
 
     file: str
-    format: Literal["tflite"]
+    format: FileFormat
     sha256: str
     size_bytes: int
     precision: Precision
     ops: tuple[str, ...]
     inputs: tuple[TensorPart, ...]
     outputs: tuple[TensorPart, ...]
+    notes: tuple[str, ...] = ()
+
+
+class MinimalBuildPart(Part):
+    """The same model for a minimal build of ONNX Runtime, and the operators that such a build needs."""
+
+    file: str
+    config: str
+    sha256: str
+    size_bytes: int
 
 
 class TolerancePart(Part):
@@ -227,6 +244,7 @@ class Manifest(Described):
     golden: GoldenPart
     preprocess: dict[str, JsonValue] | None
     training: TrainingPart | None = None
+    minimal_build: MinimalBuildPart | None = None
     files: dict[str, str]
 
     @property

@@ -7,6 +7,7 @@ from edgepack.bundle._words import MARKDOWN_NOTICE, limits_table, table, table_r
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.describe import figures_part, host_names, limit_parts
 from edgepack.bundle.golden import dequantize, quantize
+from edgepack.bundle.manifest import MODELS, ORT_CONFIG, ORT_MODEL
 from edgepack.device.wheels import RUNTIMES
 from edgepack.errors import OutputError
 from edgepack.runtime.artifact import IoTensor
@@ -37,8 +38,9 @@ def make_readme(contents: BundleContents) -> str:
         limits_table(limit_parts(contents.verdict, measured), figures_part(figures), host_names(figures)),
         "## What was measured, and what was not",
         _honesty(contents),
+        _minimal(contents) if contents.minimal is not None else "",
         "## Files",
-        _files(mcu=mcu),
+        _files(contents, mcu=mcu),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -67,10 +69,17 @@ def make_requirements(contents: BundleContents) -> str:
             + "# For this model on a Linux x86-64 host: TFLM's reference kernels. The board needs none of this.\n"
             + (f"tflite-micro=={pinned}\nnumpy\n" if pinned else "tflite-micro\nnumpy\n")
         )
+    if runtime.name == "onnxruntime":
+        numpy = contents.versions.get("numpy")
+        return (
+            head
+            + f"# Linux on {arch}, 64-bit, glibc {RUNTIMES[runtime.name].glibc} or newer, Python 3.11 or newer.\n"
+            + f"onnxruntime=={runtime.version}\n{f'numpy=={numpy}' if numpy else 'numpy'}\n"
+        )
     raise OutputError(
         "EP-414",
         f"no package is known for runtime {runtime.name!r} of {contents.profile.name}",
-        hint="name litert, tflite-runtime or tflm in the profile's runtimes",
+        hint="name litert, tflite-runtime, onnxruntime or tflm in the profile's runtimes",
     )
 
 
@@ -79,11 +88,12 @@ def _linux_steps(contents: BundleContents) -> str:
     copy = (
         "" if contents.profile.cpu.arch == "x86-64" else "    scp -r THIS_FOLDER USER@BOARD:model && ssh USER@BOARD\n"
     )
+    profile = "    python benchmark.py --profile               # and where the time goes, operator by operator\n"
     return f"""{copy}    cd {"model" if copy else "THIS_FOLDER"} && {python} -m venv .venv && . .venv/bin/activate
     pip install -r requirements.txt
     python infer.py                             # the golden inputs, from float to float
     python benchmark.py --json ../result.json   # refuses to time a model whose answers differ
-
+{profile if contents.runtime.name == "onnxruntime" else ""}
 `benchmark.py` needs nothing but Python, numpy and the runtime. `infer.py` is the start of an application:
 `Predictor().predict({{"{contents.artifact.inputs[0].name}": array}})` preprocesses, quantizes, runs and dequantizes."""
 
@@ -100,13 +110,19 @@ On a Linux x86-64 host the same model runs in TFLM's reference kernels; the time
 
 
 def _edges(contents: BundleContents) -> str:
-    artifact = contents.artifact
-    sides = [("input", tensor) for tensor in artifact.inputs] + [("output", tensor) for tensor in artifact.outputs]
     rows = [
-        table_row((side, f"`{tensor.name}`", tensor.dtype, str(list(tensor.shape)), f"`{tensor.formula}`"))
-        for side, tensor in sides
+        table_row((edge.side, f"`{tensor.name}`", tensor.dtype, str(list(tensor.shape)), f"`{tensor.formula}`"))
+        for edge in contents.edges
+        for tensor in (edge.tensor,)
     ]
-    return table(("", "name", "type", "shape", "quantization"), rows)
+    told = table(("", "name", "type", "shape", "quantization"), rows)
+    turned = [f"- `{edge.tensor.name}` is {edge.words}" for edge in contents.edges if edge.words]
+    if turned:
+        told += (
+            "\n\nThe file's axes lie otherwise than the training code's. `infer.py` takes and gives what the training "
+            "code does; C code and the golden vectors have the file's order:\n\n" + "\n".join(turned)
+        )
+    return told
 
 
 def _worked(contents: BundleContents) -> str:
@@ -150,22 +166,38 @@ def _honesty(contents: BundleContents) -> str:
         )
     else:
         lines.append("- RAM: resident growth of a fresh process on the building machine; see `measurements.json`.")
+    lines += [f"- The model file: {note}." for note in contents.artifact.notes]
     if measured.energy is None:
         lines.append("- Energy: not measured.")
     return "\n".join(lines)
 
 
-def _files(*, mcu: bool) -> str:
+def _minimal(contents: BundleContents) -> str:
+    return f"""## A minimal build of the runtime
+
+`{ORT_MODEL}` is the same model in ONNX Runtime's own format, optimized for {contents.profile.cpu.arch}; it answered
+the golden inputs here like `model.onnx`. A runtime that holds only the operators in `{ORT_CONFIG}` runs
+it; in the sources of ONNX Runtime {contents.runtime.version}, with the options of its guide to reduced builds, not
+tried here:
+
+    ./build.sh --config MinSizeRel --minimal_build --disable_ml_ops --skip_tests --build_shared_lib \\
+      --include_ops_by_config {ORT_CONFIG} --enable_reduced_operator_type_support"""
+
+
+def _files(contents: BundleContents, *, mcu: bool) -> str:
+    onnx = contents.artifact.format == "onnx"
     rows = [
-        ("`model.tflite`", "the model"),
+        (f"`{MODELS[contents.artifact.format]}`", "the model"),
         ("`manifest.json`", "what this bundle is; its canonical SHA-256 is the bundle's digest"),
         ("`report.md`, `report.html`", "the candidates, why this one, each figure with its evidence"),
         ("`report.json`, `answers.npz`", "what the report is drawn from; the answers on the test samples"),
-        ("`benchmark.py`, `infer.py`", "run the model, after checking it"),
+        (f"`benchmark.py`, `infer.py`{', `onnx_session.py`' if onnx else ''}", "run the model, after checking it"),
         ("`golden.npz`", "inputs with the answers that the device's runtime gave"),
         ("`requirements.txt`", "the runtime, pinned"),
         ("`measurements.json`", "times and memory of the building machine, outside the digest"),
     ]
+    if contents.minimal is not None:
+        rows.append((f"`{ORT_MODEL}`, `{ORT_CONFIG}`", "for a minimal build of ONNX Runtime"))
     if mcu:
         rows.append(("`firmware/`", "C and C++ sources"))
     return (

@@ -3,18 +3,17 @@
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Literal
 
-import numpy as np
 from pydantic import ValidationError
 
 from edgepack.arrays import Array
 from edgepack.bundle.bundle import files_in, is_cache
-from edgepack.bundle.golden import read_npz
+from edgepack.bundle.golden import Tolerance, read_npz
+from edgepack.bundle.golden_check import GoldenCheck, run_golden
 from edgepack.bundle.manifest import KIND, MANIFEST, OUTSIDE_DIGEST, SCHEMA_VERSION, Manifest, TensorPart
+from edgepack.bundle.minimal import ort_artifact
 from edgepack.device.profile import RuntimeSpec
 from edgepack.digest import digest_file, digest_json
 from edgepack.errors import CandidateError, OutputError
@@ -25,29 +24,6 @@ from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
 
 _REBUILD = "copy the bundle again from where it was built, or build it again"
-
-
-@dataclass(frozen=True, slots=True)
-class GoldenCheck:
-    """One output held against its golden values.
-
-    Attributes:
-        differing: Samples beyond the tolerance.
-        largest: Largest difference, in ``unit``; None where an answer is not a finite number.
-        unit: ``lsb`` or ``abs``.
-    """
-
-    name: str
-    samples: int
-    differing: int
-    largest: float | None
-    tolerance: float
-    unit: Literal["lsb", "abs"]
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every sample is within the tolerance."""
-        return self.differing == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +142,7 @@ def check_files(path: Path, manifest: Manifest, *, spared: tuple[str, ...] = ())
     extra = sorted(set(found) - set(manifest.files))
     held = [name for name in found if name in manifest.files and name not in spared]
     changed = [name for name in held if digest_file(path / name) != manifest.files[name]]
-    unnamed = [name for name in (manifest.model.file, manifest.golden.file) if name not in manifest.files]
+    unnamed = [name for name in (*_model_files(manifest), manifest.golden.file) if name not in manifest.files]
     groups = {"changed": changed, "missing": missing + unnamed, "not part of the bundle": extra}
     said = [f"{what}: {', '.join(names)}" for what, names in groups.items() if names]
     if said:
@@ -227,32 +203,25 @@ def _allocates(session: RuntimeSession, artifact: Artifact, arena_bytes: int) ->
 def _run_golden(
     path: Path, manifest: Manifest, artifact: Artifact, session: RuntimeSession, work: Work
 ) -> tuple[GoldenCheck, ...]:
-    """Run the golden inputs, from float, and compare the raw outputs."""
+    """Run the golden inputs, from float, through every model file of the bundle."""
     arrays = _golden_arrays(path / manifest.golden.file)
-    with TemporaryDirectory(dir=work.folder("verify")) as folder:
-        inputs = []
-        for index in range(len(artifact.inputs)):
-            inputs.append(Path(folder) / f"input_{index}.npy")
-            np.save(inputs[-1], arrays[f"input_{index}"])
-        outputs = session.run(artifact, tuple(inputs), folder=Path(folder), raw=True)
-        found = [np.load(output) for output in outputs]
-    checks = []
-    for index, (tensor, allowed) in enumerate(zip(artifact.outputs, manifest.golden.tolerance, strict=True)):
-        expected = arrays[f"raw_output_{index}"]
-        apart = np.abs(found[index].astype(np.float64) - expected.astype(np.float64))
-        largest = float(apart.max())
-        beyond = ~(apart <= allowed.maximum)  # a NaN is beyond any tolerance
-        checks.append(
-            GoldenCheck(
-                name=tensor.name,
-                samples=len(expected),
-                differing=int(beyond.reshape(len(expected), -1).any(axis=1).sum()),
-                largest=largest if np.isfinite(largest) else None,
-                tolerance=allowed.maximum,
-                unit=allowed.unit,
-            )
+    found: list[GoldenCheck] = []
+    for name in _model_files(manifest):
+        checks = run_golden(
+            artifact if name == manifest.model.file else ort_artifact(artifact, path / name),
+            inputs=[arrays[f"input_{index}"] for index in range(len(artifact.inputs))],
+            expected=[arrays[f"raw_output_{index}"] for index in range(len(artifact.outputs))],
+            tolerances=[Tolerance(part.unit, part.maximum) for part in manifest.golden.tolerance],
+            session=session,
+            work=work,
         )
-    return tuple(checks)
+        found += [replace(check, name=f"{check.name} ({name})") if found else check for check in checks]
+    return tuple(found)
+
+
+def _model_files(manifest: Manifest) -> tuple[str, ...]:
+    minimal = manifest.minimal_build
+    return (manifest.model.file,) if minimal is None else (manifest.model.file, minimal.file)
 
 
 def _golden_arrays(file: Path) -> dict[str, Array]:

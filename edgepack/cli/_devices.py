@@ -10,19 +10,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from edgepack.device.profile import DeviceProfile
+    from edgepack.device.wheels import FileFormat
 
 CLASSES: Final = {"all-linux": "linux", "all-mcu": "mcu"}
 
 
-def profiles_of(given: "Mapping[str, object]", names: Sequence[str]) -> "tuple[DeviceProfile, ...]":
+def profiles_of(
+    given: "Mapping[str, object]", names: Sequence[str], *, formats: "Sequence[FileFormat]" = ()
+) -> "tuple[DeviceProfile, ...]":
     """Return the profile of each of ``names``, in their order, each once.
 
     Args:
         given: The options, for what is held back on each device.
         names: Shipped names, paths, ``all-linux`` or ``all-mcu``.
+        formats: Only the runtimes that take one of them stay; all where none is named.
 
     Raises:
-        ProfileError: As ``load_device``; two of them are different devices of one name (EP-336).
+        ProfileError: As ``load_device``; one has no such runtime (EP-337); two of them are different devices of one
+            name (EP-336).
     """
     from edgepack.device.profile import device_names, load_device
     from edgepack.errors import ProfileError
@@ -31,7 +36,8 @@ def profiles_of(given: "Mapping[str, object]", names: Sequence[str]) -> "tuple[D
     found: dict[str, DeviceProfile] = {}
     for name in names:
         some = device_names() if name in CLASSES else (name,)
-        profiles = [load_device(one, **held) for one in some if name not in CLASSES or _is_of(one, CLASSES[name])]
+        wanted = [one for one in some if name not in CLASSES or _is_of(one, CLASSES[name])]
+        profiles = [load_device(one, **held).taking(formats) for one in wanted]
         for profile in profiles:
             before = found.setdefault(profile.name, profile)
             if before.digest != profile.digest:

@@ -3,7 +3,8 @@
 
 from typing import Literal
 
-from edgepack.bundle.verify import FigureCheck, GoldenCheck, VerifyReport
+from edgepack.bundle.golden_check import GoldenCheck
+from edgepack.bundle.verify import FigureCheck, VerifyReport
 from edgepack.cli._result_parts import Output, Result
 
 

@@ -10,6 +10,7 @@ import click
 from edgepack.cli._command import command_of
 from edgepack.cli._console import Console, global_options
 from edgepack.cli._devices import CLASSES, profiles_of
+from edgepack.cli._layout import layout_option
 from edgepack.cli._limits import budget_of, limit_options
 from edgepack.cli._training import TrainingGiven, seconds_of, training_of, training_options
 from edgepack.cli._workers import WorkersGiven, threads_of, workers_of, workers_options
@@ -17,13 +18,15 @@ from edgepack.cli._workers import WorkersGiven, threads_of, workers_of, workers_
 if TYPE_CHECKING:
     from edgepack.compress.recipe import Io, Recipe
     from edgepack.device.profile import DeviceProfile
+    from edgepack.device.wheels import FileFormat
     from edgepack.measure.judge import Gate
+    from edgepack.model.layout import Layout
     from edgepack.request import Request
     from edgepack.search.choose import Objective
 
 _HELP = """Build a bundle for MODEL that fits a device, or say exactly why none does.
 
-MODEL is a .keras or .h5 file, a SavedModel folder or a .tflite file. Every post-training precision is tried; where
+MODEL is a .keras, .h5, .onnx or .tflite file, or a SavedModel folder. Every post-training precision is tried; where
 none fits, compression steps follow, those that train last (edgepack steps lists them). What misses a size, RAM or
 latency limit is not scored; the rest are scored on the selection split in the runtime that the device has, and the
 winner once on the test split.
@@ -44,8 +47,10 @@ class Given(TrainingGiven, WorkersGiven):
     gate: "Gate"
     optimize: "Objective | None"
     search_time: str | None
+    formats: "tuple[FileFormat, ...]"
     io: "Io | None"
     shapes: tuple[str, ...]
+    layout: "Layout"
     seed: int
     trust_model_code: bool
     output: Path | None
@@ -58,6 +63,7 @@ class Given(TrainingGiven, WorkersGiven):
     teacher: Path | None
     separable: bool
     no_controls: bool
+    ort: bool
 
 
 @click.command("build", help=_HELP)
@@ -92,8 +98,16 @@ class Given(TrainingGiven, WorkersGiven):
 @click.option("--separable", is_flag=True, help="Let a student have separable convolutions in place of full ones.")
 @training_options
 @workers_options
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["tflite", "onnx"]),
+    multiple=True,
+    help="What the bundle holds, by what the device's runtimes take; may be repeated, the profile's first then wins.",
+)
 @click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
+@layout_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seeds all that is drawn.")
 @click.option("--trust-model-code", is_flag=True, help="Run the Python code that a Lambda layer carries.")
 @click.option(
@@ -102,6 +116,7 @@ class Given(TrainingGiven, WorkersGiven):
     type=click.Path(path_type=Path),
     help="The bundle's folder (default MODEL-DEVICE); for several devices the folder above theirs.",
 )
+@click.option("--ort", is_flag=True, help="Add model.ort and its operators, for a minimal build of ONNX Runtime.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
 @click.option("--dry-run", is_flag=True, help="Say what would be tried, with estimated time and disk, and try nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the build that was cut off, or refuse.")
@@ -145,9 +160,28 @@ def _recipe(given: Given) -> "Recipe | None":
     return recipe
 
 
+def _check_ort(profiles: "tuple[DeviceProfile, ...]") -> None:
+    """Refuse --ort where no device has ONNX Runtime.
+
+    Raises:
+        UsageError: So it is (EP-004).
+    """
+    from edgepack.errors import UsageError
+
+    if not any(spec.name == "onnxruntime" for profile in profiles for spec in profile.runtimes):
+        names = ", ".join(profile.name for profile in profiles)
+        raise UsageError(
+            "EP-004",
+            f"--ort is for ONNX Runtime, which is no runtime of {names}",
+            hint="leave --ort out, or name a device whose profile has the runtime onnxruntime",
+        )
+
+
 def _requests(given: Given) -> "list[Request]":
     """Return what is asked for each device."""
-    profiles = profiles_of(given, given["devices"])
+    profiles = profiles_of(given, given["devices"], formats=given["formats"])
+    if given["ort"]:
+        _check_ort(profiles)
     threads = threads_of(given, asked=given["train_threads"])
     settled = {} if threads is None else {"train_threads": threads}
     context = click.get_current_context()
@@ -180,6 +214,7 @@ def _request(given: Given, profile: "DeviceProfile", *, threads: int | None, com
         data=data_options(given),
         budget=budget_of(given),
         shapes=parse_shapes(given["shapes"]),
+        layout=given["layout"],
         io=given["io"],
         objective=given["optimize"] or "latency",
         improve=given["optimize"] is not None or given["search_time"] is not None,
@@ -191,6 +226,7 @@ def _request(given: Given, profile: "DeviceProfile", *, threads: int | None, com
         resume=given["resume"],
         workers=workers_of(given),
         scheduler=given["scheduler"],
+        ort=given["ort"],
         command=command,
     )
 

@@ -47,7 +47,7 @@ def command(console: Console, model: Path, device: str | None, shapes: tuple[str
     profile, limits = _target(device, options)
     summary = inspect(model, shapes=fixed)
     found = preflight(summary, profile, limits)
-    notes = (*summary.notes, *_format_notes(summary))
+    notes = summary.notes
     body = check_output(model, summary, profile=profile, limits=limits, found=found, notes=notes)
     console.result(body.as_json(), "\n".join(_lines(model, summary, profile, limits, found)))
     raise SystemExit(_EXIT_CODES[found.verdict])
@@ -92,7 +92,7 @@ def _lines(
     macs = f"at least {macs}" if summary.macs and any(layer.macs is None for layer in summary.layers) else macs
     yield f"  weights   {summary.parameter_count:,} in {format_size(summary.weight_bytes)}; MACs {macs}"
     yield f"  operators {', '.join(f'{name} ({count})' for name, count in summary.op_counts)}"
-    for note in (*summary.notes, *_format_notes(summary)):
+    for note in summary.notes:
         yield f"  note      {note}"
     if profile is not None:
         yield f"\non {profile.name} ({profile.runtime.name} {profile.runtime.version}):"
@@ -111,7 +111,7 @@ def _lines(
     for finding in found.findings:
         yield from _finding(finding)
     yield ""
-    yield _verdict(model, summary, profile, found)
+    yield _verdict(model, profile, found)
 
 
 def _edges(label: str, specs: "tuple[TensorSpec, ...]") -> Iterator[str]:
@@ -134,13 +134,7 @@ def _finding(finding: "Finding") -> Iterator[str]:
         yield f"    Next: {finding.next}"
 
 
-def _format_notes(summary: "Summary") -> tuple[str, ...]:
-    if summary.format.value == "onnx":
-        return ("edgepack build does not take .onnx yet: that comes in a later release",)
-    return ()
-
-
-def _verdict(model: Path, summary: "Summary", profile: "DeviceProfile | None", found: "Preflight") -> str:
+def _verdict(model: Path, profile: "DeviceProfile | None", found: "Preflight") -> str:
     device = profile.name if profile else "NAME"
     where = f" on {profile.name}" if profile else ""
     match found.verdict:
@@ -150,6 +144,4 @@ def _verdict(model: Path, summary: "Summary", profile: "DeviceProfile | None", f
             return f"needs attention{where}: see ✗ above"
         case _:
             following = f"edgepack build {model} --device {device} --data DATA"
-            if summary.format.value == "onnx":
-                following = "edgepack devices list"
             return f"possible{where}: nothing found stands in the way\nNext: {following}"

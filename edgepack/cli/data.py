@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from edgepack.cli._console import Console, global_options
+from edgepack.cli._layout import layout_option
 
 if TYPE_CHECKING:
     from edgepack.data.data import Data
     from edgepack.data.examine import Examination, SplitReport
+    from edgepack.model.layout import Layout
 
 _WRONG = 2
 _MOST_LISTED = 12
@@ -30,11 +32,19 @@ def command() -> None:
 @click.option("--test", help="Test samples, where the splits come apart.")
 @click.option("--group-by", help="Keep each speaker, subject or device in one split, by this key.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
+@layout_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds the splits.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".edgepack"), help="Where artifacts are kept.")
 @global_options
 def check(
-    console: Console, source: str | None, model: Path | None, shapes: tuple[str, ...], work: Path, **options: object
+    console: Console,
+    source: str | None,
+    *,
+    model: Path | None,
+    shapes: tuple[str, ...],
+    layout: "Layout",
+    work: Path,
+    **options: object,
 ) -> None:
     """Read every sample once and report; exit with 2 if a build would stop on something."""
     from edgepack.cli._results_data import data_check_output
@@ -47,10 +57,13 @@ def check(
         seen = examine(data)
     else:
         from edgepack.model.inspect import inspect
+        from edgepack.model.layout import as_imported, check_layout
         from edgepack.model.shapes import parse_shapes
 
         summary = inspect(model, shapes=parse_shapes(shapes))
-        seen = examine(data, summary.inputs, summary.outputs, layers=dict(summary.op_counts))
+        check_layout(summary, layout)
+        known = as_imported(summary, layout)
+        seen = examine(data, known.inputs, known.outputs, layers=dict(summary.op_counts))
     console.result(data_check_output(data, seen).as_json(), _page(data, seen, source=source, model=model))
     if seen.problems:
         raise SystemExit(_WRONG)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.arrays import Array
+from edgepack.data.conform import as_answered
 from edgepack.data.data import Data, Split
 from edgepack.data.match import Loader, bind, check_classes, check_inputs, check_labels, check_metric, pixels_note
 from edgepack.data.metric import class_labels
@@ -253,7 +254,7 @@ def _label_problems(split: Split, data: Data, outputs: tuple[TensorSpec, ...]) -
         check_labels(split.source, data.metric.name, outputs)
         check_classes(split.source, data.metric.name, outputs)
         if labels is not None and split in (data.selection, data.test) and not _alike(labels):
-            check_metric(data.metric, labels, outputs)
+            check_metric(data.metric, as_answered(labels, outputs), outputs)
     except DataError as error:
         yield _problem(error)
     if labels is not None and _alike(labels):

@@ -2,12 +2,13 @@
 """Where data meets model: names, shapes, types and label ranges, checked sample by sample."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgepack.arrays import Array
+from edgepack.data.conform import conform
 from edgepack.data.metric import CLASSIFIERS, Metric, class_labels
 from edgepack.data.preprocess import Preprocess, apply_preprocess
 from edgepack.data.source import Read, Source
@@ -15,9 +16,6 @@ from edgepack.errors import DataError
 from edgepack.model.model import TensorSpec
 from edgepack.registry import nearest
 
-_QUANTIZED = frozenset({"int8", "uint8", "int16"})
-_IMAGE_AXES = 3
-_COLORS = {1, 3}
 _RESCALING = frozenset({"Rescaling", "Normalization"})
 _FULL_SCALE = {"uint8": 255, "uint16": 65535, "int16": 32768}
 _HALF_BYTE, _BYTE = 127, 255
@@ -129,112 +127,14 @@ class Loader:
         return tuple(self._one(raw, spec, index) for raw, spec in zip(read(index), self.inputs, strict=True))
 
     def _one(self, raw: Array, spec: TensorSpec, index: int) -> Array:
-        value = apply_preprocess(np.asarray(raw), self.preprocess.for_input(_plain(spec.name)))
+        steps = self.preprocess.for_input(_plain(spec.name))
+        value = apply_preprocess(np.asarray(raw), steps)
 
         def where() -> str:
             return f"{self.source.sample_name(index)} of {self.source.origin}"
 
-        return conform(value, spec, where)
-
-
-def conform(value: Array, spec: TensorSpec, where: Callable[[], str]) -> Array:
-    """Return ``value`` in the shape and type of the input ``spec``; axes of length 1 may be added or dropped.
-
-    An input in a quantized type (int8, uint8, int16) keeps data of that very type and gets anything else as float32:
-    the runtime quantizes real values with the file's own scale.
-
-    Args:
-        value: One sample, preprocessed, no batch dimension.
-        spec: The model's input, batch first.
-        where: Names the sample in an error.
-
-    Raises:
-        DataError: As ``Loader.load``.
-    """
-    value = _shaped(value, spec, where)
-    target = np.dtype(spec.dtype)
-    if target.name in _QUANTIZED and value.dtype != target:
-        target = np.dtype(np.float32)
-    if value.dtype.kind not in "biuf":
-        raise DataError("EP-208", f"{where()} has type {value.dtype}, and input {spec.name!r} takes {spec.dtype}")
-    _finite(value, where)
-    if target.kind in "iu" and value.dtype != target:
-        limits = np.iinfo(target)
-        if value.dtype.kind == "f" and not np.array_equal(value, np.rint(value)):
-            raise _lossy(value, spec, where, "fractions")
-        if value.size and (value.min() < limits.min or value.max() > limits.max):
-            raise _lossy(value, spec, where, "values beyond its range")
-    with np.errstate(over="ignore"):
-        cast = value.astype(target, copy=False)
-    _finite(cast, where)
-    return cast
-
-
-def _lossy(value: Array, spec: TensorSpec, where: Callable[[], str], what: str) -> DataError:
-    return DataError(
-        "EP-208",
-        f"{where()} is {value.dtype} with {what}, and input {spec.name!r} takes {spec.dtype}",
-        hint="set preprocess: dtype in data.yaml if rounding is meant",
-    )
-
-
-def _finite(value: Array, where: Callable[[], str]) -> None:
-    if value.dtype.kind != "f":
-        return
-    finite = np.isfinite(value)
-    if finite.all():
-        return
-    first = [int(axis) for axis in np.argwhere(~finite)[0]]
-    raise DataError(
-        "EP-206",
-        f"{where()} has {int((~finite).sum())} non-finite values of {value.size}, first at {first} = "
-        f"{float(value[tuple(first)])}",
-        hint="remove the sample or repair it; edgepack data check SOURCE finds the others",
-    )
-
-
-def _shaped(value: Array, spec: TensorSpec, where: Callable[[], str]) -> Array:
-    expected = spec.sample_shape
-    if _same(value.shape, expected):
-        return value
-    known = tuple(size for size in expected if size is not None)
-    squeezed = tuple(size for size in value.shape if size != 1)
-    if len(known) == len(expected) and squeezed == tuple(size for size in known if size != 1):
-        return value.reshape(known)
-    raise DataError(
-        "EP-207",
-        f"{where()} has shape {_words(value.shape)} after preprocessing, and the model's input {spec.name!r} "
-        f"takes {_words(expected)}",
-        hint=_shape_hint(value.shape, expected),
-    )
-
-
-def _same(got: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    return len(got) == len(expected) and all(
-        want is None or want == size for size, want in zip(got, expected, strict=True)
-    )
-
-
-def _words(shape: tuple[int | None, ...]) -> str:
-    return "x".join("?" if size is None else str(size) for size in shape) or "a single number"
-
-
-def _shape_hint(got: tuple[int, ...], expected: tuple[int | None, ...]) -> str:
-    """Say which step of ``preprocess:`` would make ``got`` the ``expected`` shape, where one would."""
-    if len(got) == len(expected) == _IMAGE_AXES:
-        if _same((got[1], got[2], got[0]), expected):
-            return "the data is channels first (NCHW), the model channels last (NHWC): preprocess: {layout: chw-to-hwc}"
-        if _same((got[2], got[0], got[1]), expected):
-            return "the data is channels last (NHWC), the model channels first (NCHW): preprocess: {layout: hwc-to-chw}"
-        if got[2] == expected[2]:
-            return f"set preprocess: {{resize: [{expected[0]}, {expected[1]}]}} in data.yaml"
-        if {got[2], expected[2]} <= _COLORS:
-            color = "grayscale" if expected[2] == 1 else "rgb"
-            resize = "" if got[:2] == expected[:2] else f", resize: [{expected[0]}, {expected[1]}]"
-            return f"set preprocess: {{color: {color}{resize}}} in data.yaml"
-    if len(got) == len(expected) + 1 and _same(got[1:], expected):
-        return "the sample seems to hold a batch: store one row a sample"
-    return "give data of the model's input shape, or set preprocess: in data.yaml (edgepack data init)"
+        image = self.source.sample_kind == "image" and steps.layout is None
+        return conform(value, spec, where, image=image)
 
 
 def _few(names: tuple[str, ...]) -> str:

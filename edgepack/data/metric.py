@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgepack.arrays import Array, Floats
 from edgepack.data._user_metric import call_user_metric
 from edgepack.errors import DataError
+from edgepack.model.model import TensorSpec
 
 BUILT_IN = {"accuracy": True, "macro-f1": True, "auc": True, "mae": False, "mse": False, "map": True}
 """Name to whether higher is better."""
@@ -31,10 +32,13 @@ class Metric:
             called with the list of output arrays (batch first, the model's order) and the labels, in a process of its
             own.
         higher_is_better: Which way is worse.
+        outputs: The model's, where some lie otherwise than in the user's training code: a function of the user's gets
+            them as that code does.
     """
 
     name: str
     higher_is_better: bool
+    outputs: tuple[TensorSpec, ...] = ()
 
     @property
     def unit(self) -> str:
@@ -48,7 +52,7 @@ class Metric:
             DataError: Outputs and labels do not suit the metric (EP-214), or the user's function fails (EP-216).
         """
         if ":" in self.name:
-            return call_user_metric(self.name, outputs, labels)
+            return call_user_metric(self.name, *self._as_trained(outputs, labels))
         values = self.per_sample(outputs, labels)
         if values is not None:
             return float(values.mean())
@@ -70,6 +74,23 @@ class Metric:
             right = np.equal(answers(output), _truth(output, labels))
             return np.asarray(right.reshape(len(right), -1).mean(axis=1), np.float64)
         return _errors(self.name, output, labels)
+
+    def of(self, outputs: tuple[TensorSpec, ...]) -> "Metric":
+        """Return this metric for a model of these ``outputs``."""
+        return replace(self, outputs=outputs if any(spec.axes for spec in outputs) else ())
+
+    def _as_trained(self, outputs: Sequence[Array], labels: Array) -> tuple[list[Array], Array]:
+        """Return outputs, and labels of the first one's shape, with the axes of the user's training code."""
+        if not self.outputs:
+            return list(outputs), labels
+        orders = [[0, *(1 + axis for axis in np.argsort(spec.sample_axes))] for spec in self.outputs]
+        turned = [
+            np.transpose(array, order) if spec.axes else array
+            for array, order, spec in zip(outputs, orders, self.outputs, strict=True)
+        ]
+        first = self.outputs[0]
+        targets = bool(first.axes) and labels.shape[1:] == first.sample_shape
+        return turned, np.transpose(labels, orders[0]) if targets else labels
 
     def _only(self, outputs: Sequence[Array], labels: Array) -> Array:
         if len(outputs) != 1:

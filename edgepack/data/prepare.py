@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgepack.arrays import Array
+from edgepack.data.conform import as_answered
 from edgepack.data.data import Data, Split, SplitName
 from edgepack.data.match import Loader, bind, check_inputs, pixels_note
 from edgepack.data.source import Read
@@ -23,7 +24,7 @@ from edgepack.errors import DataError, EdgepackError
 from edgepack.model.model import TensorSpec
 from edgepack.work import whole_folder
 
-_FORMAT = 2
+_FORMAT = 3
 _CHUNK_BYTES = 4 << 20
 _MAX_CHUNK = 256
 _SUMMARY = "prepared.json"
@@ -54,13 +55,21 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
-def prepare(data: Data, split: SplitName, inputs: tuple[TensorSpec, ...], *, folder: Path) -> Prepared:
+def prepare(
+    data: Data,
+    split: SplitName,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...] = (),
+    *,
+    folder: Path,
+) -> Prepared:
     """Write a split's samples as the model takes them below ``folder``, or find them there.
 
     Args:
         data: The opened data.
         split: Which part of it.
         inputs: The model's inputs, batch first.
+        outputs: The model's outputs, where labels may lie otherwise than they.
         folder: Parent of the content-addressed folder that is written whole or not at all.
 
     Raises:
@@ -73,14 +82,7 @@ def prepare(data: Data, split: SplitName, inputs: tuple[TensorSpec, ...], *, fol
     if chosen is None or not chosen.count:
         raise DataError("EP-202", f"there is no {split} data", hint=_MISSING[split])
     check_inputs(data.preprocess, inputs)
-    identity = digest_json(
-        [
-            _FORMAT,
-            chosen.digest,
-            data.preprocess.model_dump(mode="json"),
-            [[spec.name, list(spec.sample_shape), spec.dtype] for spec in inputs],
-        ]
-    )
+    identity = _identity(data, chosen, inputs, outputs)
     target = folder / f"samples-{identity}"
     if not (target / _SUMMARY).exists():
         loader = Loader(chosen.source, data.preprocess, inputs)
@@ -88,10 +90,23 @@ def prepare(data: Data, split: SplitName, inputs: tuple[TensorSpec, ...], *, fol
             ranges, notes = _write(chosen, loader, scratch)
             labels = chosen.labels()
             if labels is not None:
-                np.save(scratch / "labels.npy", labels)
+                np.save(scratch / "labels.npy", as_answered(labels, outputs))
             summary = {"count": chosen.count, "ranges": ranges, "notes": notes}
             (scratch / _SUMMARY).write_text(json.dumps(summary), encoding="utf-8")
     return _read(target, inputs, identity)
+
+
+def _identity(data: Data, split: Split, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
+    """Return the digest of all that shapes the files."""
+    return digest_json(
+        [
+            _FORMAT,
+            split.digest,
+            data.preprocess.model_dump(mode="json"),
+            [[spec.name, list(spec.sample_shape), spec.dtype, list(spec.axes)] for spec in inputs],
+            [list(spec.axes) for spec in outputs[:1]],
+        ]
+    )
 
 
 _MISSING: dict[SplitName, str] = {

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # clock and core alone needs more again. Narrower claims are refused.
 LEAST_SPREAD_OTHER_VERSION = 2.0
 LEAST_SPREAD_DATASHEET = 4.0
+LEAST_SPREAD_OTHER_ENGINE = 5.0
+_ENGINES = {"litert": "tflite", "tflite-runtime": "tflite"}
 
 
 def check_profile(profile: "DeviceProfile") -> None:
@@ -39,6 +41,7 @@ def check_profile(profile: "DeviceProfile") -> None:
         seen[entry.arithmetic] = index
         _check_entry(profile, entry, index)
     _check_coverage(profile)
+    _check_widening(profile)
 
 
 def _check_sources(profile: "DeviceProfile", part: "BaseModel", path: tuple[str | int, ...]) -> None:
@@ -123,3 +126,22 @@ def _check_coverage(profile: "DeviceProfile") -> None:
                 what = f"{precision.value} needs a latency entry for {ARITHMETIC[precision]} arithmetic"
                 hint = f"add one under latency (a datasheet band will do), or take {precision.value} out"
                 raise FieldError("EP-322", what, hint, path=("runtimes", index, "precisions"))
+
+
+def _check_widening(profile: "DeviceProfile") -> None:
+    """A band that was fitted to one engine holds for another only where that one widens it."""
+    for index, runtime in enumerate(profile.runtimes):
+        factor = runtime.widen.value if runtime.widen else 1.0
+        for entry in profile.latency:
+            if entry.evidence != "fitted" or entry.on is None or _engine(entry.on.runtime) == _engine(runtime.name):
+                continue
+            if entry.spread.value * factor < LEAST_SPREAD_OTHER_ENGINE:
+                what = (
+                    f"{runtime.name} is another engine than {entry.on.runtime}, which {entry.arithmetic} was fitted on"
+                )
+                hint = f"write widen: {LEAST_SPREAD_OTHER_ENGINE / entry.spread.value:g} or more for this runtime"
+                raise FieldError("EP-322", what, hint, path=("runtimes", index, "widen"))
+
+
+def _engine(runtime: str) -> str:
+    return _ENGINES.get(runtime, runtime)

@@ -135,21 +135,24 @@ class RuntimeSpec(Strict):
     """A runtime as it is on the device.
 
     Attributes:
-        name: ``litert``, ``tflite-runtime`` or ``tflm``.
+        name: ``litert``, ``tflite-runtime``, ``tflm`` or ``onnxruntime``.
         version: The exact version or commit.
         kernels: Kernel library that computes the operators.
         threads: Threads of one inference.
         precisions: What the runtime is asked to try; it says itself what it cannot do.
+        widen: The latency bands are so many times wider either way for this runtime, as the entries were fitted to
+            another engine; left out, they hold as they are.
         limits: Known limits in words; shown, never enforced.
     """
 
     name: str
     version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]*$")
-    kernels: Literal["xnnpack", "cmsis-nn", "esp-nn", "reference"]
+    kernels: Literal["xnnpack", "cmsis-nn", "esp-nn", "mlas", "reference"]
     threads: int = Field(ge=1)
     precisions: Annotated[
         tuple[Annotated[Precision, Field(strict=False)], ...], BeforeValidator(as_tuple), Field(min_length=1)
     ]
+    widen: NumberFact | None = None
     limits: Words = ()
 
 

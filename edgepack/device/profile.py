@@ -2,7 +2,7 @@
 """The device profile: what a model must fit, read from strict YAML, every figure with its source."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +26,7 @@ from edgepack.device.parts import (
     RuntimeSpec,
 )
 from edgepack.device.units import format_size
-from edgepack.device.wheels import DeviceClass
+from edgepack.device.wheels import RUNTIMES, DeviceClass, FileFormat
 from edgepack.device.yaml import read_document
 from edgepack.digest import digest_json
 from edgepack.errors import ProfileError
@@ -105,6 +105,22 @@ class DeviceProfile(Strict):
     def runtime(self) -> RuntimeSpec:
         """The runtime that is used unless another is asked for: the first."""
         return self.runtimes[0]
+
+    def taking(self, formats: Sequence[FileFormat]) -> Self:
+        """Return the profile with those of its runtimes alone that take one of ``formats``; all where none is named.
+
+        Raises:
+            ProfileError: EP-337 it has none.
+        """
+        kept = tuple(item for item in self.runtimes if not formats or RUNTIMES[item.name].format in formats)
+        if kept:
+            return self.model_copy(update={"runtimes": kept})
+        has = " and ".join(f"{RUNTIMES[item.name].format} ({item.name} {item.version})" for item in self.runtimes)
+        raise ProfileError(
+            "EP-337",
+            f"{self.name} has no runtime that takes {' or '.join(formats)}: it has {has}",
+            hint=f"use --format {RUNTIMES[self.runtime.name].format}, leave --format out, or name another device",
+        )
 
     @property
     def budget(self) -> Budget:

@@ -12,6 +12,8 @@ from edgepack.device.units import FieldError
 from edgepack.registry import nearest
 
 DeviceClass = Literal["linux", "mcu"]
+FileFormat = Literal["tflite", "onnx"]
+"""What a lowered file is; each runtime takes one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +25,16 @@ class RuntimeFacts:
         arches: CPU architectures with a wheel; None where it is built from source.
         kernels: Kernel libraries that it can be built with.
         glibc: Least C library of its wheels, empty for source.
-        supported: edgepack has a runtime of this name.
         last: Its last release ever, empty where it is alive.
+        format: Of the files that it takes.
     """
 
     device_class: DeviceClass
     arches: frozenset[str] | None
     kernels: frozenset[str]
     glibc: str = ""
-    supported: bool = True
     last: str = ""
+    format: FileFormat = "tflite"
 
 
 RUNTIMES: Mapping[str, RuntimeFacts] = {
@@ -44,7 +46,7 @@ RUNTIMES: Mapping[str, RuntimeFacts] = {
         "2.34",
         last="2.14.0",
     ),
-    "onnxruntime": RuntimeFacts("linux", frozenset({"x86-64", "aarch64"}), frozenset(), "2.28", supported=False),
+    "onnxruntime": RuntimeFacts("linux", frozenset({"x86-64", "aarch64"}), frozenset({"mlas"}), "2.28", format="onnx"),
     "tflm": RuntimeFacts("mcu", None, frozenset({"cmsis-nn", "esp-nn", "reference"})),
 }
 
@@ -63,9 +65,11 @@ def check_runtime(name: str, version: str, *, kernels: str, arch: str, device_cl
     """
     facts = RUNTIMES.get(name)
     if facts is None:
-        usable = [known for known, row in RUNTIMES.items() if row.supported]
         raise FieldError(
-            "EP-321", f"unknown runtime {name!r}; {nearest(name, usable)}", _offer(arch, device_class), path=("name",)
+            "EP-321",
+            f"unknown runtime {name!r}; {nearest(name, list(RUNTIMES))}",
+            _offer(arch, device_class),
+            path=("name",),
         )
     if facts.device_class != device_class:
         other = "microcontrollers" if facts.device_class == "mcu" else "Linux devices"
@@ -75,8 +79,6 @@ def check_runtime(name: str, version: str, *, kernels: str, arch: str, device_cl
         there = ", ".join(sorted(facts.arches))
         what = f"{name} has no wheel for {arch} (only {there})"
         raise FieldError("EP-320", what, _offer(arch, device_class), path=("name",))
-    if not facts.supported:
-        raise FieldError("EP-321", f"edgepack has no runtime {name} yet", _offer(arch, device_class), path=("name",))
     if facts.last and _release(version) > _release(facts.last):
         what = f"{name} ended with {facts.last}: there is no {version}"
         raise FieldError("EP-320", what, f"write version: {facts.last}, or name litert", path=("version",))
@@ -94,6 +96,6 @@ def _offer(arch: str, device_class: DeviceClass) -> str:
     fitting = [
         name
         for name, row in RUNTIMES.items()
-        if row.supported and row.device_class == device_class and (row.arches is None or arch in row.arches)
+        if row.device_class == device_class and (row.arches is None or arch in row.arches)
     ]
     return f"for {arch} there is {' or '.join(fitting)}" if fitting else f"no runtime is known for {arch}"

@@ -89,7 +89,7 @@ class Target:
 
     Attributes:
         name: The profile's name.
-        runtime: ``litert``, ``tflite-runtime`` or ``tflm``.
+        runtime: ``litert``, ``tflite-runtime``, ``tflm`` or ``onnxruntime``.
         channel_multiple: Channels that its kernels take at once; widths are rounded to it where groups are wide enough.
         int4_ops: TFLite operators whose weights the runtime takes in 4 bits.
     """

@@ -2,7 +2,7 @@
 """Make an ONNX graph ready to be imported: every shape known, what depends on shapes alone computed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
@@ -30,7 +30,7 @@ def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], 
         where: The source, for messages.
 
     Raises:
-        ModelError: A dimension other than the batch is open and ``shapes`` does not say it (EP-141); the shapes that
+        ModelError: A dimension other than the batch is open and ``shapes`` does not say it (EP-112); the shapes that
             follow contradict the graph (EP-142).
     """
     import onnx
@@ -89,29 +89,24 @@ def _fix(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where:
     """Write every dimension of the inputs into ``model``; return what stands for the batch, 0 where it is not open."""
     initializers = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in initializers]
-    name = _batch_name(inputs)
+    name = batch_name(inputs)
     taken = set(_sizes(model))
     batch = next((prime for prime in _PRIMES if prime not in taken), _PRIMES[-1])
     used = 0
     for item in inputs:
-        given = shapes.get(item.name, ())
-        sizes: dict[int, int] = {}
-        for axis, dim in enumerate(item.type.tensor_type.shape.dim):
-            if dim.HasField("dim_value") and dim.dim_value > 0:
-                continue
-            is_batch = dim.dim_param == name if name else axis == 0
-            if not is_batch and axis >= len(given):
+        dims, given = item.type.tensor_type.shape.dim, shapes.get(item.name, ())
+        opens = [axis for axis, dim in enumerate(dims) if not (dim.HasField("dim_value") and dim.dim_value > 0)]
+        batches = [axis for axis in opens if (dims[axis].dim_param == name if name else axis == 0)]
+        for axis in opens:
+            if axis not in batches and axis >= len(given):
                 _refuse_open(item, axis, model, where)
-            sizes[axis] = batch if is_batch else given[axis]
-            used = batch if is_batch else used
-        for axis, size in sizes.items():
-            dim = item.type.tensor_type.shape.dim[axis]
-            dim.ClearField("dim_param")
-            dim.dim_value = size
+        for axis in opens:
+            dims[axis].dim_value = batch if axis in batches else given[axis]
+        used = batch if batches else used
     return used
 
 
-def _batch_name(inputs: "list[onnx.ValueInfoProto]") -> str:
+def batch_name(inputs: "Sequence[onnx.ValueInfoProto]") -> str:
     """Return what the graph calls its batch: the first open dimension in front, else any called so; or nothing."""
     dims = [(axis, dim) for item in inputs for axis, dim in enumerate(item.type.tensor_type.shape.dim)]
     front = [dim.dim_param for axis, dim in dims if axis == 0 and dim.dim_param]
@@ -139,7 +134,7 @@ def _refuse_open(item: "onnx.ValueInfoProto", axis: int, model: "onnx.ModelProto
     kinds = ", ".join(sorted({node.op_type for node in inner}))
     more = f"; even so the control flow in it ({kinds}) comes in only where it depends on sizes alone" if inner else ""
     raise ModelError(
-        "EP-141",
+        "EP-112",
         f"{where}: input {item.name!r} is [{', '.join(words)}], and dimension {axis} ({words[axis]}) is open",
         hint=f"a device's graph has fixed sizes: give --shape {item.name}={example}, with your own{more}",
     )

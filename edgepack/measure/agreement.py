@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading is not running: does the target's runtime compute what this machine's LiteRT computes from the same file?
+"""Loading is not running: does the target's runtime compute what this machine's own computes from the same file?
 
 Old runtimes load models of newer quantizers and return garbage without a word, so every artifact is run on a few
-golden inputs before any of its figures is believed.
+golden inputs before any of its figures is believed. That an ONNX file computes what its source does was seen when it
+was made, against LiteRT or the source's own graph.
 """
 
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def check_agreement(
         artifact: What to run.
         golden: A few inputs, one ``.npy`` of shape (n, ...) per model input.
         session: The runtime that the device has.
-        reference: LiteRT of this machine; not run where it is the target itself.
+        reference: This machine's runtime of the file's format; not run where it is the target itself.
         work: Takes the outputs.
 
     Raises:

@@ -14,6 +14,7 @@ from typing import Final
 from edgepack.compress.floor import BITS, CHANNELS, RANK
 from edgepack.device.parts import ARITHMETIC, LatencyEntry
 from edgepack.device.profile import DeviceProfile
+from edgepack.model.layout import as_imported
 from edgepack.model.model import Format
 from edgepack.model.precision import Precision
 from edgepack.model.summary import Layer, Summary
@@ -73,6 +74,7 @@ def lower_bounds(summary: Summary, profile: DeviceProfile | None, *, separable: 
         profile: The device; None bounds the size alone.
         separable: Convolutions may become separable.
     """
+    summary = as_imported(summary)
     precisions = profile.runtime.precisions if profile else tuple(Precision)
     bits = _least_bits(summary, precisions)
     ways = list(_ways(summary, bits=bits, separable=separable))
@@ -84,7 +86,7 @@ def lower_bounds(summary: Summary, profile: DeviceProfile | None, *, separable: 
 
 def can_be_restructured(summary: Summary) -> bool:
     """Whether the source holds layers, so that channels can be pruned and weights brought to 4 bits."""
-    return summary.format in {Format.KERAS, Format.H5}
+    return summary.format in {Format.KERAS, Format.H5, Format.ONNX}
 
 
 def least_weight_bytes(summary: Summary, precisions: Sequence[Precision]) -> int | None:

@@ -62,8 +62,9 @@ def predict_latency(
             (activations stay float), int8 for ``w8a8`` and ``w8a8-per-tensor``, int16 for ``w8a16``.
 
     Returns:
-        Milliseconds, with the profile's band; its level is None where the band is not statistical. The upper end
-        lets operators with packed weights take longer, for no profile has timings of those.
+        Milliseconds, with the profile's band, widened where the runtime is another engine than it was fitted to; its
+        level is None where the band is not statistical. The upper end lets operators with packed weights take longer,
+        for no profile has timings of those.
 
     Raises:
         ProfileError: EP-345 the profile has no parameters for that arithmetic, EP-346 the runtime is not one of the
@@ -80,14 +81,15 @@ def predict_latency(
     macs_per_s = entry.macs_per_s(profile.cpu, threads=runtime.threads)
     latency_ms = _latency_ms(ops, entry, macs_per_s=macs_per_s)
     slower_ms = (_UNPACKING - 1) * sum(op.macs for op in ops if op.unpacks) / macs_per_s * _MS_PER_S
-    spread = entry.spread.value
+    widen = runtime.widen.value if runtime.widen else 1.0
+    spread = entry.spread.value * widen
     return Figure(
         value=latency_ms,
         unit="ms",
         evidence=Evidence.PREDICTED,
         ci_low=latency_ms / spread,
         ci_high=(latency_ms + slower_ms) * spread,
-        ci_level=entry.level.value if entry.level and not slower_ms else None,
+        ci_level=entry.level.value if entry.level and not slower_ms and widen == 1.0 else None,
     )
 
 

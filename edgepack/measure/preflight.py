@@ -12,6 +12,7 @@ from edgepack.compress.floor import floor_words
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile
 from edgepack.device.units import format_quantity, format_size
+from edgepack.errors import ModelError
 from edgepack.measure.bounds import (
     Bound,
     can_be_restructured,
@@ -21,6 +22,7 @@ from edgepack.measure.bounds import (
     lower_bounds,
 )
 from edgepack.measure.measurement import LimitVerdict, State, Verdict
+from edgepack.model.layout import check_batch
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.shapes import format_shape, suggestion, with_batch_of_one
@@ -110,7 +112,12 @@ def preflight(
         limits: The active limits.
         separable: Convolutions may become separable.
     """
-    attention = [*_open_dimensions(summary), *_bad_weights(summary), *_code(summary), *_layers(summary)]
+    attention = [
+        *_open_dimensions(summary),
+        *_bad_weights(summary),
+        *_code(summary),
+        *_layers(summary),
+    ]
     precisions = profile.runtime.precisions if profile else tuple(Precision)
     arena = profile is not None and profile.runtime.name == "tflm"
     found = Preflight(
@@ -175,7 +182,7 @@ def _against(limit: Limit, found: Preflight, summary: Summary) -> Iterator[Findi
 
 def _how_to_pass(summary: Summary) -> str:
     if not can_be_restructured(summary):
-        return "use a smaller model, another device or a higher limit; a .keras or .h5 file can be made smaller"
+        return "use a smaller model, another device or a higher limit; a .keras, .h5 or .onnx file can be made smaller"
     return (
         f"nothing is tried below {floor_words()}: use a smaller model, another device or a higher limit, "
         "or name a recipe that goes further"
@@ -192,7 +199,7 @@ def _weights(limit: Limit, least: int | None, summary: Summary) -> Iterator[Find
             f"the model has {summary.parameter_count:,} weights, and {limit.name} may be "
             f"{format_size(limit.value)}: at one byte each they hardly fit",
             where=f"limit {limit.name} ({limit.origin})",
-            next="edgepack build tries it; a .keras or .h5 file would be checked more closely",
+            next="edgepack build tries it; a .keras, .h5 or .onnx file would be checked more closely",
         )
 
 
@@ -262,6 +269,10 @@ def _open_dimensions(summary: Summary) -> Iterator[Finding]:
                 where=_input(spec),
                 next=f"--shape {suggestion(spec)}",
             )
+    try:
+        check_batch(summary)
+    except ModelError as error:
+        yield Finding("error", error.code, error.message, where="batch", next=error.hint)
 
 
 def _input(spec: TensorSpec) -> str:

@@ -109,5 +109,10 @@ def output_specs(tensors: "Mapping[str, tf.Tensor]", names: Sequence[str]) -> tu
     return found
 
 
+def with_axes(specs: Sequence[TensorSpec], known: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
+    """Return ``specs`` with the axes of those of ``known`` in their places: a graph's tensors do not tell them."""
+    return tuple(replace(spec, axes=other.axes) for spec, other in zip(specs, known, strict=True))
+
+
 def _known_shape(tensor: "tf.Tensor") -> tuple[int | None, ...]:
     return (None,) if tensor.shape.rank is None else tuple(tensor.shape.as_list())

@@ -6,11 +6,14 @@ run it slowly if at all. Unrolled it is plain matrix multiplications, at the sam
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from edgepack.model.keras_config import Json, mapping, sequence
 from edgepack.model.model import TensorSpec
 from edgepack.model.summary import Summary
+
+if TYPE_CHECKING:
+    import keras
 
 _CELLS: Final = frozenset({"LSTM", "GRU", "SimpleRNN"})
 _RECURRENT: Final = _CELLS | {"Bidirectional"}
@@ -34,6 +37,27 @@ def unrolled(document: Json, summary: Summary, inputs: Sequence[TensorSpec]) -> 
     shapes = {spec.name: [None, *spec.shape[1:]] for spec in inputs}
     notes = tuple(f"{name}: written out over its {count} time steps" for name, count in steps.items())
     return _rewritten(document, shapes), notes
+
+
+def unroll(net: "keras.Model") -> tuple[str, ...]:
+    """Let the recurrent layers of ``net``, a flat graph, be unrolled where it is made anew; return a note for each.
+
+    None is where one of them has too many steps, or as many as the input says.
+    """
+    import keras
+
+    steps: dict[str, int | None] = {}
+    cells = []
+    for layer in net.layers:
+        if type(layer).__name__ in _RECURRENT:
+            steps[layer.name] = layer.input.shape[1] if not isinstance(layer.input, list) else layer.input[0].shape[1]
+            both = isinstance(layer, keras.layers.Bidirectional)
+            cells += [layer.forward_layer, layer.backward_layer] if both else [layer]
+    if not all(count is not None and count <= _MAX_STEPS for count in steps.values()):
+        return ()
+    for cell in cells:
+        cell.unroll = True
+    return tuple(f"{name}: written out over its {count} time steps" for name, count in steps.items())
 
 
 def _rewritten(value: Json, shapes: Mapping[str, Sequence[Json]]) -> Json:

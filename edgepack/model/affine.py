@@ -2,7 +2,7 @@
 """Reals as integers and back, as TFLite's QUANTIZE and DEQUANTIZE compute them.
 
 ``real = (q - zero_point) * scale`` (https://ai.google.dev/edge/litert/models/quantization_spec). The scripts that run
-without this package, ``runtime/_serve.py`` and the bundle's ``infer.py``, hold the same arithmetic; tests compare them.
+without this package, ``runtime/_backends.py`` and the bundle's ``infer.py``, hold the same arithmetic; tests compare.
 """
 
 import numpy as np

@@ -11,21 +11,31 @@ from pathlib import Path
 
 from edgepack.digest import digest_file
 from edgepack.errors import ModelError
+from edgepack.extras import require_onnx_extra
 from edgepack.model.inspect import inspect
+from edgepack.model.layout import Layout, check_batch
 from edgepack.model.model import Format, Model
 from edgepack.model.shapes import fix_shapes, format_shape, with_batch_of_one
 from edgepack.model.summary import Summary, refuse_unsuitable
 from edgepack.work import whole_file
 
 
-def load_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]], trust_code: bool, folder: Path) -> Model:
+def load_model(
+    path: Path,
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    trust_code: bool,
+    folder: Path,
+    layout: Layout = "source",
+) -> Model:
     """Load the model at ``path`` and write its canonical form below ``folder``, under its digest.
 
     Args:
-        path: A ``.keras``, ``.h5`` or ``.tflite`` file, or a SavedModel folder.
+        path: A ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file, or a SavedModel folder.
         shapes: Dimensions for inputs that the model leaves open, batch first, by input name.
         trust_code: Run code that the file carries (Lambda layers).
         folder: Where loaded models are kept.
+        layout: How samples for an ONNX model are given.
 
     Returns:
         A SavedModel whose signature ``serving_default`` has batch 1 (and ``batched`` an open one, where the model
@@ -34,7 +44,7 @@ def load_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]], trust_code:
     Raises:
         ModelError: The model is unreadable, unsafe or unsuitable (EP-1xx).
         OutputError: ``folder`` cannot be written (EP-402).
-        HostError: The disk is full (EP-501).
+        HostError: The disk is full (EP-501), or a package that an ``.onnx`` needs is not installed (EP-504).
     """
     summary = inspect(path, shapes=shapes)
     refuse_unsuitable(summary, trust_code=trust_code)
@@ -50,11 +60,11 @@ def load_model(path: Path, *, shapes: Mapping[str, tuple[int, ...]], trust_code:
         case Format.TFLITE:
             return _keep_tflite(path, summary, shapes=shapes, folder=folder)
         case Format.ONNX:
-            raise ModelError(
-                "EP-119",
-                f"{path} is an ONNX model: edgepack checks it, but does not build from it yet",
-                hint=f"edgepack check {path}; to build today, give the Keras model or a SavedModel",
-            )
+            require_onnx_extra()
+            check_batch(summary)
+            from edgepack.model._load_onnx import load_onnx
+
+            return load_onnx(path, summary, shapes=shapes, layout=layout, folder=folder)
 
 
 def _keep_tflite(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int, ...]], folder: Path) -> Model:

@@ -25,16 +25,32 @@ class TensorSpec:
         name: Name as the user's training code knows it.
         shape: Dimensions with the batch first; None where the source leaves one open.
         dtype: NumPy name, ``float32`` say.
+        axes: Axis i of the tensor is axis ``axes[i]`` of what the user's training code feeds or gets; empty where they
+            are the same.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    axes: tuple[int, ...] = ()
 
     @property
     def sample_shape(self) -> tuple[int | None, ...]:
         """Shape without the batch dimension."""
         return self.shape[1:]
+
+    @property
+    def given_shape(self) -> tuple[int | None, ...]:
+        """Shape of a sample as the user's training code feeds or gets it, without the batch dimension."""
+        if not self.axes:
+            return self.sample_shape
+        batch = self.axes[0]
+        return tuple(self.shape[self.axes.index(axis)] for axis in range(len(self.axes)) if axis != batch)
+
+    @property
+    def sample_axes(self) -> tuple[int, ...]:
+        """Axis i of a sample of the tensor is axis ``sample_axes[i]`` of a sample as it is fed; empty as ``axes``."""
+        return tuple(axis - (axis > self.axes[0]) for axis in self.axes[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +58,9 @@ class Model:
     """A model that a runtime can lower: all shapes fixed, batch 1.
 
     Attributes:
-        path: A SavedModel folder with the signature ``serving_default``, or a ``.tflite`` file; content-addressed.
-        kind: Which of the two.
+        path: A SavedModel folder with the signature ``serving_default``, a ``.tflite`` file, or, of an ``.onnx`` that
+            cannot be imported, the prepared ``.onnx``; content-addressed.
+        kind: Which of the three.
         source: The file that the user gave.
         source_format: Its format.
         inputs: In the source model's order; shapes are fully known, batch 1.
@@ -56,10 +73,12 @@ class Model:
         why_untrainable: Why not, in words that end a sentence; empty where there is one.
         loss: Loss that it was compiled with: the Keras configuration as canonical JSON, or empty.
         fake_quantized: Its ranges are part of the graph (FakeQuant operators), so lowering calibrates nothing.
+        onnx: The source's own graph, of batch 1 and simplified, where it came as ``.onnx`` and nothing was trained; its
+            edges have these names, and lie as the user's training code feeds and gets them.
     """
 
     path: Path
-    kind: Literal["savedmodel", "tflite"]
+    kind: Literal["savedmodel", "tflite", "onnx"]
     source: Path
     source_format: Format
     inputs: tuple[TensorSpec, ...]
@@ -72,3 +91,4 @@ class Model:
     why_untrainable: str = ""
     loss: str = ""
     fake_quantized: bool = False
+    onnx: Path | None = None

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Summary of an ``.onnx`` file; reading one needs the package ``onnx``, an extra."""
 
-from collections.abc import Mapping
-from math import prod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepack.errors import HostError, ModelError
+from edgepack.importer.prepare import batch_name
+from edgepack.importer.read import damaged, read_onnx
+from edgepack.model._onnx_layers import Constants, constants_of, kernel_count, layers_of
 from edgepack.model.model import Format, TensorSpec
-from edgepack.model.shapes import apply_shapes
-from edgepack.model.summary import Layer, NonFinite, Shape, Summary, count_ops, find_non_finite
+from edgepack.model.shapes import apply_shapes, with_batch_of_one
+from edgepack.model.summary import Layer, Shape, Summary, count_ops, find_non_finite
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+
+_QUANTIZED = frozenset({"QLinearConv", "QLinearMatMul", "DequantizeLinear"})
+_IMAGES, _PLANE = 4, 2
 
 
 def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary:
@@ -20,58 +26,119 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
 
     Raises:
         HostError: The package ``onnx`` is not installed (EP-120).
-        ModelError: The file is cut off or damaged (EP-105); ``shapes`` does not match (EP-114).
+        ModelError: As ``read_onnx``; ``shapes`` does not match (EP-114).
     """
-    model = _read(path)
+    model = read_onnx(path)
     graph = model.graph
-    weights = {item.name: tuple(item.dims) for item in graph.initializer}
-    known = {item.name: _shape(item) for item in (*graph.input, *graph.value_info, *graph.output)}
-    inputs = [_spec(item) for item in graph.input if item.name not in weights]
-    layers = tuple(_layer(node, weights, known) for node in graph.node)
+    arrays = dict(_arrays(model, path))
+    items = [item for item in graph.input if item.name not in arrays]
+    batch = batch_name(items)
+    specs = [_batch_first(item, batch) for item in items]
+    inputs = apply_shapes(specs, {name: _turned(specs, name, given) for name, given in shapes.items()})
+    constants = constants_of(graph, arrays)
+    whole = {spec.name: _as_in_file(spec) for spec in inputs}
+    layers = layers_of(graph, constants, _known(model, whole))
+    ops = count_ops(f"{node.domain}.{node.op_type}".lstrip(".") for node in graph.node)
+    notes = [f"opset {item.version} of {item.domain or 'ai.onnx'}" for item in model.opset_import]
+    if any(node.op_type in _QUANTIZED for node in graph.node):
+        notes.append("it is quantized: build takes its float graph, with the ranges that it holds")
+    found = (find_non_finite(name, array) for name, array in arrays.items())
     return Summary(
         format=Format.ONNX,
         saved_by=f"{model.producer_name} {model.producer_version}".strip(),
-        inputs=apply_shapes(inputs, shapes),
-        outputs=tuple(_spec(item) for item in graph.output),
+        inputs=inputs,
+        outputs=tuple(_batch_first(item, batch) for item in graph.output),
         layers=layers,
-        parameter_count=sum(prod(shape) for shape in weights.values()),
-        weight_bytes=sum(_n_bytes(item) for item in graph.initializer),
-        non_finite=tuple(_non_finite(model, path)),
-        op_counts=count_ops(f"{node.domain}.{node.op_type}".lstrip(".") for node in graph.node),
-        quantized=any(node.op_type in {"QLinearConv", "QLinearMatMul", "DequantizeLinear"} for node in graph.node),
-        notes=tuple(f"opset {item.version} of {item.domain or 'ai.onnx'}" for item in model.opset_import),
+        parameter_count=sum(array.size for array in arrays.values()),
+        weight_bytes=sum(array.nbytes for array in arrays.values()),
+        non_finite=tuple(bad for bad in found if bad is not None),
+        op_counts=ops,
+        kernel_count=kernel_count(layers),
+        notes=tuple(notes),
+        coarse=_coarse(model, constants, whole),
     )
 
 
-def _read(path: Path) -> "onnx.ModelProto":
-    try:
-        import onnx
-    except ImportError as error:
-        raise HostError(
-            "EP-120",
-            f"reading {path} needs the package onnx, which is not installed",
-            hint="pip install 'edgepack[onnx]'",
-        ) from error
-    from google.protobuf.message import DecodeError
+def _batch_first(item: "onnx.ValueInfoProto", batch: str) -> TensorSpec:
+    """Return an input or output with the axis that is called ``batch`` in front, wherever the file has it."""
+    spec = _spec(item)
+    places = [axis for axis, dim in enumerate(item.type.tensor_type.shape.dim) if batch and dim.dim_param == batch]
+    if not places or places[0] == 0:
+        return spec
+    axes = (places[0], *(axis for axis in range(len(spec.shape)) if axis != places[0]))
+    return replace(spec, shape=tuple(spec.shape[axis] for axis in axes), axes=axes)
 
+
+def _turned(specs: Sequence[TensorSpec], name: str, given: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what ``--shape`` says of the input ``name``, in the file's order, in that of its spec."""
+    axes = next((spec.axes for spec in specs if spec.name == name), ())
+    return tuple(given[axis] for axis in axes) if len(axes) == len(given) else given
+
+
+def _as_in_file(spec: TensorSpec) -> Shape:
+    """Return the shape at batch 1, in the file's order."""
+    shape = with_batch_of_one(spec.shape)
+    return tuple(shape[spec.axes.index(axis)] for axis in range(len(shape))) if spec.axes else shape
+
+
+def _arrays(model: "onnx.ModelProto", path: Path) -> "Iterator[tuple[str, np.ndarray]]":
+    """Yield the weights by name: initializers, and what stands in the nodes of a graph that was written so."""
+    from onnx import numpy_helper
+
+    tensors = [(item.name, item) for item in model.graph.initializer]
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            tensors += [(node.output[0], item.t) for item in node.attribute if item.name == "value"]
+    for name, tensor in tensors:
+        try:
+            yield name, numpy_helper.to_array(tensor)
+        except (ValueError, TypeError) as error:
+            raise damaged(path, f"weight {name!r}: {error}") from error
+
+
+def _known(model: "onnx.ModelProto", shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Return the shape of every value where the inputs have ``shapes``; what does not follow is left out."""
+    import onnx
+
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    del fixed.graph.value_info[:]
+    for item in fixed.graph.input:
+        for dim, size in zip(item.type.tensor_type.shape.dim, shapes.get(item.name, ()), strict=False):
+            if size is not None:
+                dim.Clear()
+                dim.dim_value = size
+    for item in fixed.graph.output:
+        item.type.tensor_type.ClearField("shape")
     try:
-        model = onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError, OSError) as error:
-        raise _damaged(path, str(error)) from error
-    if not model.graph.node:
-        raise _damaged(path, "it holds no operator")
-    try:
-        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+        found = onnx.shape_inference.infer_shapes(fixed, data_prop=True)
     except (onnx.shape_inference.InferenceError, ValueError):
-        return model  # shapes stay unknown, which the summary says
+        return dict(shapes)
+    every = (*found.graph.input, *found.graph.value_info, *found.graph.output)
+    return {item.name: _shape(item) for item in every if item.type.tensor_type.HasField("shape")}
 
 
-def _damaged(path: Path, why: str) -> ModelError:
-    return ModelError(
-        "EP-105",
-        f"{path} is no ONNX model, or is cut off or damaged: {why}",
-        hint="copy or export the model again and compare the file sizes",
-    )
+def _coarse(model: "onnx.ModelProto", constants: Constants, whole: Mapping[str, Shape]) -> tuple[Layer, ...]:
+    """Return the layers at half of what each image is high and wide; without shapes where they may be wrong.
+
+    They may where a series comes in, of whose axes only the importer knows which is time, or where the graph reshapes
+    to sizes that it has as numbers.
+    """
+    rigid = any(_is_rigid(node) for node in model.graph.node)
+    halves = {name: _half(shape) for name, shape in whole.items()}
+    if rigid or any(len(shape) == _IMAGES - 1 for shape in whole.values()):
+        return layers_of(model.graph, constants, {})
+    return () if halves == whole else layers_of(model.graph, constants, _known(model, halves))
+
+
+def _is_rigid(node: "onnx.NodeProto") -> bool:
+    return node.op_type in {"Reshape", "Expand", "Resize", "Upsample"}
+
+
+def _half(shape: Shape) -> Shape:
+    if len(shape) != _IMAGES:
+        return shape
+    return (*shape[:_PLANE], *(None if size is None else max(1, size // 2) for size in shape[_PLANE:]))
 
 
 def _shape(value: "onnx.ValueInfoProto") -> Shape:
@@ -85,52 +152,3 @@ def _spec(value: "onnx.ValueInfoProto") -> TensorSpec:
     kind = value.type.tensor_type.elem_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind).name if kind else "unknown"
     return TensorSpec(value.name, _shape(value), dtype)
-
-
-def _n_bytes(item: "onnx.TensorProto") -> int:
-    import onnx
-
-    return int(prod(item.dims)) * int(onnx.helper.tensor_dtype_to_np_dtype(item.data_type).itemsize)
-
-
-def _layer(node: "onnx.NodeProto", weights: Mapping[str, tuple[int, ...]], known: Mapping[str, Shape]) -> Layer:
-    own = [weights[name] for name in node.input if name in weights]
-    outs = tuple(known[name] for name in node.output if name in known)
-    return Layer(
-        name=node.name or (node.output[0] if node.output else node.op_type),
-        kind=node.op_type,
-        parameter_count=sum(prod(shape) for shape in own),
-        macs=_macs(node, own, outs),
-        input_shapes=tuple(known[name] for name in node.input if name in known and name not in weights),
-        output_shapes=outs,
-    )
-
-
-def _macs(node: "onnx.NodeProto", weights: list[tuple[int, ...]], outs: tuple[Shape, ...]) -> int | None:
-    """Count Conv, Gemm and MatMul with constant weights; a batch that is open counts as one."""
-    if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Einsum"}:
-        return 0
-    sizes = [1 if place == 0 and size is None else size for place, size in enumerate(outs[0])] if outs else []
-    out = [size for size in sizes if size is not None]
-    if not weights or not out or len(out) != len(sizes):
-        return None
-    if node.op_type == "Conv":  # weights are [out, in / groups, *kernel]
-        return prod(out) * prod(weights[0][1:])
-    if node.op_type in {"Gemm", "MatMul"} and len(weights[0]) > 1:
-        return prod(out[:-1]) * prod(weights[0][-2:])
-    return None
-
-
-def _non_finite(model: "onnx.ModelProto", path: Path) -> list[NonFinite]:
-    import onnx
-
-    found = []
-    for item in model.graph.initializer:
-        if item.data_location == onnx.TensorProto.EXTERNAL:
-            continue  # beside the file; building from ONNX will read it
-        try:
-            bad = find_non_finite(item.name, onnx.numpy_helper.to_array(item))
-        except (ValueError, TypeError) as error:
-            raise _damaged(path, f"weight {item.name!r}: {error}") from error
-        found += [bad] if bad else []
-    return found

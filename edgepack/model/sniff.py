@@ -13,6 +13,11 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _LFS_MAGIC = b"version https://git-lfs.github.com/spec/"
 _TFLITE_IDENTIFIER = b"TFL3"
 _SMALLEST_MODEL_BYTES = 16
+_EXPORT = """export it where it was trained, in three lines of Python (sample is one batch of its inputs):
+    model.eval()
+    names = {"input_names": ["input"], "output_names": ["output"], "dynamic_axes": {"input": {0: "batch"}}}
+    torch.onnx.export(model, sample, "model.onnx", **names)
+then run: edgepack check model.onnx"""
 _KNOWN = "edgepack reads .keras, .h5, .tflite, .onnx and SavedModel folders"
 
 
@@ -131,5 +136,5 @@ def _raise_pickle(path: Path, what: str) -> None:
     raise ModelError(
         "EP-103",
         f"{path} is {what}; edgepack never opens one",
-        hint="export it where it was trained: torch.onnx.export(model, sample, 'model.onnx')",
+        hint=_EXPORT,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
 from edgepack.importer.layers import import_layers
-from edgepack.model._export import export
+from edgepack.model._export import export, with_axes
 from edgepack.model.fake_quant import fake_quant_layers
 from edgepack.model.flat import as_list
 from edgepack.model.keras_summary import digest_keras
@@ -80,9 +80,10 @@ def write_trainable(net: "keras.Model", *, parent: Model, fake_quantized: bool, 
         parent,
         path=folder / digest,
         kind="savedmodel",
-        outputs=outputs,
+        outputs=with_axes(outputs, parent.outputs),
         digest=digest,
         trainable=folder / digest / TRAINABLE,
         fake_quantized=fake_quantized,
         parent=parent.digest,
+        onnx=None,  # it holds the parent's weights
     )

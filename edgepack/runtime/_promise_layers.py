@@ -48,8 +48,11 @@ class KernelBits:
 
         Deeper parts are TensorFlow's operations, which may be called as a layer is: ``rescale/depthwise``.
         """
-        fused = {name for index in indexes if index >= 0 for name in graph.tensors[index].name.split(";")}
-        found = set(map(self._outermost, fused))
+        return self.scopes(graph.tensors[index].name for index in indexes if index >= 0)
+
+    def scopes(self, names: Iterable[str]) -> tuple[str, ...]:
+        """As ``scopes_of``, of tensors by their names."""
+        found = {self._outermost(part) for name in names for part in name.split(";")}
         return tuple(name for name in self.names if name in found)
 
     def layers_of(self, graph: TfliteGraph, op: TfliteOp) -> frozenset[str]:

@@ -26,7 +26,7 @@ class Served:
     """What a started process said of itself.
 
     Attributes:
-        runtime: ``litert``, ``tflite-runtime`` or ``tflm``.
+        runtime: ``litert``, ``tflite-runtime``, ``tflm`` or ``onnxruntime``.
         version: The package's version.
         commit: The source commit where the package carries it, else empty.
     """

@@ -3,8 +3,8 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from edgepack.device.wheels import FileFormat
 from edgepack.model.precision import Precision
 
 
@@ -43,13 +43,14 @@ class Artifact:
         digest: SHA-256 of its bytes.
         size_bytes: Length of the file.
         precision: What was promised and checked on the written file.
-        ops: Builtin operator names used, sorted, with versions: ``("ADD v2", "CONV_2D v3")``.
+        ops: Operator names used, sorted, with versions: ``("ADD v2", "CONV_2D v3")``, of ONNX ``("Add v14",)``.
         layers: The source's layers behind each operator in the file's order, joined by `` + ``; ``""`` where not
             known, and nothing at all where the source names none.
+        notes: What the file's maker found out about it, in sentences: how much of it the runtime computes in integers.
     """
 
     path: Path
-    format: Literal["tflite"]
+    format: FileFormat
     digest: str
     size_bytes: int
     precision: Precision
@@ -57,3 +58,4 @@ class Artifact:
     outputs: tuple[IoTensor, ...]
     ops: tuple[str, ...]
     layers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgepack.device.profile import RuntimeSpec
+from edgepack.device.wheels import FileFormat
 from edgepack.errors import HostError
 from edgepack.registry import discover, nearest
 from edgepack.runtime._environment import environment_python
@@ -21,12 +22,14 @@ class Runtime:
         name: As device profiles and ``_serve.py`` spell it.
         package: As pip spells it.
         extra: The extra of edgepack that brings it; empty where it needs an environment of its own.
+        format: Of the files that it takes.
         int4_ops: Operators whose weights it takes in 4 bits, and computes right.
     """
 
     name: ClassVar[str]
     package: ClassVar[str]
     extra: ClassVar[str] = ""
+    format: ClassVar[FileFormat] = "tflite"
     int4_ops: ClassVar[frozenset[str]] = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
 
     def pins(self, version: str) -> tuple[str, ...]:

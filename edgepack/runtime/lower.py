@@ -1,68 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lower a model to a ``.tflite`` file at one precision, and hold the written file against what that promises.
+"""Lower a model to the file that a device's runtime takes, at one precision, and hold it against what that promises.
 
 Runs in the TensorFlow worker: ``worker.call(name, lower, model, recipe, calibration=..., folder=...)``.
 """
 
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_bytes
 from edgepack.errors import CandidateError
-from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Model
-from edgepack.model.precision import Precision
-from edgepack.model.tflite_file import TfliteGraph, parse_tflite, read_tflite
-from edgepack.runtime._calibration import CalibrationSet
+from edgepack.model.tflite_file import TfliteGraph, parse_tflite
 from edgepack.runtime._compact import compact
-from edgepack.runtime._order import in_source_order
-from edgepack.runtime._promise import check_promise
+from edgepack.runtime._lower_tflite import tflite_content
+from edgepack.runtime._lowered import Lowered
 from edgepack.runtime._promise_layers import source_layers
 from edgepack.runtime.artifact import Artifact, IoTensor
+from edgepack.runtime.form import TFLITE, Form
 from edgepack.work import disk_errors, whole_file
 
-_ATTEMPTS = 8
 
-
-def lower(model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None, folder: Path) -> Artifact:
+def lower(
+    model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None, folder: Path, form: Form = TFLITE
+) -> Artifact:
     """Return the artifact of ``model`` under ``recipe``, a content-addressed file in ``folder``.
 
     Args:
         model: A SavedModel, fake-quantized where the recipe's plan needs that, or a float ``.tflite``; an integer
-            ``.tflite`` only as it is.
+            ``.tflite`` only as it is; an ``.onnx`` only where the form is ONNX.
         recipe: Its precision; ``io`` ``int8`` means int16 at w8a16.
         calibration: One ``.npy`` of shape (n, ...) per model input, in the model's order; None where there is none.
-        folder: Gets ``<sha256>.tflite``, written whole.
+        folder: Gets ``<sha256>.tflite`` or ``<sha256>.onnx``, written whole.
+        form: What the device's runtime takes.
 
     Raises:
         CandidateError: The converter refuses (EP-605), the file is not what the precision promises (EP-606), needs
             operators that no plain runtime has (EP-607) or has other edges than the model (EP-608), the calibration
             samples cannot be used (EP-609), this source cannot have this precision (EP-610), or the file is no longer
-            the same graph without what no runtime reads (EP-613).
+            the same graph without what no runtime reads (EP-613); of ONNX, EP-690 to EP-695 in the same order.
         OutputError: The folder cannot be written (EP-402).
         HostError: The disk is full (EP-501), or the converter is not installed (EP-504).
     """
-    _check_combination(model, recipe)
-    content = _kept_promise(model, recipe, calibration)
-    layers = source_layers(parse_tflite(content, model.path), model.trainable)
-    if not recipe.as_is:
-        content = compact(content)
-    digest = digest_bytes([content])
-    path = folder / f"{digest}.tflite"
+    _check_combination(model, recipe, form)
+    if form.format == "onnx":
+        from edgepack.runtime._lower_onnx import lower_onnx
+
+        return _written(lower_onnx(model, recipe, calibration, form), recipe, folder)
+    return _written(_tflite(model, recipe, calibration), recipe, folder)
+
+
+def _written(made: Lowered, recipe: Recipe, folder: Path) -> Artifact:
+    digest = digest_bytes([made.content])
+    path = folder / f"{digest}.{made.format}"
     if not path.exists():
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as scratch:
-            scratch.write_bytes(content)
-    graph = read_tflite(path)
+            scratch.write_bytes(made.content)
     return Artifact(
         path=path,
-        format="tflite",
+        format=made.format,
         digest=digest,
-        size_bytes=len(content),
+        size_bytes=len(made.content),
         precision=recipe.precision.default,
+        inputs=made.inputs,
+        outputs=made.outputs,
+        ops=made.ops,
+        layers=made.layers,
+        notes=made.notes,
+    )
+
+
+def _tflite(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | None) -> Lowered:
+    content = tflite_content(model, recipe, calibration)
+    layers = source_layers(parse_tflite(content, model.path), model.trainable)
+    if not recipe.as_is:
+        content = compact(content)
+    graph = parse_tflite(content, model.path)
+    return Lowered(
+        format="tflite",
+        content=content,
         inputs=_edges(graph, graph.inputs, tuple(spec.name for spec in model.inputs)),
         outputs=_edges(graph, graph.outputs, tuple(spec.name for spec in model.outputs)),
         ops=graph.op_names,
@@ -70,26 +87,14 @@ def lower(model: Model, recipe: Recipe, *, calibration: tuple[Path, ...] | None,
     )
 
 
-def _kept_promise(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | None) -> bytes:
-    """Return the lowered file, held against its promise.
-
-    On graphs of hundreds of operators the converter now and then leaves a few in float that it quantizes the next
-    time, so a broken promise gets further tries; one that is broken each time is the converter's answer.
-    """
-    for attempt in range(_ATTEMPTS):
-        content = in_source_order(_content(model, recipe, calibration), model)
-        try:
-            check_promise(parse_tflite(content, model.path), model, recipe)
-        except CandidateError as broken:
-            if broken.code != "EP-606" or attempt == _ATTEMPTS - 1 or recipe.as_is:
-                raise
-        else:
-            break
-    return content
-
-
-def _check_combination(model: Model, recipe: Recipe) -> None:
+def _check_combination(model: Model, recipe: Recipe, form: Form) -> None:
     precision, io = recipe.precision.default, recipe.precision.io
+    if model.kind == "onnx" and form.format != "onnx":
+        raise CandidateError(
+            "EP-610",
+            f"{model.source} cannot become a .{form.format}: {model.why_untrainable}",
+            hint="--format onnx quantizes the graph as it is, on devices with onnxruntime",
+        )
     if recipe.as_is:
         if model.kind != "tflite":
             raise CandidateError("EP-610", f"{model.source} is no .tflite file: it cannot be taken as it is")
@@ -123,43 +128,6 @@ def _check_combination(model: Model, recipe: Recipe) -> None:
 def _wording(recipe: Recipe) -> str:
     plan = recipe.precision
     return plan.default.value + (f" with {len(plan.layers)} layers of another precision" if plan.layers else "")
-
-
-def _content(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | None) -> bytes:
-    """Return the lowered file's bytes as the converter leaves them."""
-    precision = recipe.precision.default
-    if recipe.as_is or (model.kind == "tflite" and _has_it_already(model, precision)):
-        return model.path.read_bytes()
-    samples = None
-    if precision.needs_calibration and not model.fake_quantized:
-        samples = CalibrationSet.opened(calibration, model.inputs)
-    if model.kind == "savedmodel":
-        from edgepack.runtime._convert import convert
-
-        if precision is Precision.W4:
-            return _by_way_of_float(model, recipe)
-        return convert(model, recipe.precision, samples)
-    from edgepack.runtime._requantize import requantize
-
-    return requantize(model, recipe.precision, samples)
-
-
-def _by_way_of_float(model: Model, recipe: Recipe) -> bytes:
-    """Return 4-bit weights under float activations: TensorFlow's converter has none, the quantizer of files has."""
-    from edgepack.runtime._convert import convert
-    from edgepack.runtime._requantize import requantize
-
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "float.tflite"
-        path.write_bytes(convert(model, PrecisionPlan(default=Precision.F32), None))
-        return requantize(replace(model, path=path, kind="tflite"), recipe.precision, None)
-
-
-def _has_it_already(model: Model, precision: Precision) -> bool:
-    """Whether a float ``.tflite`` needs no change: nothing was asked for, or its weights are float16 as they came."""
-    if precision is Precision.F32:
-        return True
-    return precision is Precision.W16 and set(read_tflite(model.path).weight_dtypes) == {"float16"}
 
 
 def _edges(graph: TfliteGraph, indexes: tuple[int, ...], names: tuple[str, ...]) -> tuple[IoTensor, ...]:

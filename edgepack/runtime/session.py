@@ -28,7 +28,7 @@ class RuntimeSession:
 
     Args:
         python: Interpreter that has the runtime.
-        backend: ``litert``, ``tflite-runtime`` or ``tflm``.
+        backend: ``litert``, ``tflite-runtime``, ``tflm`` or ``onnxruntime``.
         log_folder: Where each process's standard error goes.
         processes: How many at most; the number of cores that this process may use by default.
         threads: Threads of each inference when it is timed; samples are always run in one.

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from edgepack.data.metric import Metric, check_baseline
 from edgepack.data.prepare import Prepared, check_overlap, check_range, prepare
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
+from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
 from edgepack.events import Note, Reporter, StageStarted
 from edgepack.figure import Figure
@@ -28,6 +30,8 @@ from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work, whole_folder
 
 _GOLDEN_SAMPLES = 16
+_REFERENCES: Final[dict[FileFormat, str]] = {"tflite": "litert", "onnx": "onnxruntime"}
+"""What runs here, in the version installed here, the file that the device's runtime runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Bench:
     Attributes:
         crew: Local processes for TensorFlow.
         session: The device's own runtime.
-        reference: This machine's LiteRT, which the target's outputs are held against.
+        reference: This machine's own runtime of that format, which the target's outputs are held against.
         seed: Seeds the bootstrap of metrics that have no per-sample value.
         calibration: The prepared samples, or None where there are none.
         rescales: The model brings raw samples into range itself, so whole pixels that reach it are no surprise.
@@ -102,8 +106,9 @@ def open_bench(
     """
     spec = profile.runtime
     report(StageStarted(f"starting {spec.name} {spec.version}"))
-    host = get_runtime("litert")
-    with get_runtime(spec.name).session(spec, work) as session, host.reference_session(work) as reference:
+    device = get_runtime(spec.name)
+    host = get_runtime(_REFERENCES[device.format])
+    with device.session(spec, work) as session, host.reference_session(work) as reference:
         report(StageStarted("preparing data"))
         calibration = prepared_split(crew, work, model, data, "calibration")
         if data is not None and data.train is not None and data.labelled:
@@ -179,7 +184,8 @@ def prepared_split(crew: Crew, work: Work, model: Model, data: Data | None, spli
     """Return a split as the model takes it, on disk; None where there is no such data."""
     if data is None or data.split(split) is None:
         return None
-    return crew.call(f"prepare-{split}", prepare, data, split, model.inputs, folder=work.folder("data"))
+    folder = work.folder("data")
+    return crew.call(f"prepare-{split}", prepare, data, split, model.inputs, model.outputs, folder=folder)
 
 
 def sample_paths(prepared: Prepared) -> tuple[Path, ...]:

@@ -14,13 +14,14 @@ from edgepack.compress.recipe import Recipe
 from edgepack.data.prepare import Prepared
 from edgepack.digest import digest_json
 from edgepack.graph.context import Context, Cost, Graph
-from edgepack.measure.latency import op_costs, predict_latency
+from edgepack.measure.latency import predict_latency
 from edgepack.measure.memory import arena
+from edgepack.measure.operators import read_costs
 from edgepack.measure.size import download_size
-from edgepack.model.tflite_file import read_tflite
 from edgepack.model.trainable import write_trainable
 from edgepack.runtime.artifact import Artifact
 from edgepack.runtime.base import get_runtime
+from edgepack.runtime.form import form_of
 from edgepack.runtime.lower import lower
 from edgepack.runtime.session import RuntimeSession
 from edgepack.search.bench import sample_paths
@@ -88,20 +89,24 @@ class GraphCost:
             )
             recipe = Recipe(precision=ready.plan)
             samples = None if self._samples is None else sample_paths(self._samples)
-            yield lower(model, recipe, calibration=samples, folder=Path(scratch))
+            form = form_of(setting.profile, setting.runtime)
+            yield lower(model, recipe, calibration=samples, folder=Path(scratch), form=form)
 
     def _lowered(self, graph: Graph) -> Cost:
         setting = self._setting
         with self._artifact(graph) as artifact:
-            found = read_tflite(artifact.path)
-            latency = predict_latency(
-                op_costs(found), setting.profile, runtime=setting.runtime, precision=graph.plan.default
-            )
+            found = read_costs(artifact)
+            latency = predict_latency(found, setting.profile, runtime=setting.runtime, precision=graph.plan.default)
             ram_bytes = None
             if self._session is not None:
                 used, _ = arena(artifact, session=self._session, runtime=setting.runtime, profile=setting.profile)
                 ram_bytes = round(used.upper)
-        return Cost(size_bytes=artifact.size_bytes, macs=found.macs, latency_ms=latency.upper, ram_bytes=ram_bytes)
+        return Cost(
+            size_bytes=artifact.size_bytes,
+            macs=sum(item.macs for item in found),
+            latency_ms=latency.upper,
+            ram_bytes=ram_bytes,
+        )
 
     def _with_ranges(self, graph: Graph) -> Graph:
         if not graph.plan.needs_fake_quantization or self.context is None:

@@ -11,8 +11,10 @@ from edgepack.crew.process import to_parent
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph, StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
-from edgepack.model.model import Model
+from edgepack.graph.unfold import unfold
+from edgepack.model.model import Format, Model
 from edgepack.runtime.artifact import Artifact
+from edgepack.runtime.form import form_of
 from edgepack.runtime.lower import lower
 from edgepack.search.bench import sample_paths
 from edgepack.search.graph_cost import GraphCost
@@ -64,6 +66,7 @@ def make(setting: Setting, recipe: Recipe, *, keys: Sequence[str]) -> Made:
         Recipe(precision=done.plan),
         calibration=sample_paths(setting.calibration) if setting.calibration else None,
         folder=setting.work.folder("artifacts"),
+        form=form_of(setting.profile, setting.runtime),
     )
     return Made(artifact, done.reports, done.plan if done.plan != recipe.precision else None)
 
@@ -123,11 +126,15 @@ def _walked(setting: Setting, recipe: Recipe, keys: Sequence[str], stack: ExitSt
 
 
 def _start(setting: Setting, recipe: Recipe, reached: Waypoint | None) -> Graph:
-    """Return the graph at ``reached``, or the model as it came."""
+    """Return the graph at ``reached``, or the model as it came; an ONNX model gets its normalization back."""
     from edgepack.model.trainable import read_net, read_trainable
 
     if reached is None:
-        return Graph(net=read_trainable(setting.model), plan=recipe.precision)
+        net = read_trainable(setting.model)
+        samples = setting.train or setting.calibration
+        if recipe.trains and setting.model.source_format is Format.ONNX and samples is not None:
+            net = unfold(net, samples)
+        return Graph(net=net, plan=recipe.precision)
     return Graph(
         net=read_net(reached.net),
         plan=reached.plan,

@@ -9,6 +9,7 @@ from edgepack.compress.recipe import Recipe
 from edgepack.data.data import Data
 from edgepack.digest import digest_file, digest_json
 from edgepack.graph.context import Target, Training
+from edgepack.runtime.form import form_of
 from edgepack.search.bench import Bench
 from edgepack.search.setting import target_of
 from edgepack.versions import versions_here
@@ -43,7 +44,9 @@ def origin_of(bench: Bench, data: Data | None, *, training: Training, teacher: P
         "data": data.digest if data else "",
         "device": bench.profile.digest,
         "runtime": f"{bench.runtime.name} {_served(bench)}",
-        "target": digest_json(_heeded(target_of(bench.profile, bench.runtime))),
+        "target": digest_json(
+            [_heeded(target_of(bench.profile, bench.runtime)), asdict(form_of(bench.profile, bench.runtime))]
+        ),
         "teacher": "" if teacher is None else digest_file(teacher),
         "training": digest_json([options, augmentation]),
         "seed": str(bench.seed),

@@ -13,8 +13,9 @@ from edgepack.runtime.base import get_runtime
 from edgepack.search.bench import Bench, prepared_split
 from edgepack.work import Work
 
-# Channels that a kernel library computes at once: XNNPACK's int8 tiles, CMSIS-NN's and ESP-NN's inner loops.
-_CHANNEL_MULTIPLES = {"xnnpack": 8, "cmsis-nn": 4, "esp-nn": 8, "reference": 1}
+# Channels that a kernel library computes at once: XNNPACK's int8 tiles, CMSIS-NN's and ESP-NN's inner loops, MLAS's
+# GEMM columns, which it packs in multiples of 16 on x86 and of 8 or 4 on Arm.
+_CHANNEL_MULTIPLES = {"xnnpack": 8, "cmsis-nn": 4, "esp-nn": 8, "reference": 1, "mlas": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Final
 from edgepack.compress.recipe import Recipe
 from edgepack.device.units import format_quantity
 from edgepack.events import FamilyChanged, Reporter, TrainingsExpected
-from edgepack.model.tflite_file import read_tflite
+from edgepack.measure.operators import read_macs
 from edgepack.search.candidate import Candidate
 from edgepack.search.controls import control_of
 from edgepack.search.expectation import Expectation, Prospect
@@ -69,7 +69,7 @@ class Trainings:
     def _prospects(self, family: Family) -> Iterator[Prospect]:
         member = self.trials.find(family.untrained) if family.untrained else None
         known = member is not None and member.artifact is not None
-        macs = read_tflite(member.artifact.path).macs if member and member.artifact else self._model_macs()
+        macs = read_macs(member.artifact) if member and member.artifact else self._model_macs()
         before = (_drop(member) if member is not None and known else None) or 0.0
         for recipe in family.trained:
             if self.trials.find(recipe) is None:
@@ -100,7 +100,7 @@ class Trainings:
     def _model_macs(self) -> int:
         """Return the multiply-accumulates of the model as it is, read from the first candidate."""
         made = next((item.artifact for item in self.trials.done if item.artifact is not None), None)
-        return read_tflite(made.path).macs if made is not None else 1
+        return read_macs(made) if made is not None else 1
 
     def _best(self, left: list[Prospect], expectation: Expectation) -> Prospect:
         """Return the prospect with the highest chance for its work; the earlier, milder one where two are level."""

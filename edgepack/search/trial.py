@@ -17,12 +17,13 @@ from edgepack.measure.accuracy import compare
 from edgepack.measure.agreement import check_agreement
 from edgepack.measure.answers import Answered
 from edgepack.measure.judge import judge, meets_costs
-from edgepack.measure.latency import op_costs, predict_energy, predict_latency
+from edgepack.measure.latency import predict_energy, predict_latency
 from edgepack.measure.measurement import Measurement
 from edgepack.measure.memory import ram
+from edgepack.measure.operators import read_costs
 from edgepack.measure.size import download_size, file_size
-from edgepack.model.tflite_file import read_tflite
 from edgepack.runtime.artifact import Artifact
+from edgepack.runtime.form import form_of
 from edgepack.runtime.lower import lower
 from edgepack.search.bench import Bench, Scored, sample_paths
 from edgepack.search.candidate import Candidate
@@ -69,6 +70,7 @@ class LowerAhead:
             recipe,
             calibration=sample_paths(calibration) if calibration else None,
             folder=self._bench.work.folder("artifacts"),
+            form=form_of(self._bench.profile, self._bench.runtime),
         )
 
 
@@ -151,8 +153,7 @@ def _cost(bench: Bench, candidate: Candidate) -> Candidate:
     if artifact is None:
         return candidate
     check_agreement(artifact, bench.golden, session=bench.session, reference=bench.reference, work=bench.work)
-    costs = op_costs(read_tflite(artifact.path))
-    latency = predict_latency(costs, bench.profile, runtime=bench.runtime, precision=artifact.precision)
+    latency = predict_latency(read_costs(artifact), bench.profile, runtime=bench.runtime, precision=artifact.precision)
     used, items = ram(
         artifact, runtime=bench.runtime, profile=bench.profile, session=bench.session, inputs=bench.golden
     )

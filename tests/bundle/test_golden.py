@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgepack.bundle.golden import Tolerance, dequantize, quantize, read_npz, tolerance, write_golden, write_npz
 from edgepack.model.precision import Precision
-from edgepack.runtime._serve import Tensor
+from edgepack.runtime._backends import Tensor
 from edgepack.runtime.artifact import IoTensor
 
 INT8 = IoTensor("x", (1, 4), "int8", 0.0078125, -3)

@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 import pytest
 
+from tests.write_onnx import write_quadrants, write_relu
+
 LISTING = """
 import sys
 from edgepack.__main__ import main
@@ -159,20 +161,25 @@ def test_no_framework_is_imported(tmp_path):
     }
 
 
-def test_onnx_is_checked_and_its_build_announced(tmp_path):
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper
+def test_an_onnx_model_is_checked_as_a_keras_model_is(tmp_path):
+    model = write_quadrants(tmp_path / "m.onnx")
+    done = check(model, "--device", "nrf52840")
+    assert done.returncode == 0, done.stderr
+    assert "input     image [None, 3, 16, 16] float32" in done.stdout
+    assert "MACs 66,048" in done.stdout
+    assert "latency is at least" in done.stdout
+    assert "that is at 25% of the channels" in done.stdout
+    assert f"Next: edgepack build {model} --device nrf52840 --data DATA" in done.stdout
+    done = check(model, "--device", "nrf52840", "--max-ram", "100B", "--json")
+    assert (done.returncode, json.loads(done.stdout)["verdict"]) == (3, "infeasible")
 
-    graph = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["y"], name="relu")],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8])],
-    )
-    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
-    done = check(tmp_path / "m.onnx")
-    assert done.returncode == 0
-    assert "comes in a later release" in done.stdout
+
+def test_an_open_size_of_an_onnx_model_is_asked_for(tmp_path):
+    model = write_relu(tmp_path / "m.onnx", "batch", 3, "height", "width")
+    done = check(model)
+    assert done.returncode == 2
+    assert "--shape x=1x3x128x128" in done.stdout
+    assert check(model, "--shape", "x=1x3x32x32").returncode == 0
 
 
 @pytest.mark.field

@@ -87,7 +87,7 @@ def test_the_default_limits_are_positive_and_within_the_device(name):
 @every_device
 def test_every_runtime_is_known_exact_and_asked_for_every_precision(name):
     for runtime in load_device(name).runtimes:
-        assert RUNTIMES[runtime.name].supported
+        assert runtime.name in RUNTIMES
         assert any(character.isdigit() for character in runtime.version)
         assert len(runtime.precisions) == 6
 

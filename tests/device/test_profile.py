@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgepack.device.profile import DeviceProfile, device_names, device_path, load_device, parse_profile
 from edgepack.device.yaml import parse_document
 from edgepack.errors import ProfileError
+from edgepack.measure.latency import OpCost, predict_latency
 from edgepack.model.precision import Precision
 
 SHIPPED = device_path("rpi4").read_text()
@@ -100,7 +101,8 @@ def test_an_unknown_device_offers_the_nearest_and_the_path_hint():
         ("threads: 4", "threads: 8", "EP-321", "8 threads on 4 cores"),
         ("litert", "litart", "EP-321", "unknown runtime 'litart'; did you mean 'litert'"),
         ("litert", "tflm", "EP-321", "tflm runs on microcontrollers"),
-        ("litert", "onnxruntime", "EP-321", "edgepack has no runtime onnxruntime yet"),
+        ("litert", "onnxruntime", "EP-321", "onnxruntime on aarch64 has no xnnpack kernels"),
+        ("widen: {value: 2.5", "widen: {value: 2", "EP-322", "onnxruntime is another engine than tflite"),
         ("kernels: xnnpack", "kernels: cmsis-nn", "EP-321", "litert on aarch64 has no cmsis-nn kernels"),
         ("spread: {value: 2,", "spread: {value: 1.2,", "EP-322", "needs a spread of at least 2, not 1.2"),
         ("spread: {value: 4,", "spread: {value: 3,", "EP-322", "a datasheet band needs a spread of at least 4"),
@@ -148,7 +150,7 @@ def test_the_line_is_the_one_of_the_mistake(write, old, new, at):
 def test_all_mistakes_of_a_file_are_told_at_once_in_order(write):
     text = SHIPPED.replace("1.5GHz", "1.5Ghz").replace("value: 4GiB", "value: 4096").replace("threads: 4", "thread: 4")
     lines = refused(write(text)).message.split("\n")
-    assert ["1.5Ghz" in lines[0], "4096" in lines[1], len(lines)] == [True, True, 4]
+    assert ["1.5Ghz" in lines[0], "4096" in lines[1], len(lines)] == [True, True, 6]
 
 
 @pytest.mark.parametrize("runtime", ["litert", "onnxruntime"])
@@ -262,3 +264,24 @@ def test_a_profile_travels_to_a_worker_process():
     profile = load_device("rpi4", reserve_ram_bytes=2**20)
     again = pickle.loads(pickle.dumps(profile))  # noqa: S301  # its own bytes
     assert (again, again.digest) == (profile, profile.digest)
+
+
+def test_a_profile_keeps_the_runtimes_of_a_format():
+    profile = load_device("rpi4")
+    assert profile.taking(()) == profile
+    assert [item.name for item in profile.taking(("onnx",)).runtimes] == ["onnxruntime"]
+    assert profile.taking(("onnx", "tflite")).runtime.name == "litert"
+    with pytest.raises(ProfileError) as caught:
+        load_device("stm32h747").taking(("onnx",))
+    assert caught.value.code == "EP-337"
+    assert "stm32h747 has no runtime that takes onnx: it has tflite (tflm" in caught.value.message
+
+
+def test_the_band_is_wider_for_another_engine_than_it_was_fitted_to():
+    profile = load_device("rpi4")
+    here, there = (
+        predict_latency([OpCost("Conv", 10**6, 10**4)], profile, runtime=item, precision=Precision.W8A8)
+        for item in profile.runtimes
+    )
+    assert here.value == there.value
+    assert there.ci_high == pytest.approx(2.5 * here.ci_high)

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 import h5py
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from tests.e2e.conftest import DIGITS
+from tests.write_onnx import edge, write_onnx, write_quadrants, write_relu
 
 MODEL = DIGITS / "digits.keras"
 DATA = DIGITS / "digits.npz"
@@ -76,21 +78,65 @@ def no_such_model(folder):
     return "nowhere.keras", DATA, ["nowhere.keras"]
 
 
-def onnx_comes_later(folder):
-    pytest.importorskip("onnx")
-    import onnx
-    from onnx import TensorProto, helper
+def truncated_onnx(folder):
+    write_quadrants(folder / "whole.onnx")
+    cut(folder / "whole.onnx", folder / "m.onnx")
+    (folder / "whole.onnx").unlink()
+    return "m.onnx", DATA, ["m.onnx", "cut off", "compare the file sizes"]
 
-    edge = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", edge[:1], edge[1:])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "m.onnx")
-    return "m.onnx", DATA, ["ONNX", "check"]
+
+def onnx_pointer(folder):
+    (folder / "m.onnx").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0123456789abcdef\nsize 151\n"
+    )
+    return "m.onnx", DATA, ["LFS", "git lfs pull --include m.onnx"]
+
+
+def onnx_with_an_open_size(folder):
+    write_relu(folder / "m.onnx", "batch", 3, "height", "width")
+    return "m.onnx", DATA, ["[None, 3, None, None]", "--shape x=1x3x128x128"]
+
+
+def onnx_too_new(folder):
+    write_relu(folder / "m.onnx", opset=28, ir=14)
+    return "m.onnx", DATA, ["opset 28", "opset 26 at most", "opset_version=18"]
+
+
+def onnx_of_a_full_batch(folder):
+    write_relu(folder / "m.onnx", 8, 4)
+    return "m.onnx", DATA, ["'x'", "[8, 4]", "batch of 8", "dynamic_axes"]
+
+
+def onnx_operators_without_counterpart(folder):
+    nodes = [
+        helper.make_node("Det", ["x"], ["a"], name="size_1"),
+        helper.make_node("NonZero", ["a"], ["y"], name="where_1"),
+    ]
+    edges = [edge("x", "batch", 4, 4)], [edge("y", 1, "found", dtype=TensorProto.INT64)]
+    write_onnx(folder / "m.onnx", nodes, *edges)
+    return "m.onnx", DATA, ["Det x1 (at 'size_1')", "NonZero x1 (at 'where_1')", "needs no training"]
+
+
+def two_models_in_a_zip(folder):
+    with zipfile.ZipFile(folder / "m.zip", "w") as archive:
+        archive.writestr("a.onnx", b"one")
+        archive.writestr("b.onnx", b"two")
+    return "m.zip", DATA, ["2 models: a.onnx, b.onnx", "give one of them"]
 
 
 def torch_pickle(folder):
     with zipfile.ZipFile(folder / "m.pt", "w") as archive:
         archive.writestr("m/data.pkl", b"\x80\x02}q\x00.")
-    return "m.pt", DATA, ["export"]
+    return (
+        "m.pt",
+        DATA,
+        ["never opens one", "model.eval()", "dynamic_axes", 'torch.onnx.export(model, sample, "model.onnx"'],
+    )
+
+
+def layout_of_a_keras_model(folder):
+    del folder
+    return MODEL, DATA, ["--layout nhwc", "keras", "leave --layout out"], ["--layout", "nhwc"]
 
 
 def too_few_labels(folder):
@@ -137,7 +183,14 @@ CASES = [
     (lfs_pointer, "EP-1"),
     (nan_weights, "EP-110"),
     (no_such_model, "EP-1"),
-    (onnx_comes_later, "EP-1"),
+    (truncated_onnx, "EP-105"),
+    (onnx_pointer, "EP-102"),
+    (onnx_with_an_open_size, "EP-112"),
+    (onnx_too_new, "EP-151"),
+    (onnx_of_a_full_batch, "EP-157"),
+    pytest.param(onnx_operators_without_counterpart, "EP-140", marks=pytest.mark.tf),
+    (two_models_in_a_zip, "EP-106"),
+    (layout_of_a_keras_model, "EP-156"),
     (torch_pickle, "EP-1"),
     (too_few_labels, "EP-2"),
     (an_empty_folder, "EP-2"),
@@ -150,9 +203,10 @@ CASES = [
 
 @pytest.mark.parametrize(("case", "code"), CASES)
 def test_bad_input_is_named_and_leaves_nothing(case, code, edgepack, tmp_path):
-    model, data, words = case(tmp_path)
+    model, data, words, *more = case(tmp_path)
+    options = more[0] if more else []
     before = sorted(path.name for path in tmp_path.iterdir())
-    run = edgepack("build", model, "--device=rpi4", "--data", data, "-o", "out", "--json", cwd=tmp_path)
+    run = edgepack("build", model, "--device=rpi4", "--data", data, *options, "-o", "out", "--json", cwd=tmp_path)
     assert run.code == 2, run.err
     error = run.json["error"]
     assert error["code"].startswith(code)

@@ -3,7 +3,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -11,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.processes import killed_at_random
 
 pytestmark = pytest.mark.tf
 
@@ -21,7 +22,6 @@ steps:
   - {kind: distill, schedule: {steps: 900, batch_size: 32}}
 precision: {default: w8a8}
 """
-KILLS = 20
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +51,7 @@ def whole(edgepack, folder):
 
 def test_a_build_killed_at_random_moments_gives_the_same_bundle(edgepack, folder, whole):
     expected, seconds = whole
-    draw = random.Random(7)  # noqa: S311 - moments, not secrets
-    command = [sys.executable, "-m", "edgepack", *arguments("killed", "--resume", "--force")]
-    for _ in range(KILLS):
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        try:
-            process.wait(draw.uniform(0.05, 0.6) * seconds)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-        _, err = process.communicate()
-        assert "damaged" not in err
+    killed_at_random(arguments("killed", "--resume", "--force"), cwd=folder, whole_s=seconds)
     run = edgepack(*arguments("killed", "--resume", "--force"), cwd=folder)
     assert digest(run) == expected
     assert json.loads((folder / "killed-out" / "manifest.json").read_text())["recipe_digest"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgepack.model.tflite_file import read_tflite
+from tests.processes import killed_at_random
 
 pytestmark = [pytest.mark.field, pytest.mark.tf]
 
@@ -162,3 +163,22 @@ def test_spoken_digits_fit_16_kib_by_searching(build, field, tmp_path):
     )  # fmt: skip
     assert {step["kind"] for step in found["recipe"]["steps"]} & {"prune", "student"}
     assert found["figures"]["size"]["value"] <= 16_384
+
+
+@pytest.mark.slow
+def test_a_search_of_resnet8_killed_at_random_moments_gives_the_same_bundle(edgepack, cifar10, tmp_path):
+    model, data = map(str, cifar10)
+    limits = ["--max-size=60KiB", "--max-ram=64KiB", "--max-drop=2%"]
+
+    def arguments(name, *more):
+        places = ["--work", name, "-o", f"{name}-out"]
+        return ["build", model, "--device=stm32h747", "--data", data, *limits, *places, "--json", *more]
+
+    start = time.monotonic()
+    whole = edgepack(*arguments("whole"), cwd=tmp_path, timeout_s=1800)
+    seconds = time.monotonic() - start
+    assert whole.code == 0, whole.err
+    killed_at_random(arguments("killed", "--resume", "--force"), cwd=tmp_path, whole_s=seconds)
+    resumed = edgepack(*arguments("killed", "--resume", "--force"), cwd=tmp_path, timeout_s=1800)
+    assert resumed.code == 0, resumed.err
+    assert resumed.build["bundle_digest"] == whole.build["bundle_digest"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edgepack.model.affine import dequantize, quantize
-from edgepack.runtime import _serve
+from edgepack.runtime import _backends
 
 INT8 = np.dtype("int8")
 
@@ -31,8 +31,8 @@ def test_the_runtime_s_own_script_computes_the_same(dtype):
     reals = rng.normal(scale=40, size=5000).astype(np.float32)
     for scale, zero_point in ((0.5, 3), (0.0235, -3), (0.0078125, 0)):
         here = quantize(reals, np.dtype(dtype), scale=scale, zero_point=zero_point)
-        there = _serve.quantize(reals, np.dtype(dtype), scale, zero_point)
+        there = _backends.quantize(reals, np.dtype(dtype), scale, zero_point)
         assert (here == there).all()
         assert (
-            dequantize(here, scale=scale, zero_point=zero_point) == _serve.dequantize(there, scale, zero_point)
+            dequantize(here, scale=scale, zero_point=zero_point) == _backends.dequantize(there, scale, zero_point)
         ).all()

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper as onnx_helper
 
 from edgepack.errors import HostError, ModelError
 from edgepack.model.inspect import inspect
 from edgepack.model.model import Format
+from tests.write_onnx import edge, write_onnx
 
 
 def _layers(summary):
@@ -256,21 +258,15 @@ def test_onnx_without_its_package_says_what_to_install(tmp_path, monkeypatch):
 
 
 def test_an_onnx_file_is_summarized(tmp_path):
-    onnx = pytest.importorskip("onnx")
-    from onnx import TensorProto, helper, numpy_helper
-
     weights = np.ones((4, 1, 3, 3), np.float32)
     weights[0, 0, 1, 1] = np.inf
-    node = helper.make_node("Conv", ["x", "w"], ["y"], name="conv")
-    graph = helper.make_graph(
-        [node],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, 8, 8])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4, 6, 6])],
-        [numpy_helper.from_array(weights, "w")],
+    path = write_onnx(
+        tmp_path / "m.onnx",
+        [onnx_helper.make_node("Conv", ["x", "w"], ["y"], name="conv")],
+        [edge("x", "n", 1, 8, 8)],
+        [edge("y", "n", 4, 6, 6)],
+        {"w": weights},
     )
-    path = tmp_path / "m.onnx"
-    onnx.save(helper.make_model(graph, producer_name="test"), path)
     summary = inspect(path)
     assert summary.inputs[0].shape == (None, 1, 8, 8)
     assert summary.macs == 4 * 36 * 9
@@ -279,6 +275,55 @@ def test_an_onnx_file_is_summarized(tmp_path):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(ModelError, match="cut off or damaged"):
         inspect(path)
+
+
+def onnx_layer(folder, kind, source, weights, **attributes):
+    """Summarize one operator on an input of the shape ``source``."""
+    names = [f"w{number}" for number in range(len(weights))]
+    arrays = {name: np.ones(shape, np.float32) for name, shape in zip(names, weights, strict=True)}
+    node = onnx_helper.make_node(kind, ["x", *names], ["y"], name="it", **attributes)
+    rank = {"Gemm": 2, "LSTM": 4, "GRU": 4}.get(kind, len(source))
+    ends = [edge("x", *source)], [edge("y", *(f"d{number}" for number in range(rank)))]
+    (layer,) = inspect(write_onnx(folder / "m.onnx", [node], *ends, arrays)).layers
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "weights", "attributes", "as_keras", "macs", "kernels"),
+    [
+        ("Conv", ("n", 6, 8, 8), [(4, 6, 3, 3)], {"pads": [1] * 4}, "Conv2D", 64 * 216, [(3, 3, 6, 4)]),
+        ("Conv", ("n", 6, 8, 8), [(12, 1, 3, 3)], {"group": 6}, "DepthwiseConv2D", 36 * 108, [(3, 3, 6, 2)]),
+        ("Conv", ("n", 6, 8, 8), [(4, 3, 1, 1)], {"group": 2}, "Conv2D", 64 * 12, [(1, 1, 3, 4)]),
+        ("Conv", ("n", 6, 20), [(4, 6, 5)], {}, "Conv1D", 16 * 120, [(5, 6, 4)]),
+        ("ConvTranspose", ("n", 6, 8, 8), [(6, 4, 2, 2)], {"strides": [2, 2]}, "Conv2DTranspose", 64 * 96,
+         [(2, 2, 4, 6)]),
+        ("Gemm", ("n", 10), [(7, 10)], {"transB": 1}, "Dense", 70, [(10, 7)]),
+        ("Gemm", ("n", 10), [(10, 7)], {}, "Dense", 70, [(10, 7)]),
+        ("MatMul", ("n", 5, 10), [(10, 7)], {}, "Dense", 350, [(10, 7)]),
+        ("LSTM", (9, "n", 3), [(1, 16, 3), (1, 16, 4)], {"hidden_size": 4}, "LSTM", 9 * 112, [(3, 16), (4, 16)]),
+    ],
+)  # fmt: skip
+def test_an_onnx_operator_is_counted_as_the_layer_that_it_becomes(
+    tmp_path, kind, source, weights, attributes, as_keras, macs, kernels
+):
+    layer = onnx_layer(tmp_path, kind, source, weights, **attributes)
+    assert (layer.kind, layer.macs, list(layer.kernels)) == (as_keras, macs, kernels)
+
+
+def test_onnx_weights_that_are_shared_or_never_read_are_not_counted_on(tmp_path):
+    same = np.eye(4, dtype=np.float32)
+    nodes = [
+        onnx_helper.make_node("MatMul", ["x", "a"], ["one"], name="one"),
+        onnx_helper.make_node("MatMul", ["one", "b"], ["two"], name="two"),
+        onnx_helper.make_node("MatMul", ["two", "c"], ["y"], name="three"),
+        onnx_helper.make_node("MatMul", ["two", "d"], ["nobody"], name="dead"),
+        onnx_helper.make_node("MatMul", ["c", "d"], ["known"], name="folded"),
+    ]
+    weights = {"a": same, "b": same.copy(), "c": 2 * same, "d": 3 * same}
+    summary = inspect(write_onnx(tmp_path / "m.onnx", nodes, [edge("x", "n", 4)], [edge("y", "n", 4)], weights))
+    assert [layer.stored for layer in summary.layers[:2]] == [False, False]
+    assert [layer.kernels for layer in summary.layers[3:]] == [(), ()]
+    assert summary.kernel_count == 16
 
 
 @pytest.mark.field

@@ -11,17 +11,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepack.runtime import _serve
-from edgepack.runtime._serve import Tensor
+from edgepack.runtime import _backends, _serve
+from edgepack.runtime._backends import Tensor
 
 
-def test_it_imports_nothing_of_the_package():
-    tree = ast.parse(Path(_serve.__file__).read_text())
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+def at_run_time(tree):
+    """Yield the nodes of a module, without what stands there for a type checker alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for other in node.orelse:
+                yield from ast.walk(other)
+        else:
+            yield node
+            yield from at_run_time(node)
+
+
+@pytest.mark.parametrize("module", [_serve, _backends])
+def test_it_imports_nothing_of_the_package(module):
+    nodes = list(at_run_time(ast.parse(Path(module.__file__).read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
     roots = {name.split(".")[0] for name in names}
-    assert "edgepack" not in roots
-    assert roots - set(sys.stdlib_module_names) == {"numpy", "tflite_micro"}
+    foreign = {"numpy", "_backends"} if module is _serve else {"numpy", "tflite_micro"}
+    assert roots - set(sys.stdlib_module_names) == foreign
+
+
+def test_its_own_folder_is_no_place_to_import_from():
+    folder = Path(_serve.__file__).parent
+    code = f"import sys, runpy; runpy.run_path({str(folder / '_serve.py')!r}); print(sys.path)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert str(folder) not in done.stdout, "a package of a runtime would be shadowed by the module named like it"
 
 
 @pytest.mark.parametrize(

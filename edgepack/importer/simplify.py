@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ONNX graph as a runtime of ONNX takes it: batch 1, every shape known, simplified, its edges as they are fed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from edgepack.errors import ModelError
+
+if TYPE_CHECKING:
+    import onnx
+
+_TO_CHANNELS_FIRST: Final = (0, 3, 1, 2)
+_TO_CHANNELS_LAST: Final = (0, 2, 3, 1)
+_IR: Final = 10
+"""Old enough for the runtimes of boards; the graph decides the opset."""
+
+
+def simplified(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], where: str) -> "onnx.ModelProto":
+    """Return ``model`` of batch 1, with what is constant computed and what fuses fused; ``model`` stays as it was.
+
+    Args:
+        model: Valid.
+        shapes: Of inputs by name, where more than the batch is open.
+        where: The source, for messages.
+
+    Raises:
+        ModelError: Its shapes contradict each other at batch 1 (EP-142).
+    """
+    import onnx
+    import onnxslim
+
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for item in fixed.graph.input:
+        for axis, dim in enumerate(item.type.tensor_type.shape.dim):
+            if not dim.dim_value:
+                given = shapes.get(item.name, ())
+                dim.ClearField("dim_param")
+                dim.dim_value = given[axis] if axis < len(given) else 1
+    for output in fixed.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    del fixed.graph.value_info[:]
+    try:
+        found: onnx.ModelProto = onnx.shape_inference.infer_shapes(onnxslim.slim(fixed), data_prop=True)
+    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(
+            "EP-142",
+            f"{where} cannot be simplified at batch 1: {words}",
+            hint="look at it with onnx.checker.check_model(path, full_check=True), and export it again",
+        ) from error
+    found.ir_version = min(found.ir_version, _IR)
+    return found
+
+
+def with_edges(model: "onnx.ModelProto", *, names: Mapping[str, str], channels_last: bool) -> "onnx.ModelProto":
+    """Return ``model`` with its inputs and outputs called and laid out as the user's training code has them.
+
+    Args:
+        model: Of fixed shapes, without graphs inside its nodes; stays as it was.
+        names: What each input and output is called from now on.
+        channels_last: Inputs and outputs of images have their channels last; a Transpose at each end sees to it.
+    """
+    import onnx
+
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    graph = changed.graph
+    weights = {item.name for item in graph.initializer}
+    for side in ([item for item in graph.input if item.name not in weights], graph.output):
+        for item in side:
+            new, taken = names.get(item.name, item.name), set(_names(graph))
+            if new != item.name and new in taken:
+                _rename(graph, new, _free(new, taken))
+            _rename(graph, item.name, new)
+    if channels_last:
+        for item in (item for item in graph.input if item.name not in weights and _is_image(item)):
+            inner = _free(item.name, set(_names(graph)))
+            for node in graph.node:
+                node.input[:] = [inner if name == item.name else name for name in node.input]
+            graph.node.insert(0, onnx.helper.make_node("Transpose", [item.name], [inner], perm=_TO_CHANNELS_FIRST))
+            _lay_out(item)
+        for item in filter(_is_image, graph.output):
+            inner = _free(item.name, set(_names(graph)))
+            for node in graph.node:
+                node.input[:] = [inner if name == item.name else name for name in node.input]
+                node.output[:] = [inner if name == item.name else name for name in node.output]
+            graph.node.append(onnx.helper.make_node("Transpose", [inner], [item.name], perm=_TO_CHANNELS_LAST))
+            _lay_out(item)
+    return changed
+
+
+def _is_image(item: "onnx.ValueInfoProto") -> bool:
+    return len(item.type.tensor_type.shape.dim) == len(_TO_CHANNELS_LAST)
+
+
+def _lay_out(item: "onnx.ValueInfoProto") -> None:
+    dims = item.type.tensor_type.shape.dim
+    sizes = [dim.dim_value for dim in dims]
+    for dim, axis in zip(dims, _TO_CHANNELS_LAST, strict=True):
+        dim.dim_value = sizes[axis]
+
+
+def _names(graph: "onnx.GraphProto") -> Iterator[str]:
+    yield from (item.name for side in (graph.input, graph.output, graph.initializer) for item in side)
+    for node in graph.node:
+        yield from node.input
+        yield from node.output
+
+
+def _free(name: str, taken: set[str]) -> str:
+    found = f"{name}_inner"
+    while found in taken:
+        found += "_"
+    return found
+
+
+def _rename(graph: "onnx.GraphProto", old: str, new: str) -> None:
+    """Call the value ``old`` by another name wherever it stands."""
+    if old == new:
+        return
+    items: Sequence[onnx.ValueInfoProto | onnx.TensorProto] = [
+        *graph.input, *graph.output, *graph.initializer, *graph.value_info,
+    ]  # fmt: skip
+    for item in items:
+        if item.name == old:
+            item.name = new
+    for node in graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]

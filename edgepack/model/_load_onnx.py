@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Import an ONNX model, hold it against onnxruntime, and export it. Imports TensorFlow: worker process only."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from edgepack.digest import canonical_json, digest_bytes
+from edgepack.importer.imported import Edge, Imported
+from edgepack.importer.layers import import_layers
+from edgepack.importer.read import read_onnx
+from edgepack.importer.simplify import simplified, with_edges
+from edgepack.model._export import export, legal_names, with_axes
+from edgepack.model._unroll import unroll
+from edgepack.model.flat import as_list, flat
+from edgepack.model.layout import Layout, turned
+from edgepack.model.model import Model, TensorSpec
+from edgepack.model.shapes import fix_shapes, format_shape
+from edgepack.model.summary import Summary
+from edgepack.model.trainable import TRAINABLE
+from edgepack.work import whole_folder
+
+if TYPE_CHECKING:
+    import onnx
+    import tensorflow as tf
+
+_REVISION: Final = 1
+"""Of what the import makes of a graph: another one is another model."""
+_PREPARED: Final = "prepared.onnx"
+
+
+def load_onnx(
+    path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int, ...]], layout: Layout, folder: Path
+) -> Model:
+    """Import the file at ``path`` and export it under its digest below ``folder``.
+
+    Raises:
+        ModelError: A dimension is open (EP-112), the file is unsuitable (EP-105, EP-15x), holds what cannot be
+            imported (EP-14x), or the import answers otherwise than onnxruntime (EP-141).
+    """
+    import keras
+
+    from edgepack.importer.gate import check_parity
+    from edgepack.importer.importer import import_onnx
+    from edgepack.importer.prepare import prepare
+
+    source, where = read_onnx(path), str(path)
+    _, notes = fix_shapes(summary.inputs, {})
+    given = tuple(f"{name} fixed to {format_shape(shape)} by --shape" for name, shape in sorted(shapes.items()))
+    keras.backend.clear_session()
+    import_layers()
+    imported = import_onnx(prepare(source, shapes=shapes, where=where), where=where)
+    check_parity(imported, source, where=where)
+    inputs, renamed = legal_names([_spec(edge, layout) for edge in imported.inputs])
+    ends, renamed_ends = legal_names([_spec(edge, layout) for edge in imported.outputs])
+    digest = _digest(source, inputs, ends)
+    target = folder / digest
+    unrolling = unroll(imported.net)
+    edges = zip((*imported.inputs, *imported.outputs), (*inputs, *ends), strict=True)
+    kept = with_edges(
+        simplified(source, shapes=shapes, where=where),
+        names={edge.name: spec.name for edge, spec in edges},
+        channels_last=layout == "nhwc",
+    )
+    with whole_folder(target) as scratch:
+        outputs = _write(imported, inputs, ends, kept=kept, folder=scratch)
+    return Model(
+        path=target,
+        kind="savedmodel",
+        source=path,
+        source_format=summary.format,
+        inputs=inputs,
+        outputs=outputs,
+        digest=digest,
+        notes=(*notes, *given, *renamed, *renamed_ends, *imported.notes, *unrolling, *_turned_notes(inputs)),
+        trainable=target / TRAINABLE,
+        onnx=target / _PREPARED,
+    )
+
+
+def _spec(edge: Edge, layout: Layout) -> TensorSpec:
+    batch = edge.axes[0] if edge.axes else 0
+    shape = tuple(1 if axis == batch and size is None else size for axis, size in enumerate(edge.shape))
+    return turned(TensorSpec(edge.name, shape, edge.dtype), edge.axes, layout)
+
+
+def _digest(source: "onnx.ModelProto", inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
+    """Return the digest of graph, weights and shapes; how and by whom the file was written is no part of it."""
+    graph = type(source.graph)()
+    graph.CopyFrom(source.graph)
+    graph.ClearField("doc_string")
+    graph.ClearField("initializer")
+    for node in graph.node:
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+    opsets = sorted((item.domain, item.version) for item in source.opset_import)
+    edges = [[spec.name, list(spec.shape), spec.dtype, list(spec.axes)] for spec in (*inputs, *outputs)]
+    head = canonical_json([_REVISION, opsets, edges])
+    return digest_bytes([head, graph.SerializeToString(deterministic=True), *_weights(source.graph)])
+
+
+def _weights(graph: "onnx.GraphProto") -> Iterator[bytes]:
+    """Yield names, shapes, types and values of the weights, by name."""
+    from onnx import numpy_helper
+
+    for item in sorted(graph.initializer, key=lambda tensor: str(tensor.name)):
+        array = numpy_helper.to_array(item)
+        yield canonical_json([item.name, list(array.shape), array.dtype.name])
+        yield array.tobytes()
+
+
+def _write(
+    imported: Imported,
+    inputs: tuple[TensorSpec, ...],
+    ends: tuple[TensorSpec, ...],
+    *,
+    kept: "onnx.ModelProto",
+    folder: Path,
+) -> tuple[TensorSpec, ...]:
+    """Write SavedModel, trainable form and the graph that is ``kept`` into ``folder``; return the outputs."""
+    import onnx
+
+    net = flat(imported.net, inputs, lambda call, *tensors: as_list(call(list(tensors))))
+    names = [spec.name for spec in ends]
+
+    def call(*tensors: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        return dict(zip(names, as_list(net(list(tensors), training=False)), strict=True))
+
+    batched = all(None in edge.shape for edge in imported.inputs)
+    outputs = export(net, call, inputs, batched=batched, folder=folder)
+    net.save(folder / TRAINABLE)
+    onnx.save(kept, folder / _PREPARED)
+    return with_axes(outputs, ends)
+
+
+def _turned_notes(inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
+    """Say once how samples are to be given where the model has them otherwise inside."""
+    return tuple(
+        f"samples of {spec.name!r} are given as {format_shape(spec.given_shape)}, as in the ONNX file; inside they are "
+        f"{format_shape(spec.sample_shape)}"
+        for spec in inputs
+        if spec.sample_axes != tuple(range(len(spec.sample_axes)))
+    )

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the axes of an ONNX model's inputs and outputs lie: in its file, in what the user feeds, and inside."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, Literal
+
+from edgepack.errors import ModelError
+from edgepack.model.model import Format, TensorSpec
+from edgepack.model.shapes import format_shape
+from edgepack.model.summary import Summary
+
+Layout = Literal["source", "nhwc"]
+"""How samples are given: as the model's file has its inputs, or, those of images, channels last."""
+_CHANNELS_LAST: Final = (0, 2, 3, 1)
+
+
+def check_layout(summary: Summary, layout: Layout) -> None:
+    """Refuse a layout where the model's file says itself how its inputs lie.
+
+    Raises:
+        ModelError: It was given for a model that is no ONNX file (EP-156).
+    """
+    if layout == "nhwc" and summary.format is not Format.ONNX:
+        raise ModelError(
+            "EP-156",
+            f"--layout nhwc was given, and the model is {summary.format.value}: samples are given as its inputs lie",
+            hint="leave --layout out; it is for ONNX models, whose inputs are channels first",
+        )
+
+
+def check_batch(summary: Summary) -> None:
+    """Refuse an ONNX model that takes several samples at once and no other number of them.
+
+    Raises:
+        ModelError: Every input's batch is fixed, one of them to more than 1 (EP-157).
+    """
+    if summary.format is not Format.ONNX or any(None in spec.shape for spec in summary.inputs):
+        return
+    for spec in summary.inputs:
+        batch = spec.shape[0] if spec.shape else 1
+        if batch != 1:
+            raise ModelError(
+                "EP-157",
+                f"input {spec.name!r} is {format_shape(spec.shape)}: a fixed batch of {batch}, and a device runs one "
+                "sample at a time",
+                hint="export it with an open batch, dynamic_axes={'input': {0: 'batch'}}, or with a sample of batch 1",
+            )
+
+
+def turned(spec: TensorSpec, axes: Sequence[int], layout: Layout) -> TensorSpec:
+    """Return ``spec``, in the order of the ONNX file, as a tensor whose axis i is axis ``axes[i]`` there."""
+    given = _CHANNELS_LAST if layout == "nhwc" and len(axes) == len(_CHANNELS_LAST) else tuple(range(len(axes)))
+    places = tuple(given.index(axis) for axis in axes)
+    shape = tuple(spec.shape[axis] for axis in axes)
+    return replace(spec, shape=shape, axes=() if places == tuple(range(len(places))) else places)
+
+
+def as_imported(summary: Summary, layout: Layout = "source") -> Summary:
+    """Return ``summary`` with inputs and outputs as a build will most likely have them: images channels last."""
+    if summary.format is not Format.ONNX:
+        return summary
+    inputs, outputs = (
+        tuple(turned(spec, _CHANNELS_LAST, layout) if _is_image(spec) else spec for spec in side)
+        for side in (summary.inputs, summary.outputs)
+    )
+    return replace(summary, inputs=inputs, outputs=outputs)
+
+
+def _is_image(spec: TensorSpec) -> bool:
+    return len(spec.shape) == len(_CHANNELS_LAST) and not spec.axes

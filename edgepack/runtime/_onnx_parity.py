@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Does the ONNX graph compute what it was made from? A converter that raises nothing has proven nothing.
+
+Float graphs are held against LiteRT's answers to the file that they were converted from, or onnxruntime's to the
+source's own graph; integer graphs against LiteRT's to the integer file, or against the float graph that they round.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edgepack.arrays import Array
+from edgepack.errors import CandidateError
+from edgepack.model.affine import dequantize, quantize
+from edgepack.model.model import TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+Answers = Callable[[Sequence[Array]], list[Array]]
+"""From one sample, an array (1, ...) an input, to the outputs, integers as the reals that they stand for."""
+
+SAMPLES: Final = 8
+EXACT: Final = 1e-4
+"""Of the output's largest magnitude: float32 sums in another order."""
+ROUNDED: Final = 0.1
+"""RMS over the spread: the same integers, requantized by another library."""
+GARBAGE: Final = 1.0
+"""RMS over the spread between a rounded graph and its float one: unrelated answers differ by the square root of two."""
+_LEAST_SHARE: Final = 0.02
+_TINY: Final = float(np.finfo(np.float32).tiny)
+
+
+def probes(paths: tuple[Path, ...] | None, inputs: tuple[TensorSpec, ...]) -> list[list[Array]]:
+    """Return a few samples: the first of the calibration data, or seeded noise where there is none."""
+    found: list[list[Array]] = []
+    arrays = [np.load(path, mmap_mode="r") for path in paths] if paths else []
+    shapes = [tuple(size or 1 for size in spec.shape) for spec in inputs]
+    for row in range(min([SAMPLES, *(len(array) for array in arrays)])):
+        random = np.random.default_rng(row)
+        drawn = [random.normal(size=shape) for shape in shapes]
+        values = [array[row].reshape(shape) for array, shape in zip(arrays, shapes, strict=True)] if arrays else drawn
+        found.append([value.astype(spec.dtype) for value, spec in zip(values, inputs, strict=True)])
+    return found
+
+
+def of_onnx(graph: "onnx.ModelProto") -> Answers:
+    """Return the answers of onnxruntime here."""
+    import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    refusals = (state.Fail, state.InvalidGraph, state.InvalidArgument, state.NotImplemented, state.RuntimeException)
+    try:
+        session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except refusals as error:
+        raise CandidateError(
+            "EP-695", f"onnxruntime refuses the graph that was made: {str(error)[:400]}", hint="try another precision"
+        ) from error
+    names = [item.name for item in session.get_inputs()]
+
+    def answers(sample: Sequence[Array]) -> list[Array]:
+        found: list[Array] = session.run(None, dict(zip(names, sample, strict=True)))
+        return found
+
+    return answers
+
+
+def of_tflite(content: bytes) -> Answers:
+    """Return the answers of LiteRT here; reals go in and come out."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def answers(sample: Sequence[Array]) -> list[Array]:
+        for detail, value in zip(ins, sample, strict=True):
+            scale, zero_point = detail["quantization"]
+            raw = quantize(value, np.dtype(detail["dtype"]), scale=scale, zero_point=zero_point)
+            interpreter.set_tensor(detail["index"], raw)
+        interpreter.invoke()
+        found = [(interpreter.get_tensor(detail["index"]), *detail["quantization"]) for detail in outs]
+        return [dequantize(raw, scale=scale, zero_point=zero_point) for raw, scale, zero_point in found]
+
+    return answers
+
+
+def check_exact(made: Answers, wanted: Answers, samples: Sequence[Sequence[Array]], *, what: str) -> None:
+    """Hold a float graph against what it was made from.
+
+    Raises:
+        CandidateError: An output is off by more than rounding (EP-695).
+    """
+    for place, (found, expected) in enumerate(_pairs(made, wanted, samples)):
+        largest = max(float(np.abs(expected).max(initial=0.0)), _TINY)
+        off = float(np.abs(found - expected).max(initial=0.0)) / largest
+        if not off <= EXACT:
+            raise _other(what, place, f"{off:.2g} of its largest magnitude (at most {EXACT:g})")
+
+
+def check_near(
+    made: Answers, wanted: Answers, samples: Sequence[Sequence[Array]], *, what: str, tolerance: float
+) -> None:
+    """Hold an integer graph against what it was made from.
+
+    Raises:
+        CandidateError: An output is off by more than ``tolerance`` of its spread (EP-695).
+    """
+    for place, (found, expected) in enumerate(_pairs(made, wanted, samples)):
+        spread = max(float(np.std(expected)), _LEAST_SHARE * float(np.abs(expected).max(initial=0.0)), _TINY)
+        off = float(np.sqrt(np.mean((found - expected) ** 2))) / spread
+        if not off <= tolerance:
+            raise _other(what, place, f"{off:.2f} of its spread (RMS; at most {tolerance:g})")
+
+
+def _pairs(made: Answers, wanted: Answers, samples: Sequence[Sequence[Array]]) -> list[tuple[Array, Array]]:
+    """Return, output by output, both answers to all samples as float64."""
+    ours, theirs = (
+        zip(*(made(sample) for sample in samples), strict=True),
+        zip(*(wanted(sample) for sample in samples), strict=True),
+    )
+    return [
+        (np.stack(found).astype(np.float64), np.stack(expected).astype(np.float64).reshape(np.stack(found).shape))
+        for found, expected in zip(ours, theirs, strict=True)
+    ]
+
+
+def _other(what: str, place: int, off: str) -> CandidateError:
+    return CandidateError(
+        "EP-695",
+        f"the ONNX graph computes something else than {what}: output {place} is off by {off}",
+        hint="report the model; --format tflite lowers it another way",
+    )

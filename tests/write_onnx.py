@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small ONNX files, written with onnx's own helper; opset and IR are such as boards take, unless a test says."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+SIZE = 16
+
+
+def edge(name, *shape, dtype=TensorProto.FLOAT):
+    """An input or output; a text is an open dimension."""
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def write_onnx(path, nodes, inputs, outputs, weights=None, *, opset=17, ir=9, domains=(), **saving):
+    """Write a graph with ``weights``, arrays by name, and return ``path``."""
+    constants = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
+    graph = helper.make_graph(nodes, "graph", inputs, outputs, constants)
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=ir, producer_name="test"), path, **saving)
+    return Path(path)
+
+
+def write_relu(path, *shape, **options):
+    """One Relu from x to y."""
+    shape = shape or ("batch", 4)
+    return write_onnx(
+        path, [helper.make_node("Relu", ["x"], ["y"])], [edge("x", *shape)], [edge("y", *shape)], **options
+    )
+
+
+def write_quadrants(path):
+    """A small CNN, channels first, that says in which quarter of a 3x16x16 image most light is: 4 logits.
+
+    Its weights are set by hand, with noise so small that it errs only where two quarters are nearly alike.
+    """
+    rng = np.random.default_rng(5)
+
+    def noisy(array):
+        return (array + 0.01 * rng.standard_normal(array.shape)).astype(np.float32)
+
+    quarters = np.zeros((4, 8, SIZE // 2, SIZE // 2))
+    for number in range(4):
+        rows, columns = (slice(4 * part, 4 * part + 4) for part in divmod(number, 2))
+        quarters[number, :, rows, columns] = 1 / 128
+    weights = {
+        "w1": noisy(np.full((8, 3, 3, 3), 1 / 27)),
+        "b1": noisy(np.zeros(8)),
+        "w2": noisy(np.full((8, 1, 3, 3), 1 / 9)),
+        "b2": noisy(np.zeros(8)),
+        "w3": noisy(np.eye(8)[:, :, None, None]),
+        "b3": noisy(np.zeros(8)),
+        "w4": noisy(quarters.reshape(4, -1) * 8),
+        "b4": noisy(np.zeros(4)),
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "w1", "b1"], ["c1"], name="stem", kernel_shape=[3, 3], pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"], name="stem_relu"),
+        helper.make_node("MaxPool", ["r1"], ["p1"], name="pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["p1", "w2", "b2"], ["c2"], name="depth", kernel_shape=[3, 3], pads=[1] * 4, group=8),
+        helper.make_node("Conv", ["c2", "w3", "b3"], ["c3"], name="point", kernel_shape=[1, 1]),
+        helper.make_node("Relu", ["c3"], ["r3"], name="point_relu"),
+        helper.make_node("Flatten", ["r3"], ["flat"], name="flatten"),
+        helper.make_node("Gemm", ["flat", "w4", "b4"], ["logits"], name="head", transB=1),
+    ]
+    return write_onnx(path, nodes, [edge("image", "batch", 3, SIZE, SIZE)], [edge("logits", "batch", 4)], weights)
+
+
+def write_dense_answers(path):
+    """Two convolutions from a 3x8x8 image to an answer of 4 channels at each place."""
+    rng = np.random.default_rng(6)
+    weights = {
+        "w1": rng.standard_normal((8, 3, 3, 3)).astype(np.float32) / 5,
+        "w2": rng.standard_normal((4, 8, 1, 1)).astype(np.float32) / 3,
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "w1"], ["c1"], name="stem", kernel_shape=[3, 3], pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"], name="relu"),
+        helper.make_node("Conv", ["r1", "w2"], ["places"], name="head", kernel_shape=[1, 1]),
+    ]
+    return write_onnx(path, nodes, [edge("image", "batch", 3, 8, 8)], [edge("places", "batch", 4, 8, 8)], weights)
+
+
+def write_quadrant_images(path, *, count=300):
+    """Images for ``write_quadrants``, channels first, with the brightest quarter as label."""
+    rng = np.random.default_rng(11)
+    labels = rng.integers(0, 4, count)
+    images = rng.uniform(0, 1, (count, 3, SIZE, SIZE)).astype(np.float32)
+    for image, label in zip(images, labels, strict=True):
+        rows, columns = (slice(8 * part, 8 * part + 8) for part in divmod(int(label), 2))
+        image[:, rows, columns] += 0.5
+    np.savez(path, x=images, y=labels)
+    return Path(path)
