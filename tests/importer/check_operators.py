@@ -452,6 +452,78 @@ def tokens():
 
 
 add("Concat-tokens", tokens())
+case(
+    "BatchNormalization-scaled",
+    "BatchNormalization",
+    I4,
+    w(3),
+    w(3),
+    w(3),
+    w(3) ** 2,
+    after=[("Mul", w(3, 1, 1)), ("Add", w(1, 3, 1, 1)), ("Mul", w(8))],
+)
+case("Conv-biased", "Conv", (3, 9, 8), w(5, 3, 3, 3), after=[("Add", w(5, 1, 1)), ("Add", w(7, 1))])
+
+
+def written_out(nodes, constants=()):
+    """A graph on an image of what exporters write out in several nodes; "x" goes in and "y" comes out."""
+    made = [helper.make_node(kind, ins, [out], **more) for kind, ins, out, more in nodes]
+    known = [numpy_helper.from_array(np.asarray(array), name) for name, array in dict(constants).items()]
+    end = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 7, 5, 6])
+    return helper.make_graph(made, "out", [end], [helper.make_empty_tensor_value_info("y")], known)
+
+
+def number(value):
+    return np.array(value, np.float32)
+
+
+NUMBERS = {"root": number(2**0.5), "one": number(1), "half": number(0.5), "three": number(3), "six": number(6),
+           "zero": number(0), "sixth": number(1 / 6)}  # fmt: skip
+ERF = [("Div", ["x", "root"], "a", {}), ("Erf", ["a"], "e", {}), ("Add", ["e", "one"], "p", {})]
+CUT = [("Add", ["x", "three"], "a", {}), ("Clip", ["a", "zero", "six"], "c", {})]
+WRITTEN_OUT = {
+    "gelu-x-half": [*ERF, ("Mul", ["x", "p"], "m", {}), ("Mul", ["m", "half"], "y", {})],
+    "gelu-half-x": [*ERF, ("Mul", ["x", "half"], "h", {}), ("Mul", ["h", "p"], "y", {})],
+    "gelu-half-p": [*ERF, ("Mul", ["half", "p"], "m", {}), ("Mul", ["m", "x"], "y", {})],
+    "silu": [("Sigmoid", ["x"], "s", {}), ("Mul", ["x", "s"], "y", {})],
+    "hard-swish": [("HardSigmoid", ["x"], "s", {"alpha": 1 / 6}), ("Mul", ["x", "s"], "y", {})],
+    "hard-swish-div": [*CUT, ("Mul", ["x", "c"], "m", {}), ("Div", ["m", "six"], "y", {})],
+    "hard-swish-mul": [*CUT, ("Mul", ["c", "sixth"], "m", {}), ("Mul", ["m", "x"], "y", {})],
+}
+for what, nodes in WRITTEN_OUT.items():
+    add(f"written-out-{what}", written_out(nodes, NUMBERS))
+LRN = {"up": ints(1), "pads": ints(0, 0, 2, 0, 0, 0, 0, 2, 0, 0), "alpha": number(0.3), "bias": number(1.2),
+       "beta": number(0.7)}  # fmt: skip
+add(
+    "written-out-lrn",
+    written_out(
+        [
+            ("Mul", ["x", "x"], "s", {}),
+            ("Unsqueeze", ["s", "up"], "u", {}),
+            ("Pad", ["u", "pads"], "p", {}),
+            ("AveragePool", ["p"], "m", {"kernel_shape": [5, 1, 1], "strides": [1, 1, 1]}),
+            ("Squeeze", ["m", "up"], "q", {}),
+            ("Mul", ["q", "alpha"], "a", {}),
+            ("Add", ["a", "bias"], "b", {}),
+            ("Pow", ["b", "beta"], "d", {}),
+            ("Div", ["x", "d"], "y", {}),
+        ],
+        LRN,
+    ),
+)
+
+
+FUSED = {
+    **{f"written-out-{what}": {"Activation"} for what in WRITTEN_OUT},
+    "written-out-lrn": {"LocalResponseNormalization"},
+    "BatchNormalization-scaled": {"Conv2D", "BatchNormalization", "WithConstant"},
+    "Conv-biased": {"Conv2D", "WithConstant"},
+    "MatMul-bias": {"Dense"},
+    "GlobalAveragePool-flat": {"Conv2D", "GlobalAveragePooling2D"},
+    "ReduceMean-flat": {"Conv2D", "GlobalAveragePooling2D"},
+    "Flatten-dense": {"Conv2D", "Flatten", "Dense"},
+}
+"""What the import of some cases consists of, the input aside."""
 
 
 def held(model, name):
@@ -485,6 +557,8 @@ def held(model, name):
             span = max(float(np.ptp(theirs)), 1e-3)
             worst = max(worst, float(np.abs(ours - theirs).max()) / span)
             most = max(most, float(np.ptp(theirs)))
+    if name in FUSED:
+        assert {type(layer).__name__ for layer in imported.net.layers} == {"InputLayer", *FUSED[name]}
     assert most > 0 or "constant" in name, "the output does not depend on the input"
     return worst
 
