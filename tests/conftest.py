@@ -22,6 +22,7 @@ from edgepack.model.precision import Precision
 from edgepack.runtime._environment import environment_python
 from edgepack.runtime.artifact import Artifact
 from edgepack.runtime.base import get_runtime
+from edgepack.runtime.form import TFLITE, Form
 from edgepack.runtime.lower import lower
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
@@ -213,20 +214,21 @@ def lowered(
     small_model: Callable[[str], Model],
     small_samples: Callable[[str], tuple[Path, ...]],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str, Precision, Io], Artifact]:
-    """A small model lowered to a precision, made once: ``lowered("conv", Precision.W8A8, "int8")``."""
+) -> Callable[..., Artifact]:
+    """A small model lowered to a precision, made once: ``lowered("conv", Precision.W8A8, "int8")``, or to a form."""
     folder = tmp_path_factory.mktemp("lowered")
 
     @cache
-    def make(name: str, precision: Precision, io: Io) -> Artifact:
+    def make(name: str, precision: Precision, io: Io, form: Form = TFLITE) -> Artifact:
         recipe = Recipe(precision=PrecisionPlan(default=precision, io=io))
         return worker.call(
-            f"lower-{name}-{recipe.digest[:8]}",
+            f"lower-{name}-{form.format}-{recipe.digest[:8]}",
             lower,
             small_model(name),
             recipe,
             calibration=small_samples(name),
             folder=folder,
+            form=form,
         )
 
     return make

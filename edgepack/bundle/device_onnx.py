@@ -149,9 +149,7 @@ def by_kind(runs: list[list[Json]]) -> list[Json]:
 
 def lines(found: Json) -> list[str]:
     """Return a profile as lines for a person."""
-    told = [
-        f"profile, {found['threads']} threads, median of {found['runs']} runs; fused operators under the runtime's names"
-    ]
+    told = [f"profile, {found['threads']} threads, median of {found['runs']} runs; operators as the runtime fused them"]
     told += [
         f"{row['kind']:>28} {row['calls']:>4g} x {row['ms']:>9.4g} ms {row['share']:>6.1%}"
         for row in found["operators"]

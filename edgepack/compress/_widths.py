@@ -85,6 +85,9 @@ class Fitted:
 class Targets:
     """What is aimed at, in terms of estimates: each quantity is its estimate and an offset that a lowering tells.
 
+    What an arena holds beside activations (what kernels keep for each channel, their scratch) shrinks with the widths:
+    its offset is taken for linear in the units that are left, as the last two lowerings tell.
+
     Attributes:
         before: What the uncut graph costs.
         slope_ms: Milliseconds a multiply-accumulate.
@@ -96,6 +99,8 @@ class Targets:
     slope_ms: float = 0.0
     _offsets: dict[str, float] = field(default_factory=dict)
     _first: dict[str, float] = field(default_factory=dict)
+    _units: int = 0
+    _unit_bytes: float = 0.0
 
     def __post_init__(self) -> None:
         """Take the offsets, and what every excess is a share of, from the uncut graph."""
@@ -104,12 +109,16 @@ class Targets:
 
     def learn(self, widths: Mapping[str, int], cost: Cost) -> None:
         """Take the offsets from what a graph of ``widths`` really costs."""
-        found = self.estimate.at(widths)
+        found, units = self.estimate.at(widths), self.estimate.units(widths)
+        ram_bytes = (cost.ram_bytes or 0) - (found.arena_bytes if self.aim.ram_bytes is not None else 0)
+        if self._offsets and units != self._units:
+            self._unit_bytes = max(0.0, (ram_bytes - self._offsets["ram"]) / (units - self._units))
+        self._units = units
         self._offsets = {
             "macs": cost.macs - found.macs,
             "size": cost.size_bytes - found.weights_bytes,
             "latency": (cost.latency_ms or 0.0) - self.slope_ms * found.macs,
-            "ram": (cost.ram_bytes or 0) - (found.arena_bytes if self.aim.ram_bytes is not None else 0),
+            "ram": ram_bytes,
         }
 
     def learn_slope(self, widths: Mapping[str, int], cost: Cost) -> None:
@@ -134,7 +143,8 @@ class Targets:
         if aim.latency_ms is not None:
             over["latency"] = self.slope_ms * found.macs + offsets["latency"] - aim.latency_ms
         if aim.ram_bytes is not None:
-            over["ram"] = self._ram_over(found, aim.ram_bytes - offsets["ram"])
+            beside = offsets["ram"] + self._unit_bytes * (self.estimate.units(widths) - self._units)
+            over["ram"] = self._ram_over(found, aim.ram_bytes - beside)
         return {name: max(0.0, value) for name, value in over.items()}
 
     @staticmethod

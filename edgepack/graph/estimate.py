@@ -120,6 +120,10 @@ class GraphEstimate:
             lives=self._lives,
         )
 
+    def units(self, widths: Mapping[str, int]) -> int:
+        """Return how many units all groups keep together at ``widths``."""
+        return sum({**self._full, **widths}.values())
+
     def _weigh(self, layer: "keras.Layer", precision: Precision) -> None:
         quantized = precision in _ACTIVATION_BYTES
         for variable, weight in zip(layer.weights, self._channels.layers[layer.name].weights, strict=True):

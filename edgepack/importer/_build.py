@@ -2,7 +2,7 @@
 """What a handler builds with: the values so far, names for layers, axes in another order, the way to refuse."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Final, NoReturn
 
@@ -129,6 +129,9 @@ class Build:
         axes = tuple(axes)
         if axes == value.axes:
             return value.tensor
+        value = _rehomed(value, axes[0])
+        if axes == value.axes:
+            return value.tensor
         if axes[0] != value.axes[0]:
             self.refuse(f"it wants axis {axes[0]} in front, and the batch is axis {value.axes[0]}")
         if [axis for axis in axes[1:] if value.sizes[axis] != 1] == [
@@ -176,3 +179,20 @@ class Build:
     def refuse(self, why: str) -> NoReturn:
         """Give the node up."""
         raise RefusedError(why)
+
+
+def _rehomed(value: Value, axis: int) -> Value:
+    """Return ``value`` with ``axis`` as its batch, where a batch of 1 may as well be that one."""
+    old = value.batch_axis
+    if axis == old or value.sizes[axis] != 1 or value.sizes[old] != 1:
+        return value
+    labels = {axis: old, old: axis}
+    return replace(value, axes=tuple(labels.get(one, one) for one in value.axes))
+
+
+def apart_from(value: Value, axes: Collection[int]) -> Value:
+    """Return ``value`` with a batch that is none of ``axes``, where it is 1 as another axis is."""
+    if value.batch_axis not in axes:
+        return value
+    free = [axis for axis, size in enumerate(value.sizes) if size == 1 and axis not in axes]
+    return _rehomed(value, free[0]) if free else value

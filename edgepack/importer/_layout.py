@@ -74,15 +74,27 @@ def _target(build: Build, value: Value, shape: tuple[int, ...]) -> _Target:
         # With a batch of 1 other axes of size 1 look alike: as many of them stay in front.
         units = [prod(value.sizes[:axis]) == front and value.sizes[axis] == 1 for axis in range(value.batch_axis)]
         return _Target(shape, (1,) * len(shape), exact[min(sum(units), len(exact) - 1)])
+    if batch == 1:
+        return _unit_target(shape, starts.index(front) if front in starts else 0)
     for axis, size in enumerate(shape):
         lead = front // starts[axis]
-        if batch > 1 and front % starts[axis] == 0 and size % (lead * batch) == 0:
+        if front % starts[axis] == 0 and size % (lead * batch) == 0:
             inner = [(lead, False), (batch, True), (size // (lead * batch), False)]
             kept = [(number, is_batch) for number, is_batch in inner if number != 1]
             sizes = (*shape[:axis], *(number for number, _ in kept), *shape[axis + 1 :])
             parts = (*(1,) * axis, len(kept), *(1,) * (len(shape) - axis - 1))
             return _Target(sizes, parts, axis + [is_batch for _, is_batch in kept].index(True))
     return build.refuse(f"reshaping {list(value.shape)} to {list(shape)} folds the batch into other axes")
+
+
+def _unit_target(shape: tuple[int, ...], place: int) -> _Target:
+    """Return the batch of 1 as any axis of size 1, or as a part of its own between axes, at ``place``."""
+    if 1 in shape:
+        return _Target(shape, (1,) * len(shape), shape.index(1))
+    # What reads the last axis, a dense layer say, wants it whole.
+    axis = place - 1 if place == len(shape) - 1 and place else place
+    parts = tuple(2 if one == axis else 1 for one in range(len(shape)))
+    return _Target((*shape[:place], 1, *shape[place:]), parts, place)
 
 
 def _spans(build: Build, value: Value, target: _Target) -> list[_Span]:

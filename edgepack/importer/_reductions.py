@@ -7,7 +7,7 @@ from typing import Any, Final
 import keras
 from keras import KerasTensor, ops
 
-from edgepack.importer._build import Build
+from edgepack.importer._build import Build, apart_from
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer.imported import Value
@@ -43,6 +43,7 @@ def reduce(build: Build, node: Node) -> None:
     if over is None:
         build.same(node, value)
         return
+    value = apart_from(value, over)
     if value.batch_axis in over:
         build.refuse("it reduces over the batch")
     keep = bool(node.attributes.get("keepdims", 1))

@@ -10,7 +10,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from edgepack.arrays import Array
-from edgepack.importer._build import Build, channels_last
+from edgepack.importer._build import Build, apart_from, channels_last
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer._layers import JoinConstant
@@ -37,6 +37,7 @@ def split(build: Build, node: Node) -> None:
     """Into pieces of the sizes that inference found."""
     value = build.value(node)
     axis, start = int(node.attributes.get("axis", 0)) % len(value.sizes), 0
+    value = apart_from(value, {axis})
     for output, name in enumerate(node.outputs):
         size = build.shape(node, output)[axis]
         if build.is_used(node, output):
@@ -67,6 +68,7 @@ def slice_(build: Build, node: Node) -> None:
         places = np.arange(size)[slice(int(start), int(end), int(step))]
         if len(places) == size and (places == np.arange(size)).all():
             continue
+        found = apart_from(found, {axis})
         tensor = picked(build, node, found, axis, places)
         sizes = (*found.sizes[:axis], len(places), *found.sizes[axis + 1 :])
         found = Value(tensor=tensor, axes=found.axes, sizes=sizes, nonnegative=value.nonnegative)
@@ -82,6 +84,7 @@ def gather(build: Build, node: Node) -> None:
         return
     value, index = build.value(node), build.required(node, 1)
     axis = int(node.attributes.get("axis", 0)) % len(value.sizes)
+    value = apart_from(value, {axis})
     places = np.where(index < 0, index + value.sizes[axis], index)
     tensor = picked(build, node, value, axis, places.reshape(-1))
     inner = places.shape
@@ -112,7 +115,7 @@ def concat(build: Build, node: Node) -> None:
     tensors = [value for value in values if value is not None]
     rank = len(tensors[0].sizes) if tensors else 0
     axis = int(node.attributes["axis"]) % max(rank, 1)
-    orders = [value.axes for value in tensors]
+    orders = [apart_from(value, {axis}).axes for value in tensors]
     order = max(orders, key=lambda one: (orders.count(one), one == channels_last(rank)))
     if not tensors or order[0] == axis:
         build.refuse("it puts batches or constants side by side")

@@ -106,7 +106,7 @@ def _input(build: Build, name: str) -> keras.KerasTensor:
     graph = build.graph
     sizes = graph.shapes[name]
     rank, users = len(sizes), build.users.get(name, [])
-    batch = sizes.index(graph.batch) if graph.batch in sizes else 0
+    batch = _batch_axis(graph, sizes)
     axes = tuple(range(rank))
     if batch:
         axes = (batch, *(axis for axis in axes if axis != batch))
@@ -117,6 +117,12 @@ def _input(build: Build, name: str) -> keras.KerasTensor:
     tensor = keras.Input(shape, dtype=_DTYPES.get(dtype, dtype), name=build.unique(_legal(name)))
     build.values[name] = Value(tensor=tensor, axes=axes, sizes=sizes)
     return tensor
+
+
+def _batch_axis(graph: Graph, sizes: tuple[int, ...]) -> int:
+    """Return which axis is the batch: where it is fixed, the first of size 1, for what is in front is none then."""
+    wanted = graph.batch or 1
+    return sizes.index(wanted) if wanted in sizes else 0
 
 
 def _legal(name: str) -> str:
@@ -130,7 +136,7 @@ def _stand_in(build: Build, node: Node) -> None:
         sizes = build.graph.shapes.get(name)
         if name and sizes and name not in build.values:
             dtype = build.graph.dtypes.get(name, "float32")
-            batch = sizes.index(build.graph.batch) if build.graph.batch in sizes else 0
+            batch = _batch_axis(build.graph, sizes)
             axes = (batch, *(axis for axis in range(len(sizes)) if axis != batch))
             tensor = keras.Input([sizes[axis] for axis in axes[1:]], dtype=_DTYPES.get(dtype, dtype))
             build.values[name] = Value(tensor=tensor, axes=axes, sizes=sizes)

@@ -94,20 +94,15 @@ def _fix(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where:
     batch = next((prime for prime in _PRIMES if prime not in taken), _PRIMES[-1])
     used = 0
     for item in inputs:
-        given = shapes.get(item.name, ())
-        sizes: dict[int, int] = {}
-        for axis, dim in enumerate(item.type.tensor_type.shape.dim):
-            if dim.HasField("dim_value") and dim.dim_value > 0:
-                continue
-            is_batch = dim.dim_param == name if name else axis == 0
-            if not is_batch and axis >= len(given):
-                _open(item, axis, where)
-            sizes[axis] = batch if is_batch else given[axis]
-            used = batch if is_batch else used
-        for axis, size in sizes.items():
-            dim = item.type.tensor_type.shape.dim[axis]
-            dim.ClearField("dim_param")
-            dim.dim_value = size
+        dims, given = item.type.tensor_type.shape.dim, shapes.get(item.name, ())
+        opens = [axis for axis, dim in enumerate(dims) if not (dim.HasField("dim_value") and dim.dim_value > 0)]
+        batches = [axis for axis in opens if (dims[axis].dim_param == name if name else axis == 0)]
+        for axis in opens:
+            if axis not in batches and axis >= len(given):
+                _refuse_open(item, axis, model, where)
+        for axis in opens:
+            dims[axis].dim_value = batch if axis in batches else given[axis]
+        used = batch if batches else used
     return used
 
 
@@ -127,12 +122,19 @@ def _sizes(model: "onnx.ModelProto") -> Iterator[int]:
             yield dim.dim_value
 
 
-def _open(item: "onnx.ValueInfoProto", axis: int, where: str) -> None:
+def _refuse_open(item: "onnx.ValueInfoProto", axis: int, model: "onnx.ModelProto", where: str) -> None:
+    import onnx
+
     dims = item.type.tensor_type.shape.dim
-    words = [str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in dims]
+    words = [dim.dim_param or (str(dim.dim_value) if dim.dim_value else "?") for dim in dims]
     example = "x".join("1" if n == 0 else str(dim.dim_value or 128) for n, dim in enumerate(dims))
+    inner = [
+        node for node in model.graph.node if any(part.type == onnx.AttributeProto.GRAPH for part in node.attribute)
+    ]
+    kinds = ", ".join(sorted({node.op_type for node in inner}))
+    more = f"; even so the control flow in it ({kinds}) comes in only where it depends on sizes alone" if inner else ""
     raise ModelError(
         "EP-112",
         f"{where}: input {item.name!r} is [{', '.join(words)}], and dimension {axis} ({words[axis]}) is open",
-        hint=f"a device's graph has fixed sizes: give --shape {item.name}={example}, with your own",
+        hint=f"a device's graph has fixed sizes: give --shape {item.name}={example}, with your own{more}",
     )

@@ -139,7 +139,7 @@ def _vanishes(node: "onnx.NodeProto", tables: Tables, edges: set[str]) -> bool:
 
 def _operator(node: "onnx.NodeProto", tables: Tables) -> OnnxOp:
     outputs = [_given(name, node, tables) for name in node.output if name]
-    taken = [tables.stored(name) or tables.tensor(tables.quantized(name)) for name in node.input if name]
+    taken = [tables.tensor(tables.quantized(name)) for name in node.input if name]
     constants = [found for name in node.input if name and (found := tables.stored(name)) is not None]
     bodies = [list(operators(body)) for body in tables.bodies(node)]
     inner = [op for body in bodies for op in body]

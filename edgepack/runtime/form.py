@@ -44,6 +44,6 @@ def form_of(profile: DeviceProfile, runtime: RuntimeSpec) -> Form:
 
 def newest_opset(version: str) -> int:
     """Return the newest operator set that this release of onnxruntime takes, as far as it is known."""
-    minor = int(version.split(".")[1]) if version.count(".") else 0
-    known = [opset for least, opset in _OPSETS if minor >= least]
+    release = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    known = [opset for minor, opset in _OPSETS if release >= (1, minor)]
     return known[-1] if known else _OPSETS[0][1]

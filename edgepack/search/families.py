@@ -88,7 +88,7 @@ class Ceilings:
 
 
 def families(
-    gap: Gap, *, ceilings: Ceilings, precisions: Sequence[Precision], io: Io, separable: bool
+    gap: Gap, *, ceilings: Ceilings, precisions: Sequence[Precision], io: Io, separable: bool, narrow: bool = True
 ) -> tuple[Family, ...]:
     """Return the families that can help against ``gap``, mildest first.
 
@@ -98,6 +98,7 @@ def families(
         precisions: What the device's runtime is asked to try.
         io: Type of inputs and outputs.
         separable: A student may have separable convolutions in place of full ones.
+        narrow: The runtime takes weights of 4 bits under integer activations.
     """
     integers = Precision.W8A8 in precisions
     base = next((item for item in (Precision.W8A8, Precision.W8A16, Precision.W8) if item in precisions), Precision.F32)
@@ -105,13 +106,13 @@ def families(
     found = [*_as_it_is(gap, plan), *_shared(gap, plan)] if integers else [*_shared(gap, plan)]
     # Fewer bits ask for less of a structure to go, but unpacking them has a price where memory or time bind too.
     costly = gap.ram_bytes is not None or gap.latency_ms is not None
-    for narrow in (not costly, costly) if integers and gap.size_bytes is not None else (False,):
+    for short in (not costly, costly) if integers and gap.size_bytes is not None else (False,):
         found += [
-            _family(kind, _held(steps, ceilings) if narrow else steps, gap, plan, narrow=narrow)
+            _family(kind, _held(steps, ceilings) if short else steps, gap, plan, narrow=short)
             for kind, steps in _structures(gap)
             if separable or kind != "separable"
         ]
-    return tuple(found)
+    return tuple(family for family in found if narrow or not family.narrow)
 
 
 def tightened(family: Family, shares: Mapping[str, float]) -> Family | None:

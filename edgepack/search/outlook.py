@@ -19,6 +19,7 @@ from edgepack.measure.bounds import can_be_restructured, least_activation_bytes,
 from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.model.precision import Precision
 from edgepack.model.summary import Summary
+from edgepack.runtime.base import get_runtime
 from edgepack.search.expectation import Expectation, Prospect
 from edgepack.search.families import Family, families
 from edgepack.search.gap import ceilings_of, supposed
@@ -164,7 +165,10 @@ def _families(question: Question, group: Sequence[Limit], precisions: Sequence[P
     profile = question.profile
     io = question.io or ("int8" if profile.device_class == "mcu" else "float")
     gap, ceilings = supposed(group, profile), ceilings_of(question.limits, profile)
-    return list(families(gap, ceilings=ceilings, precisions=precisions, io=io, separable=question.separable))
+    narrow = bool(get_runtime(profile.runtime.name).int4_ops)
+    return list(
+        families(gap, ceilings=ceilings, precisions=precisions, io=io, separable=question.separable, narrow=narrow)
+    )
 
 
 def _branch(question: Question, group: Sequence[Limit], found: Sequence[Family]) -> Branch:

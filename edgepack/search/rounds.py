@@ -11,6 +11,7 @@ from typing import Final
 
 from edgepack.compress.recipe import Io, Recipe
 from edgepack.events import FamiliesPlanned, FamilyChanged, Note
+from edgepack.runtime.base import get_runtime
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Objective
 from edgepack.search.families import Family, families, tightened
@@ -114,6 +115,7 @@ class Rounds:
             precisions=usable,
             io=self.wishes.io,
             separable=self.wishes.separable,
+            narrow=bool(get_runtime(bench.runtime.name).int4_ops),
         )
         found = tuple(family for family in found if family.title not in self._hopeless)
         if not found:

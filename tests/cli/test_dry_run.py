@@ -193,3 +193,19 @@ def test_the_work_folder_is_measured_and_not_made(here):
 def test_the_rate_is_of_this_machine_and_its_basis_is_said():
     assert host_rate().macs_per_s > 1e6
     assert "2.5 GMAC/s, of which small nets reach 2% to 50%" in HostRate(2.5e9).basis
+
+
+def test_a_format_takes_the_devices_runtime_for_it(here):
+    (plan,) = planned("--device", "rpi4", "--data", DATA, "--format", "onnx")["plans"]
+    assert plan["precisions"] == ["f32", "w16", "w8", "w8a8", "w8a8-per-tensor", "w4"]
+    families = {family for branch in plan["branches"] for family in branch["families"]}
+    assert not any("4 bits" in family for family in families), "onnxruntime has no kernels for them"
+    (plan,) = planned("--device", "rpi4", "--data", DATA, "--format", "onnx", "--format", "tflite")["plans"]
+    assert "w8a16" in plan["precisions"], "the profile's first runtime among those of both formats"
+
+
+def test_a_device_without_a_runtime_of_the_format_says_which_it_has(here):
+    error = run("--device", "stm32h747", "--data", DATA, "--format", "onnx").exception
+    assert (error.code, error.exit_code) == ("EP-337", 2)
+    assert "stm32h747 has no runtime that takes onnx: it has tflite (tflm" in error.message
+    assert error.hint.startswith("use --format tflite")

@@ -92,6 +92,25 @@ def estimated(make):
     ]
 
 
+def with_arena(graph):
+    """Count a graph with an arena whose larger part is what each channel keeps, as TFLM's is for narrow nets."""
+    channels = analyse(graph.net)
+    kept = sum(group.width for group in channels.groups)
+    return replace(
+        counted.cost(graph),
+        ram_bytes=3000 + 40 * kept + GraphEstimate(graph.net, channels, graph.plan).at({}).arena_bytes,
+    )
+
+
+def arena_used():
+    """Return which share of an arena of three quarters a pruned net uses."""
+    net = counted.listed(NETS["series"]())
+    graph, context = counted.subject(net, FOLDER, cost=with_arena)
+    limit = round(0.75 * with_arena(graph).ram_bytes)
+    after, _ = Prune(ram_bytes=limit).apply(graph, context)
+    return with_arena(after).ram_bytes / limit
+
+
 def stopped():
     """Return a net of which no channel may go."""
     image = keras.Input((8, 8, 3), name="image")
@@ -113,6 +132,7 @@ report = {
     "tiled": {fit: pruned(tiled(), Prune(macs=0.4, allocation="uniform", fit=fit)) for fit in (True, False)},
     "no_samples": pruned(residual, Prune(macs=0.6, allocation="uniform", importance="l1"), calibration=None),
     "estimates": {name: estimated(make) for name, make in NETS.items()},
+    "arena_used": arena_used(),
     "refusals": {
         "frozen": refused(stopped(), half),
         "ranges": refused(plain, half, fake_quantized=True),

@@ -191,6 +191,11 @@ def test_the_control_of_the_control_is_none():
 
 
 @pytest.mark.tf
+def test_an_arena_that_channels_fill_is_met_and_not_undershot(report):
+    assert 0.95 < report["arena_used"] <= 1
+
+
+@pytest.mark.tf
 def test_an_arena_is_met_by_cutting_what_lives_at_its_peak(stemmed, worker, runtime_session):
     session, plan = runtime_session("tflm"), PrecisionPlan(default=Precision.W8A8)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgepack.device.profile import DeviceProfile, device_names, device_path, load_device, parse_profile
 from edgepack.device.yaml import parse_document
 from edgepack.errors import ProfileError
+from edgepack.measure.latency import OpCost, predict_latency
 from edgepack.model.precision import Precision
 
 SHIPPED = device_path("rpi4").read_text()
@@ -263,3 +264,24 @@ def test_a_profile_travels_to_a_worker_process():
     profile = load_device("rpi4", reserve_ram_bytes=2**20)
     again = pickle.loads(pickle.dumps(profile))  # noqa: S301  # its own bytes
     assert (again, again.digest) == (profile, profile.digest)
+
+
+def test_a_profile_keeps_the_runtimes_of_a_format():
+    profile = load_device("rpi4")
+    assert profile.taking(()) == profile
+    assert [item.name for item in profile.taking(("onnx",)).runtimes] == ["onnxruntime"]
+    assert profile.taking(("onnx", "tflite")).runtime.name == "litert"
+    with pytest.raises(ProfileError) as caught:
+        load_device("stm32h747").taking(("onnx",))
+    assert caught.value.code == "EP-337"
+    assert "stm32h747 has no runtime that takes onnx: it has tflite (tflm" in caught.value.message
+
+
+def test_the_band_is_wider_for_another_engine_than_it_was_fitted_to():
+    profile = load_device("rpi4")
+    here, there = (
+        predict_latency([OpCost("Conv", 10**6, 10**4)], profile, runtime=item, precision=Precision.W8A8)
+        for item in profile.runtimes
+    )
+    assert here.value == there.value
+    assert there.ci_high == pytest.approx(2.5 * here.ci_high)

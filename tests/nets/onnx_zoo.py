@@ -126,7 +126,8 @@ def shufflenet(g):
             left, right = g.op("Split", x, at=name, outputs=2, axis=1, num_outputs=2)
         else:
             left, right = g.op("Split", x, g.constant([4, 4], at=name), at=name, outputs=2, axis=1)
-        right = g.op("Relu", g.conv(right, 4, 4, 1, groups=2, at=f"{name}.pointwise"), at=name)
+        groups = 2 if name == "block1" and not g.dynamo else 1
+        right = g.op("Relu", g.conv(right, 4, 4, 1, groups=groups, at=f"{name}.pointwise"), at=name)
         right = g.conv(right, 4, 4, 3, groups=4, at=f"{name}.depthwise")
         x = g.op("Concat", left, right, at=name, axis=1)
         x = g.op("Transpose", g.view(x, "N", 2, 4, 13, 13, at=name), at=name, perm=[0, 2, 1, 3, 4])

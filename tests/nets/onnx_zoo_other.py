@@ -22,13 +22,13 @@ def cnn1d(g):
     return g.model(logits=g.gemm(g.flatten(x, 12, at="7"), 12, 4, at="8"))
 
 
-def zero_state(g, x, directions, width):
+def zero_state(g, x, directions, width, axis=0):
     """The initial state as either exporter makes it from the input's batch."""
     if g.dynamo:
-        batch = g.op("Shape", x, start=0, end=1)
+        batch = g.op("Shape", x, start=axis, end=axis + 1)
         shape = g.op("Concat", g.constant([directions]), batch, g.constant([width]), axis=0)
         return g.op("Expand", g.constant(0, "float32"), shape)
-    batch = g.op("Gather", g.op("Shape", x, at="rnn"), g.constant(0, at="rnn"), at="rnn", axis=0)
+    batch = g.op("Gather", g.op("Shape", x, at="rnn"), g.constant(axis, at="rnn"), at="rnn", axis=0)
     batch = g.op("Unsqueeze", batch, g.constant([0], at="rnn"), at="rnn")
     shape = [g.constant([directions], at="rnn"), batch, g.constant([width], at="rnn")]
     return g.op("ConstantOfShape", g.op("Concat", *shape, at="rnn", axis=0), at="rnn")
@@ -43,11 +43,18 @@ def recurrent(g, kind, x, features, width, *, directions=1):
         g.weight(f"onnx::{kind}_109", directions, gates * width, width, fan_in=4 * width),
         g.weight(f"onnx::{kind}_110", directions, 2 * gates * width),
     ]
-    state = zero_state(g, "x", directions, width)
+    state = zero_state(g, x, directions, width, axis=1)
     if kind == "GRU":
         more["linear_before_reset"] = 1
     outputs = g.op(kind, x, *weights, "", *[state] * states, at="rnn", outputs=1 + states, hidden_size=width, **more)
     return outputs[0]
+
+
+def time_major(g, batch="batch"):
+    """All steps of a GRU whose input and output have the time in front and the batch behind it."""
+    y = recurrent(g, "GRU", g.input("x", 12, batch, 6), 6, 10)
+    y = g.op("Squeeze", y, g.constant([1], at="rnn"), at="rnn")
+    return g.model(logits=g.linear(y, 10, 4, at="out"))
 
 
 def gru(g):
@@ -149,7 +156,9 @@ def tokens(g):
 
 
 def rounded(g, x, scale, zero_point, *, at):
-    """QuantizeLinear and DequantizeLinear of an activation, unsigned 8 bits."""
+    """QuantizeLinear and DequantizeLinear of an activation, unsigned 8 bits; nothing where ``scale`` is 0."""
+    if not scale:
+        return x
     grid = [g.array(f"{at}_scale", np.float32(scale)), g.array(f"{at}_zero_point", np.uint8(zero_point))]
     return g.op("DequantizeLinear", g.op("QuantizeLinear", x, *grid, at=at), *grid, at=at)
 
@@ -165,9 +174,13 @@ def stored(g, name, values, scale, dtype):
     return g.op("DequantizeLinear", g.array(f"{name}_quantized", whole), *grid, at=name, axis=0)
 
 
-def quantized(g):
-    """A CNN as onnxruntime's ``quantize_static`` leaves it: U8S8, weights per channel, biases in 32 bits."""
-    x, scale = rounded(g, g.input("input", "batch", 3, 12, 12), 0.04, 128, at="input"), 0.04
+def quantized(g, *, rounds=True):
+    """A CNN as onnxruntime's ``quantize_static`` leaves it: U8S8, weights per channel, biases in 32 bits.
+
+    Without ``rounds`` its activations are not rounded: what is left is the float net with weights that were.
+    """
+    scale = 0.04
+    x = rounded(g, g.input("input", "batch", 3, 12, 12), scale * rounds, 128, at="input")
     for name, c_in, c_out, stride in (("conv1", 3, 8, 2), ("conv2", 8, 12, 1)):
         kernel = g.draw.normal(0, (2 / (9 * c_in)) ** 0.5, (c_out, c_in, 3, 3))
         per_channel = np.abs(kernel).max((1, 2, 3)) / 127
@@ -177,12 +190,13 @@ def quantized(g):
         ]
         more = {"kernel_shape": [3, 3], "pads": [1] * 4, "strides": [stride] * 2, "dilations": [1, 1], "group": 1}
         scale = 0.03
-        x = rounded(g, g.op("Relu", g.op("Conv", x, *weights, at=name, **more), at=name), scale, 0, at=f"{name}_out")
-    x = rounded(g, g.op("GlobalAveragePool", x, at="pool"), 0.01, 0, at="pool_out")
+        x = g.op("Relu", g.op("Conv", x, *weights, at=name, **more), at=name)
+        x = rounded(g, x, scale * rounds, 0, at=f"{name}_out")
+    x = rounded(g, g.op("GlobalAveragePool", x, at="pool"), 0.01 * rounds, 0, at="pool_out")
     kernel = g.draw.normal(0, (2 / 12) ** 0.5, (5, 12))
     weight = stored(g, "fc.weight", kernel, np.abs(kernel).max(1) / 127, np.int8)
     x = g.op("Gemm", g.op("Flatten", x, axis=1), weight, g.weight("fc.bias", 5), at="fc", transB=1)
-    return g.model(logits=rounded(g, x, 0.05, 128, at="logits"))
+    return g.model(logits=rounded(g, x, 0.05 * rounds, 128, at="logits"))
 
 
 OTHERS = {
@@ -190,6 +204,7 @@ OTHERS = {
     "cnn1d-dynamo": lambda: cnn1d(Graph(opset=18, dynamo=True)),
     "gru": lambda: gru(Graph(opset=17)),
     "bilstm-dynamo": lambda: bilstm(Graph(opset=18, dynamo=True)),
+    "time-major": lambda: time_major(Graph(opset=17)),
     "transformer": lambda: transformer(Graph(opset=14)),
     "transformer-dynamo": lambda: transformer(Graph(opset=18, dynamo=True)),
     "vit": lambda: vit(Graph(opset=13)),
@@ -200,3 +215,5 @@ OTHERS = {
 """Nets that are no CNNs on images."""
 QUANTIZED = {"quantized": lambda: quantized(Graph(opset=13))}
 """Nets whose graph rounds; they come in as the float graph that was rounded."""
+UNROUNDED = {"quantized": lambda: quantized(Graph(opset=13), rounds=False)}
+"""Those graphs."""
