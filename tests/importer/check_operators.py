@@ -33,7 +33,7 @@ def held(model, name):
         for end in session.get_inputs():
             shape = [batch if isinstance(size, str) else size for size in end.shape]
             if "int" in end.type:
-                feeds[end.name] = rng.integers(-5, 5, shape).astype(end.type[7:-1])
+                feeds[end.name] = rng.integers(0, 5, shape).astype(end.type[7:-1])
             else:
                 feeds[end.name] = rng.normal(size=shape).astype(np.float32)
         tensors = [feeds[edge.name].transpose(edge.axes) for edge in imported.inputs]

@@ -103,3 +103,15 @@ case("ConvTranspose-beyond", "ConvTranspose", (3, 5, 6), w(3, 4, 2, 2), strides=
 case("ConvTranspose-shape", "ConvTranspose", (3, 5, 6), w(3, 4, 3, 3), strides=[2, 2], output_shape=[10, 12])
 case("ConvTranspose-upper", "ConvTranspose", (3, 5, 6), w(3, 4, 3, 3), strides=[2, 2], auto_pad="SAME_UPPER")
 case("ConvTranspose-1d", "ConvTranspose", (3, 7), w(3, 4, 4), w(4), strides=[2], pads=[1, 1])
+case("Sqrt", "Abs", I4, after=[("Sqrt",)])
+case("Log", "Softplus", I4, after=[("Log",)])
+case("Reciprocal", "Exp", I4, after=[("Reciprocal",)])
+case("Equal", "Equal", (4, 5), (4, 5), dtype="int64", after=[("Cast", "", {"to": 1})])
+for kind in ("Greater", "Less", "GreaterOrEqual", "LessOrEqual"):
+    case(kind, kind, I4, (3, 6, 8), after=[("Cast", "", {"to": 1})])
+mask = np.arange(8) % 2 == 0
+for kind in ("And", "Or"):
+    case(kind, "Greater", I4, w(3, 1, 1), after=[(kind, mask), ("Not",), ("Cast", "", {"to": 1})])
+case("Gather-embedding", "Gather", w(6, 4), (3,), dtype="int64")
+case("Pow-root", "Abs", I4, after=[("Pow", np.float32([0.5]))])
+case("Max-number", "Max", I4, np.float32(0.2))
