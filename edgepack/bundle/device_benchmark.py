@@ -172,7 +172,7 @@ def open_model(name: str, manifest: Json, threads: int) -> Model:
     """Load the model in runtime ``name``."""
     path = HERE / manifest["model"]["file"]
     if name == "onnxruntime":
-        return onnx_session().opened(HERE, manifest, threads)
+        return onnx_session().opened(HERE, manifest, threads, quiet=True)
     if name == "tflm":
         return Micro(path, len(manifest["model"]["outputs"]))
     return Tflite(PACKAGES[name], path, threads)

@@ -107,13 +107,15 @@ class OnnxSession:
         return Path(self._session.end_profiling())
 
 
-def opened(bundle: Path, manifest: Json, threads: int, profile: Path | None = None) -> OnnxSession:
-    """Return the bundle's model in a session on what the bundle is for, as far as this runtime has it."""
+def opened(
+    bundle: Path, manifest: Json, threads: int, profile: Path | None = None, *, quiet: bool = False
+) -> OnnxSession:
+    """Return the bundle's model in a session on what it is for; warn, unless ``quiet``, where this runtime has none."""
     import onnxruntime
 
     asked = manifest["runtime"].get("provider")
     found = providers(asked, manifest["model"]["precision"], onnxruntime.get_available_providers())
-    if asked and found == [CPU]:
+    if asked and found == [CPU] and not quiet:
         has = f"this onnxruntime ({onnxruntime.__version__}) has no {' or '.join(GPU[asked])}"
         shout(f"{has}: the model runs on the processor. requirements.txt says what to install")
     return OnnxSession(bundle / manifest["model"]["file"], threads, profile, found)
@@ -171,7 +173,7 @@ def profile(bundle: Path, manifest: Json, inputs: list[Array], runs: int) -> Jso
     """
     threads = int(manifest["runtime"]["threads"])
     with tempfile.TemporaryDirectory() as folder:
-        session = opened(bundle, manifest, threads, Path(folder) / "profile")
+        session = opened(bundle, manifest, threads, Path(folder) / "profile", quiet=True)
         for _ in range(WARM_UP + runs):
             session.run(inputs)
         events = json.loads(session.end_profile().read_text(encoding="utf-8"))

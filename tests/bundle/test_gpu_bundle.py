@@ -70,6 +70,7 @@ def test_benchmark_says_loudly_that_the_processor_ran(copied, tmp_path):
     assert f"{TENSORRT} was asked for and computed nothing" in result["warnings"][0]
     assert "!!!!!!!!!!\nWARNING: this onnxruntime (1.31.1) has no TensorrtExecutionProvider or CUDA" in done.stderr
     assert f"NOT those of {TENSORRT}" in done.stderr
+    assert done.stderr.count("WARNING") == 2, "once that it is not there, once what ran in its place"
     assert f" on {CPU} (" in done.stderr
     assert [(row["threads"], row["batch"]) for row in result["results"]] == [(6, 1)]
 
