@@ -27,7 +27,7 @@ def profiles_of(
             is named.
 
     Raises:
-        ProfileError: As ``load_device``; one has no such runtime (EP-337); two of them are different devices of one
+        ProfileError: As ``load_device``; one has no such runtime (EP-338); two of them are different devices of one
             name (EP-336).
     """
     from edgepack.device.profile import load_device

@@ -111,14 +111,14 @@ class DeviceProfile(Strict):
         """Return the profile with those of its runtimes alone that take one of ``formats``; all where none is named.
 
         Raises:
-            ProfileError: EP-337 it has none.
+            ProfileError: EP-338 it has none.
         """
         kept = tuple(item for item in self.runtimes if not formats or RUNTIMES[item.name].format in formats)
         if kept:
             return self.model_copy(update={"runtimes": kept})
         has = " and ".join(f"{RUNTIMES[item.name].format} ({item.name} {item.version})" for item in self.runtimes)
         raise ProfileError(
-            "EP-337",
+            "EP-338",
             f"{self.name} has no runtime that takes {' or '.join(formats)}: it has {has}",
             hint=f"use --format {RUNTIMES[self.runtime.name].format}, leave --format out, or name another device",
         )

@@ -25,4 +25,4 @@ def test_of_a_class_those_are_taken_that_take_the_format():
 def test_where_none_takes_it_that_is_refused(name, formats):
     with pytest.raises(ProfileError) as caught:
         named(name, formats=formats)
-    assert caught.value.code == "EP-337"
+    assert caught.value.code == "EP-338"

@@ -310,7 +310,7 @@ def test_a_profile_keeps_the_runtimes_of_a_format():
     assert profile.taking(("onnx", "tflite")).runtime.name == "litert"
     with pytest.raises(ProfileError) as caught:
         load_device("stm32h747").taking(("onnx",))
-    assert caught.value.code == "EP-337"
+    assert caught.value.code == "EP-338"
     assert "stm32h747 has no runtime that takes onnx: it has tflite (tflm" in caught.value.message
 
 
