@@ -4,7 +4,7 @@
 Taken from a bundle, this file is yours under 0BSD: use, change and share it without conditions. It needs Python 3.9
 or newer, numpy and the runtime in ``requirements.txt``, and reads only the files beside it.
 
-    python3 benchmark.py [--runs N] [--threads 1,2,4] [--batch 1,4] [--json FILE]
+    python3 benchmark.py [--runs N] [--threads 1,2,4] [--batch 1,4] [--json FILE] [--profile]
 
 A table goes to standard error, one JSON object to standard output. Exit status: 0 timed; 4 the model, its answers or
 the runtime are wrong, and then nothing is timed.

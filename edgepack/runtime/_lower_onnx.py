@@ -6,6 +6,7 @@ it. What is fake-quantized comes by way of the int8 ``.tflite``, so that it roun
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from edgepack.model.model import Model
 from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.onnx_graph import OnnxTensor
 from edgepack.model.precision import Precision
+from edgepack.model.tflite_file import parse_tflite
 from edgepack.runtime import _onnx_parity as parity
 from edgepack.runtime import _onnx_quantize as quantize
 from edgepack.runtime._calibration import CalibrationSet
@@ -56,7 +58,7 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
     _check_combination(recipe)
     precision = recipe.precision.default
     if model.fake_quantized or model.quantized:
-        graph, layers = _from_integers(model, recipe, form)
+        graph, layers = _from_integers(model, recipe, calibration, form)
     else:
         base, layers = _float_graph(model, calibration)
         graph = _quantized(base, model, precision, calibration, form)
@@ -120,10 +122,12 @@ def _float_graph(model: Model, calibration: tuple[Path, ...] | None) -> "tuple[o
     return graph, layers
 
 
-def _from_integers(model: Model, recipe: Recipe, form: Form) -> "tuple[onnx.ModelProto, Mapping[str, str]]":
+def _from_integers(
+    model: Model, recipe: Recipe, calibration: tuple[Path, ...] | None, form: Form
+) -> "tuple[onnx.ModelProto, Mapping[str, str]]":
     """Return the graph of the int8 ``.tflite``, its scales kept, and the layers by node."""
     content = tflite_content(model, recipe, None)
-    graph = tidied(widened(converted(content, model)), model)
+    graph = tidied(widened(converted(content, model), parse_tflite(content, model.path)), model)
     layers = name_nodes(graph.graph, _kernels(model))
     graph = joined(graph)
     # Eight-bit weights under unsigned activations saturate where there is no VNNI.
@@ -132,7 +136,7 @@ def _from_integers(model: Model, recipe: Recipe, form: Form) -> "tuple[onnx.Mode
     parity.check_near(
         parity.of_onnx(graph),
         parity.of_tflite(content),
-        parity.probes(None, model.inputs),
+        parity.probes(calibration, tuple(replace(spec, dtype=_real(spec.dtype)) for spec in model.inputs)),
         what="the int8 .tflite that it was made from",
         tolerance=parity.ROUNDED,
     )
@@ -161,6 +165,11 @@ def _quantized(
         tolerance=parity.GARBAGE,
     )
     return made
+
+
+def _real(dtype: str) -> str:
+    """Return the type of what is fed: edges that are integers in the source are widened to reals."""
+    return "float32" if dtype in {"int8", "uint8", "int16"} else dtype
 
 
 def _kernels(model: Model) -> KernelBits | None:

@@ -17,6 +17,7 @@ import numpy as np
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
 from edgepack.model.model import Model
+from edgepack.runtime._compact import with_names
 
 if TYPE_CHECKING:
     import onnx
@@ -39,7 +40,7 @@ def converted(content: bytes, model: Model) -> "onnx.ModelProto":
         raise not_importable("lowering to ONNX", "tf2onnx", error, extra="onnx") from error
     with tempfile.TemporaryDirectory() as scratch, _words() as said:
         path = Path(scratch) / "lowered.tflite"
-        path.write_bytes(content)
+        path.write_bytes(with_names(content))
         try:
             made: onnx.ModelProto = convert.from_tflite(
                 str(path), opset=OPSET, custom_op_handlers={"TFL_GELU": (_gelu, [])}

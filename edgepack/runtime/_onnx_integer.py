@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from edgepack.model.tflite_file import TfliteGraph
 from edgepack.runtime._onnx_quantize import without_unused
 
 if TYPE_CHECKING:
@@ -46,40 +47,28 @@ def unsigned(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     return without_unused(graph)
 
 
-def widened(graph: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return ``graph``, changed in place, with reals at every edge that is quantized."""
+def widened(graph: "onnx.ModelProto", source: TfliteGraph) -> "onnx.ModelProto":
+    """Return ``graph``, changed in place, with reals at every edge that is int8 in ``source``, its origin."""
     import onnx
 
-    inner = {item.name: f"{item.name}/integer" for item in (*graph.graph.input, *graph.graph.output) if _is_int8(item)}
-    users = [node for node in graph.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in inner]
-    pairs = {node.input[0]: list(node.input[1:]) for node in users}
-    pairs |= {
-        node.output[0]: list(node.input[1:])
-        for node in graph.graph.node
-        if node.op_type == "QuantizeLinear" and node.output[0] in inner
-    }
-    inner = {name: new for name, new in inner.items() if name in pairs}
-    for node in graph.graph.node:
-        for side in (node.input, node.output):
-            side[:] = [inner.get(name, name) for name in side]
-    for item in (*graph.graph.input, *graph.graph.output):
-        if item.name in inner:
+    for word, side, indexes in (
+        ("QuantizeLinear", graph.graph.input, source.inputs),
+        ("DequantizeLinear", graph.graph.output, source.outputs),
+    ):
+        for item, tensor in zip(side, (source.tensors[index] for index in indexes), strict=True):
+            if tensor.dtype != "int8" or len(tensor.scales) != 1:
+                continue
+            inner, pair = f"{item.name}/integer", [f"{item.name}/scale", f"{item.name}/zero_point"]
+            for node in graph.graph.node:
+                for names in (node.input, node.output):
+                    names[:] = [inner if name == item.name else name for name in names]
+            for name, number in zip(pair, (np.float32(tensor.scales[0]), np.int8(tensor.zero_points[0])), strict=True):
+                graph.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(number), name))
+            ends = (item.name, inner) if word == "QuantizeLinear" else (inner, item.name)
+            made = onnx.helper.make_node(word, [ends[0], *pair], [ends[1]])
+            graph.graph.node.insert(0 if word == "QuantizeLinear" else len(graph.graph.node), made)
             item.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    for item in graph.graph.input:
-        if item.name in inner:
-            made = onnx.helper.make_node("QuantizeLinear", [item.name, *pairs[item.name]], [inner[item.name]])
-            graph.graph.node.insert(0, made)
-    for item in graph.graph.output:
-        if item.name in inner:
-            made = onnx.helper.make_node("DequantizeLinear", [inner[item.name], *pairs[item.name]], [item.name])
-            graph.graph.node.append(made)
     return graph
-
-
-def _is_int8(item: "onnx.ValueInfoProto") -> bool:
-    import onnx
-
-    return bool(item.type.tensor_type.elem_type == onnx.TensorProto.INT8)
 
 
 def joined(graph: "onnx.ModelProto") -> "onnx.ModelProto":

@@ -50,7 +50,7 @@ def onnx_artifact(folder: Path, *, integer: bool, batch: int | str = 1) -> tuple
 def as_onnx(made: BundleContents, folder: Path, *, integer: bool, batch: int | str = 1) -> BundleContents:
     """Return ``made`` with the tiny ONNX model in place of the TFLite one."""
     artifact, golden = onnx_artifact(folder, integer=integer, batch=batch)
-    spec = {"name": "onnxruntime", "version": VERSION, "kernels": "reference", "threads": 2}
+    spec = {"name": "onnxruntime", "version": VERSION, "kernels": "mlas", "threads": 2}
     return replace(
         made,
         artifact=artifact,

@@ -66,6 +66,17 @@ def test_an_onnx_cnn_becomes_a_bundle_that_takes_it_channels_first(device, quadr
         assert words in (tmp_path / "out" / "firmware" / "model_io.h").read_text()
 
 
+def test_an_onnx_cnn_leaves_as_onnx_and_takes_the_same(quadrants, edgepack, tmp_path):
+    model, data, images, logits = quadrants
+    run = edgepack("build", model, "--device=rpi4", "--format=onnx", "--data", data, "--no-train", "-o", "out",
+                   cwd=tmp_path)  # fmt: skip
+    assert run.code == 0, run.err
+    found = ask(tmp_path / "out", images[:40], tmp_path)
+    assert (found.argmax(-1) == logits[:40].argmax(-1)).all()
+    verified = edgepack("verify", "out", cwd=tmp_path)
+    assert verified.code == 0, verified.err
+
+
 @pytest.mark.parametrize("layout", ["source", "nhwc"])
 def test_answers_of_each_place_lie_as_the_training_code_has_them(layout, edgepack, tmp_path):
     model = write_dense_answers(tmp_path / "places.onnx")
