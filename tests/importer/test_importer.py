@@ -48,7 +48,7 @@ def test_all_nodes_whose_options_have_no_counterpart_are_named_with_the_reason(r
         ("control flow", "EP-140", "If x1 (control flow; at 'choice')"),
         ("old opset", "EP-140", "as opset 6 defines it; known are those of 7, 9, 14, 15"),
         ("batch", "EP-140", "MatMul x1"),
-        ("open", "EP-141", "'x' is [N, 3, height, 8], and dimension 2 (height) is open"),
+        ("open", "EP-112", "'x' is [N, 3, height, 8], and dimension 2 (height) is open"),
     ],
 )
 def test_what_cannot_be_imported_is_refused(report, case, code, words):
