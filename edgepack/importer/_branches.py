@@ -59,14 +59,14 @@ def _settle_inner(model: onnx.ModelProto, inner: onnx.GraphProto, feeds: Feeds, 
     for item in alone.graph.output:
         item.type.tensor_type.ClearField("shape")
     try:
-        for name, value in zip(taken, answers(model, feeds, taken, where=where), strict=True):
+        values = dict(zip(taken, answers(model, feeds, taken, where=where), strict=True))
+        for name, value in values.items():
             if _by_sizes(name, model.graph):
                 alone.graph.initializer.append(numpy_helper.from_array(value, name))
             else:  # without a shape, so that nothing is inferred from it where it would not be used
                 kind = helper.np_dtype_to_tensor_dtype(value.dtype)
                 alone.graph.input.append(helper.make_tensor_value_info(name, kind, None))
         given = {item.name for item in alone.graph.input}
-        values = dict(zip(taken, answers(model, feeds, taken, where=where), strict=True))
         found = settled(alone, {name: values[name] for name in given}, where=where).graph
     except ModelError:
         return
@@ -81,7 +81,7 @@ def _by_sizes(name: str, graph: onnx.GraphProto) -> bool:
     makers = {out: node for node in graph.node for out in node.output}
     constants = {item.name for item in graph.initializer}
     return all(
-        found in constants or (node := makers.get(found)) is not None and _is_settled(node, makers)
+        found in constants or ((node := makers.get(found)) is not None and _is_settled(node, makers))
         for found in _roots(name, makers)
     )
 

@@ -16,6 +16,7 @@ WEIGHTS: Final[dict[str, tuple[int, ...]]] = {
     "Conv": (1,),
     "ConvInteger": (1,),
     "ConvTranspose": (1,),
+    "DynamicQuantizeLSTM": (1, 2),
     "Gemm": (0, 1),
     "MatMul": (0, 1),
     "MatMulInteger": (0, 1),
@@ -191,7 +192,7 @@ def _macs(node: "onnx.NodeProto", tables: Tables) -> int:
     shapes = [tables.shape(name) if name else None for name in node.input]
     out = tables.shape(node.output[0]) if node.output[0] else None
     first, second = shapes[0], shapes[1]
-    if node.op_type in {"LSTM", "GRU", "RNN"}:
+    if node.op_type in {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}:
         return prod((first or (0,))[:2]) * sum(prod(shape) for shape in shapes[1:3] if shape)
     if first is None or second is None or out is None:
         return 0

@@ -38,6 +38,13 @@ from edgepack.runtime.form import Form
 if TYPE_CHECKING:
     import onnx
 
+_OWN_OPERATORS = {
+    name: f"its {what} need {name}, which onnxruntime has and other runtimes may not"
+    for name, what in (
+        ("com.microsoft.MatMulNBits", "4-bit weights"),
+        ("com.microsoft.DynamicQuantizeLSTM", "8-bit weights of an LSTM"),
+    )
+}
 _INTEGER = frozenset({Precision.W8A8, Precision.W8A8_PER_TENSOR})
 
 
@@ -70,8 +77,7 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
     check_onnx_promise(found, model, precision, form, domains=domains)
     integer = model.fake_quantized or model.quantized or precision in _INTEGER
     notes: tuple[str, ...] = (check_fusion(graph, form).words,) if integer else ()
-    if precision is Precision.W4:
-        notes += ("its 4-bit weights need com.microsoft.MatMulNBits, which onnxruntime has and other runtimes may not",)
+    notes += tuple(words for name, words in _OWN_OPERATORS.items() if any(name in op for op in found.op_names))
     return Lowered(
         format="onnx",
         content=graph.SerializeToString(deterministic=True),

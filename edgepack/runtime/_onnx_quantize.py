@@ -66,7 +66,7 @@ def dynamic(graph: "onnx.ModelProto", *, inner: bool) -> "onnx.ModelProto":
         quantize_dynamic(
             source,
             path,
-            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+            op_types_to_quantize=["Conv", "MatMul", "Gemm", "LSTM"],
             weight_type=QuantType.QUInt8,
             extra_options={"EnableSubgraph": inner},
         )

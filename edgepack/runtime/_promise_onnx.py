@@ -15,11 +15,13 @@ from edgepack.runtime.form import Form
 _NEWEST_IR: Final = 13
 _STANDARD: Final = frozenset({"", "ai.onnx"})
 _EXTENSION: Final = "com.microsoft"
+_EXTENDED: Final = frozenset({Precision.W4, Precision.W8})
+"""Of 4 bits products of matrices and of 8 bits an LSTM are operators of onnxruntime's own."""
 _NAMED: Final = 3
 _WEIGHTS: Final = {
     Precision.F32: frozenset({"float32"}),
     Precision.W16: frozenset({"float16"}),
-    Precision.W8: frozenset({"uint8"}),
+    Precision.W8: frozenset({"uint8", "int8"}),  # of an LSTM int8
     Precision.W8A8: frozenset({"int8"}),
     Precision.W8A8_PER_TENSOR: frozenset({"int8"}),
     Precision.W4: frozenset({"int4"}),
@@ -55,7 +57,7 @@ def check_onnx_promise(
 
 
 def _check_versions(graph: OnnxGraph, precision: Precision, form: Form, domains: frozenset[str]) -> None:
-    allowed = _STANDARD | domains | ({_EXTENSION} if precision is Precision.W4 else set())
+    allowed = _STANDARD | domains | ({_EXTENSION} if precision in _EXTENDED else set())
     foreign = sorted(graph.domains - allowed)
     wrong = [f"operators of {', '.join(foreign)}"] if foreign else []
     wrong += [f"operator set {graph.opset} (at most {form.opset})"] if graph.opset > form.opset else []

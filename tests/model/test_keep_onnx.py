@@ -16,6 +16,7 @@ from edgepack.model.precision import Precision
 from edgepack.model.predict import predict
 from edgepack.runtime.form import Form
 from edgepack.runtime.lower import lower
+from tests.fetch_models import path_of
 from tests.write_onnx import edge, write_branches, write_hardmax, write_onnx
 
 ARM = Form(format="onnx", opset=26)
@@ -143,6 +144,99 @@ def test_operators_that_only_onnxruntime_knows_are_kept(load, tmp_path):
     artifact = lower(model, recipe, calibration=(tmp_path / "x.npy",), folder=tmp_path, form=ARM)
     assert "ai.onnx.ml.Normalizer v1" in artifact.ops
     assert {tensor.dtype for _, tensor in read_onnx_graph(artifact.path).weights} == {"int8"}
+
+
+def test_an_lstm_gets_weights_of_8_bits(load, tmp_path):
+    rng = np.random.default_rng(5)
+    nodes = [
+        helper.make_node("LSTM", ["x", "w", "r"], ["", "h"], hidden_size=8, name="lstm"),
+        helper.make_node("Reshape", ["h", "flat"], ["a"], name="flatten"),
+        helper.make_node("Normalizer", ["a"], ["y"], name="norm", domain="ai.onnx.ml", norm="L2"),
+    ]
+    weights = {
+        "w": rng.standard_normal((1, 32, 5)).astype(np.float32) / 3,
+        "r": rng.standard_normal((1, 32, 8)).astype(np.float32) / 3,
+        "flat": np.array([-1, 8], np.int64),
+    }
+    path = write_onnx(
+        tmp_path / "m.onnx", nodes, [edge("x", 9, "n", 5)], [edge("y", "n", 8)], weights, domains=["ai.onnx.ml"]
+    )
+    model = load(path)
+    series = rng.standard_normal((6, 9, 5)).astype(np.float32)
+    np.save(tmp_path / "x.npy", series)
+    recipe = Recipe(precision=PrecisionPlan(default=Precision.W8))
+    artifact = lower(model, recipe, calibration=(tmp_path / "x.npy",), folder=tmp_path, form=ARM)
+    assert {tensor.dtype for _, tensor in read_onnx_graph(artifact.path).weights} == {"int8"}
+    assert "8-bit weights of an LSTM need com.microsoft.DynamicQuantizeLSTM" in artifact.notes[0]
+    (wanted,) = onnxruntime.InferenceSession(str(path)).run(None, {"x": series.transpose(1, 0, 2)})
+    session = onnxruntime.InferenceSession(str(artifact.path))
+    found = np.concatenate([session.run(None, {"x": one[None]})[0] for one in series])
+    assert np.abs(found - wanted).max() < 0.05
+
+
+def test_a_branch_that_sizes_decide_is_no_branch_any_more(load, tmp_path):
+    """As scripted code is exported: a squeeze where the last axis is 1, and inside a branch that a value decides."""
+    ways = [("Squeeze", ["z", "last"], ["dropped"]), ("Identity", ["z"], ["kept"])]
+    drop = [helper.make_graph([helper.make_node(*way)], way[0], [], [edge(way[2][0])]) for way in ways]
+    for graph in drop:
+        graph.output[0].type.tensor_type.ClearField("shape")
+    inner = [
+        helper.make_node("Shape", ["z"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "place"], ["size"]),
+        helper.make_node("Equal", ["size", "one"], ["single"]),
+        helper.make_node("If", ["single"], ["found"], name="squeeze", then_branch=drop[0], else_branch=drop[1]),
+    ]
+    bright = helper.make_graph([*inner, helper.make_node("Relu", ["found"], ["b"])], "bright", [], [edge("b", "n", 4)])
+    dark = helper.make_graph([helper.make_node("Squeeze", ["z", "last"], ["d"])], "dark", [], [edge("d", "n", 4)])
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["z"], name="dense"),
+        helper.make_node("ReduceMax", ["x"], ["top"], keepdims=0),
+        helper.make_node("Greater", ["top", "limit"], ["yes"]),
+        helper.make_node("If", ["yes"], ["y"], name="choice", then_branch=bright, else_branch=dark),
+    ]
+    weights = {
+        "w": np.random.default_rng(6).standard_normal((5, 1)).astype(np.float32),
+        "limit": np.array(2, np.float32),
+        "last": np.array([-1], np.int64),
+        "place": np.array(2, np.int64),
+        "one": np.array(1, np.int64),
+    }
+    path = write_onnx(tmp_path / "m.onnx", nodes, [edge("x", "n", 4, "k")], [edge("y", "n", 4)], weights)
+    model = load(path, shapes={"x": (1, 4, 5)})
+    kept = onnx.load(model.onnx)
+    branches = [node for node in kept.graph.node if node.op_type == "If"]
+    assert [node.name for node in branches] == ["choice"]
+    inside = {node.op_type for item in branches[0].attribute for node in item.g.node}
+    assert "If" not in inside
+    assert "Squeeze" in inside
+    for seed in range(4):
+        given = {"x": np.random.default_rng(seed).standard_normal((1, 4, 5)).astype(np.float32)}
+        (one,), (other,) = (onnxruntime.InferenceSession(str(file)).run(None, given) for file in (path, model.onnx))
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_a_model_that_a_package_ships_is_kept_with_its_state_and_its_branch(load, tmp_path):
+    path = path_of("silero-vad")
+    if not path.exists():
+        pytest.skip("silero-vad was not fetched (python tests/fetch_models.py)")
+    state = (2, 1, 128)
+    model = load(path, shapes={"input": (1, 256), "state": state})
+    assert model.why_untrainable == "it decides while it runs what to compute: If (1: If_0)"
+    assert [(spec.name, spec.given_shape) for spec in model.inputs] == [
+        ("input", (256,)),
+        ("state", (2, 128)),
+        ("sr", ()),
+    ]
+    rng = np.random.default_rng(7)
+    given = [rng.standard_normal((6, 256)), rng.standard_normal((6, 2, 128)), np.repeat([16000, 8000], 3)]
+    files = written(tmp_path, [one.astype(spec.dtype) for one, spec in zip(given, model.inputs, strict=True)])
+    for precision in (Precision.F32, Precision.W8):
+        recipe = Recipe(precision=PrecisionPlan(default=precision))
+        artifact = lower(model, recipe, calibration=files, folder=tmp_path / "lowered", form=ARM)
+        assert artifact.size_bytes < 2_300_000 // (1 if precision is Precision.F32 else 3)
+    with pytest.raises(ModelError, match="If_0") as caught:
+        load(path, shapes={"input": (1, 512), "state": state})
+    assert caught.value.code == "EP-158", "its branch for 8 kHz takes 256 samples at most"
 
 
 def test_where_it_will_not_do_the_error_names_a_command_that_works(load, tmp_path):
