@@ -180,6 +180,7 @@ def test_an_onnx_model_that_can_only_be_taken_as_it_is_is_told(tmp_path):
     assert run.returncode == 0, run.stderr
     told = "decides while it runs what to compute: If (1: choice); it is built as it is, for onnxruntime alone"
     assert told in run.stdout
+    assert "weights   465 in 1.816KiB; MACs at least 1,152" in run.stdout, "those in branches are counted"
     run = check(model, "--device", "nrf52840")
     assert run.returncode == 2, run.stdout
     assert "✗ EP-154" in run.stdout
