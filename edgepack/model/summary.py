@@ -108,6 +108,8 @@ class Summary:
             normalization, which fold away); 0 where they cannot be told apart.
         notes: Sentences for the user.
         coarse: The layers with inputs of half the height and width, or length, rounded down; empty where not known.
+        refusal: Why an ``.onnx`` can only be taken as it is, without steps and without TFLite, as far as its list of
+            operators tells; None where it may become a Keras graph, and for every other format.
     """
 
     format: Format
@@ -124,12 +126,14 @@ class Summary:
     kernel_count: int = 0
     notes: tuple[str, ...] = ()
     coarse: tuple[Layer, ...] = ()
+    refusal: ModelError | None = None
 
     @property
     def macs(self) -> int | None:
-        """Multiply-accumulates of one inference over the layers where they are known; None if no layer's are."""
+        """Multiply-accumulates of one inference over the layers where they are known; None if those have none."""
         known = [layer.macs for layer in self.layers if layer.macs is not None]
-        return sum(known) if known else None
+        whole = len(known) == len(self.layers)
+        return sum(known) if known and (whole or any(known)) else None
 
 
 def count_ops(names: Iterable[str]) -> tuple[tuple[str, int], ...]:

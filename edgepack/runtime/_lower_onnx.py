@@ -40,6 +40,13 @@ from edgepack.runtime.form import Form
 if TYPE_CHECKING:
     import onnx
 
+_OWN_OPERATORS = {
+    name: f"its {what} need {name}, which onnxruntime has and other runtimes may not"
+    for name, what in (
+        ("com.microsoft.MatMulNBits", "4-bit weights"),
+        ("com.microsoft.DynamicQuantizeLSTM", "8-bit weights of an LSTM"),
+    )
+}
 _INTEGER = frozenset({Precision.W8A8, Precision.W8A8_PER_TENSOR})
 
 
@@ -59,15 +66,17 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
         raise not_importable("lowering to ONNX", "onnx and onnxruntime", error, extra="onnx") from error
     _check_combination(recipe)
     precision = recipe.precision.default
+    domains = frozenset[str]()
     if model.fake_quantized or model.quantized:
         graph, layers = _from_integers(model, recipe, calibration, form)
     else:
         base, layers = _float_graph(model, calibration)
+        domains = frozenset(item.domain for item in base.opset_import)
         graph = _quantized(base, model, precision, calibration, form)
     shorten(graph.graph)
     pinned(graph)
     found = parse_onnx(graph)
-    check_onnx_promise(found, model, precision, form)
+    check_onnx_promise(found, model, precision, form, domains=domains)
     integer = model.fake_quantized or model.quantized or precision in _INTEGER
     notes = _notes(graph, found, precision, form, integer=integer)
     return Lowered(
@@ -91,11 +100,8 @@ def _notes(
     if form.gpu and precision is Precision.W16:
         check_half(found, precision)
         return ("float16 throughout, with float32 inputs and outputs; its answers here are those of the processor",)
-    if integer:
-        return (check_fusion(graph, form).words,)
-    if precision is Precision.W4:
-        return ("its 4-bit weights need com.microsoft.MatMulNBits, which onnxruntime has and other runtimes may not",)
-    return ()
+    told = (check_fusion(graph, form).words,) if integer else ()
+    return told + tuple(words for name, words in _OWN_OPERATORS.items() if any(name in op for op in found.op_names))
 
 
 def _check_combination(recipe: Recipe) -> None:
@@ -124,9 +130,8 @@ def _float_graph(model: Model, calibration: tuple[Path, ...] | None) -> "tuple[o
     import onnx
 
     samples = parity.probes(calibration, model.inputs)
-    source = model.onnx or (model.path if model.kind == "onnx" else None)
-    if source is not None:
-        own = onnx.load(source)
+    if model.onnx is not None:
+        own = onnx.load(model.onnx)
         graph, layers = tidied(own, model), {}
         wanted, what = parity.of_onnx(tidied(own, model, simplify=False)), str(model.source)
     else:
@@ -173,7 +178,7 @@ def _quantized(
                 return quantize.half(base)
             made = half_throughout(base)
         case Precision.W8:
-            return quantize.dynamic(base)
+            return quantize.dynamic(base, inner=model.kind == "onnx")
         case Precision.W4:
             return four_bits(base)
         case _:

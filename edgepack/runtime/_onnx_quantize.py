@@ -17,6 +17,7 @@ from edgepack.errors import CandidateError
 from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.precision import Precision
 from edgepack.runtime._calibration import CalibrationSet
+from edgepack.runtime._onnx_names import graphs_of
 from edgepack.runtime.form import Form
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def static(graph: "onnx.ModelProto", precision: Precision, samples: CalibrationS
 
     with tempfile.TemporaryDirectory() as scratch, _told(precision):
         # From a file: the quantizer moves the weights of a graph that it is given out of it.
-        source, path = _saved(graph, scratch), Path(scratch) / "static.onnx"
+        source, path = _saved(_typed(graph, samples), scratch), Path(scratch) / "static.onnx"
         quantize_static(
             source,
             path,
@@ -56,8 +57,8 @@ def static(graph: "onnx.ModelProto", precision: Precision, samples: CalibrationS
         return _read(path)
 
 
-def dynamic(graph: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return ``graph`` with uint8 weights and activations that are quantized at run time.
+def dynamic(graph: "onnx.ModelProto", *, inner: bool) -> "onnx.ModelProto":
+    """Return ``graph`` with uint8 weights, in its branches too where ``inner``; activations are quantized as it runs.
 
     Raises:
         CandidateError: The quantizer refuses it (EP-691).
@@ -66,7 +67,13 @@ def dynamic(graph: "onnx.ModelProto") -> "onnx.ModelProto":
 
     with tempfile.TemporaryDirectory() as scratch, _told(Precision.W8):
         source, path = _saved(graph, scratch), Path(scratch) / "dynamic.onnx"
-        quantize_dynamic(source, path, op_types_to_quantize=["Conv", "MatMul", "Gemm"], weight_type=QuantType.QUInt8)
+        quantize_dynamic(
+            source,
+            path,
+            op_types_to_quantize=["Conv", "MatMul", "Gemm", "LSTM"],
+            weight_type=QuantType.QUInt8,
+            extra_options={"EnableSubgraph": inner},
+        )
         return _read(path)
 
 
@@ -76,12 +83,18 @@ def half(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     Raises:
         CandidateError: A weight is larger than float16 holds (EP-690).
     """
-    import onnx
-
     made = copy_of(graph)
     weights = {tensor.name for _, tensor in parse_onnx(made).weights}
+    for part in graphs_of(made.graph):
+        _halve(part, weights)
+    return made
+
+
+def _halve(graph: "onnx.GraphProto", weights: set[str]) -> None:
+    import onnx
+
     casts = []
-    for item in made.graph.initializer:
+    for item in graph.initializer:
         if item.name not in weights or item.data_type != onnx.TensorProto.FLOAT:
             continue
         values = onnx.numpy_helper.to_array(item)
@@ -96,9 +109,30 @@ def half(graph: "onnx.ModelProto") -> "onnx.ModelProto":
         name = item.name
         item.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}/half"))
         casts.append(onnx.helper.make_node("Cast", [item.name], [name], f"{name}/widened", to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *made.graph.node]
-    del made.graph.node[:]
-    made.graph.node.extend(nodes)
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _typed(graph: "onnx.ModelProto", samples: CalibrationSet) -> "onnx.ModelProto":
+    """Return ``graph`` with the shapes of what operators of other domains give out, which ONNX cannot infer.
+
+    The quantizer leaves alone whatever reads a value that it does not know.
+    """
+    import onnx
+    import onnxruntime
+
+    names = [name for node in graph.graph.node if node.domain for name in node.output if name]
+    names = [name for name in names if name not in {item.name for item in graph.graph.output}]
+    if not names:
+        return graph
+    made, probe = copy_of(graph), copy_of(graph)
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    for name, value in zip(names, session.run(names, next(iter(samples))), strict=True):
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+            made.graph.value_info.append(onnx.helper.make_tensor_value_info(name, kind, value.shape))
     return made
 
 
@@ -115,8 +149,6 @@ class _Reader:
 
 def without_unused(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return ``graph``, changed in place, without constants that nothing takes."""
-    from edgepack.runtime._onnx_names import graphs_of
-
     used = {name for part in graphs_of(graph.graph) for node in part.node for name in node.input}
     used |= {item.name for part in graphs_of(graph.graph) for item in part.output}
     for part in graphs_of(graph.graph):

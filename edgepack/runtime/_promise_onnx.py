@@ -15,28 +15,33 @@ from edgepack.runtime.form import Form
 _NEWEST_IR: Final = 13
 _STANDARD: Final = frozenset({"", "ai.onnx"})
 _EXTENSION: Final = "com.microsoft"
+_EXTENDED: Final = frozenset({Precision.W4, Precision.W8})
+"""Of 4 bits products of matrices and of 8 bits an LSTM are operators of onnxruntime's own."""
 _NAMED: Final = 3
 _WEIGHTS: Final = {
     Precision.F32: frozenset({"float32"}),
     Precision.W16: frozenset({"float16"}),
-    Precision.W8: frozenset({"uint8"}),
+    Precision.W8: frozenset({"uint8", "int8"}),  # of an LSTM int8
     Precision.W8A8: frozenset({"int8"}),
     Precision.W8A8_PER_TENSOR: frozenset({"int8"}),
     Precision.W4: frozenset({"int4"}),
 }
 
 
-def check_onnx_promise(graph: OnnxGraph, model: Model, precision: Precision, form: Form) -> None:
+def check_onnx_promise(
+    graph: OnnxGraph, model: Model, precision: Precision, form: Form, *, domains: frozenset[str] = frozenset()
+) -> None:
     """Hold ``graph``, read from the written file, against ``model`` and what ``precision`` promises.
 
-    Of a fake-quantized graph the weights were held against its layers in the ``.tflite`` on the way: here only that
-    they are integers still.
+    Operators of other ``domains`` than the standard one are the source's own, which onnxruntime takes. Of a
+    fake-quantized graph the weights were held against its layers in the ``.tflite`` on the way: here only that they are
+    integers still.
 
     Raises:
         CandidateError: Weights or activations are not of the promised type (EP-692); an edge, a version or a domain is
             not what the device's runtime takes (EP-693).
     """
-    _check_versions(graph, precision, form)
+    _check_versions(graph, precision, form, domains)
     for word, tensors, specs in (("input", graph.inputs, model.inputs), ("output", graph.outputs, model.outputs)):
         for tensor, spec in zip(tensors, specs, strict=True):
             # An integer source has its edges widened to reals: what feeds it need not know its scales.
@@ -53,8 +58,8 @@ def check_onnx_promise(graph: OnnxGraph, model: Model, precision: Precision, for
         refuse_unkept([f"{op.kind} {op.name} takes floats" for op in floats], precision)
 
 
-def _check_versions(graph: OnnxGraph, precision: Precision, form: Form) -> None:
-    allowed = _STANDARD | ({_EXTENSION} if precision is Precision.W4 else set())
+def _check_versions(graph: OnnxGraph, precision: Precision, form: Form, domains: frozenset[str]) -> None:
+    allowed = _STANDARD | domains | ({_EXTENSION} if precision in _EXTENDED else set())
     foreign = sorted(graph.domains - allowed)
     wrong = [f"operators of {', '.join(foreign)}"] if foreign else []
     wrong += [f"operator set {graph.opset} (at most {form.opset})"] if graph.opset > form.opset else []
