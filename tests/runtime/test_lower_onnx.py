@@ -13,7 +13,7 @@ from edgepack.crew.process import Worker
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.agreement import relative_rms
-from edgepack.model.model import Format, TensorSpec
+from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.onnx_file import parse_onnx, read_onnx_graph
 from edgepack.model.precision import Precision
 from edgepack.runtime._onnx_four_bits import pack
@@ -184,6 +184,23 @@ def test_the_sources_own_graph_is_taken_in_the_models_layout(lower_onnx, small_m
     windows = np.lib.stride_tricks.sliding_window_view(samples, (3, 3), axis=(1, 2))
     expected = np.einsum("nhwcij,ocij->nhwo", windows, kernel).mean((1, 2))
     assert np.abs(found.reshape(3, 4) - expected).max() < 1e-5
+
+
+def test_a_bias_that_many_layers_share_is_quantized_for_each(tmp_path):
+    helper, draw, depth = onnx.helper, np.random.default_rng(3), 12
+    weights = {f"w{place}": draw.normal(size=(4, 4, 1, 1)).astype(np.float32) for place in range(depth)}
+    nodes = [
+        helper.make_node("Conv", [f"v{place}", f"w{place}", "bias"], [f"v{place + 1}"], f"c{place}")
+        for place in range(depth)
+    ]
+    weights["bias"] = np.full(4, 0.5, np.float32)
+    path = write_onnx(tmp_path / "own.onnx", nodes, [edge("v0", 1, 4, 3, 3)], [edge(f"v{depth}", 1, 4, 3, 3)], weights)
+    specs = [(TensorSpec(name, (1, 4, 3, 3), "float32"),) for name in ("v0", f"v{depth}")]
+    given = Model(path, "onnx", path, Format.ONNX, *specs, digest="own")
+    np.save(tmp_path / "v0.npy", draw.normal(size=(16, 4, 3, 3)).astype(np.float32))
+    recipe = Recipe(precision=PrecisionPlan(default=Precision.W8A8))
+    artifact = lower(given, recipe, calibration=(tmp_path / "v0.npy",), folder=tmp_path, form=X86)
+    assert "12 of 12" in artifact.notes[0]
 
 
 def small(weights, *, opset=17, domain=""):
