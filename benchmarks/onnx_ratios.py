@@ -7,6 +7,7 @@
 - ``import``: seconds per 100 nodes over the nets of ``tests/nets``, the parity gate apart.
 - ``accuracy``: 8-bit ONNX against onnxruntime's own quantize_static called by hand, on ResNet-8 and 8,000 images of
   CIFAR-10 as JPEG, paired. Never worse is the goal. ``--train`` adds the row that trains with rounding (minutes).
+- ``four-bits``: weights of matrix products in 4 bits against the same, on a net of dense layers and 899 digits.
 
     python benchmarks/onnx_ratios.py --parts speed import
     python benchmarks/onnx_ratios.py --parts accuracy --train --field ../shared/field
@@ -47,6 +48,7 @@ SPEED_GOAL, SIZE_GOAL = 0.65, 0.32
 CALIBRATION_SAMPLES = 32
 HAND_SAMPLES = 512
 BLOCK = 10
+PARTS = ("speed", "import", "accuracy", "four-bits")
 # Row: what comes before lowering, and whether it trains.
 ROWS = {
     "after training": ("", False),
@@ -242,43 +244,74 @@ def accuracy(worker: Worker, folder: Path, *, field: Path, train: bool) -> None:
     with np.load(data / "test.npz") as arrays:
         images, labels = arrays["x"], arrays["y"]
     rival = answers(hand, images)
-    print(f"by hand: {float((rival.argmax(1) == labels).mean()):.4f}, {hand.stat().st_size:,} B, n={len(labels)}")
+    print(f"by hand: {float((rival.argmax(1) == labels).mean()):.4f}, n={len(labels)}, {hand.stat().st_size:,} B")
     for name, (_, trains) in ROWS.items():
         if trains and not train:
             continue
         path = built(name, device=device, field=field, data=data, folder=folder)
-        found = compare(
-            metric=Metric("accuracy", higher_is_better=True),
-            labels=labels,
-            original=[rival],
-            candidate=[answers(path, images)],
-            seed=0,
-        )
-        metric, drop = found.metric, found.drop
-        print(
-            f"{name}: {metric.value:.4f} (95% {metric.ci_low:.4f} to {metric.ci_high:.4f}, n={metric.n}), over by hand "
-            f"{-drop.value:+.2%} ({-drop.ci_high:+.2%} to {-drop.ci_low:+.2%}), {path.stat().st_size:,} B: "
-            f"{'not worse' if drop.value <= 0 else 'worse, clearly' if drop.ci_low > 0 else 'worse, within noise'}"
-        )
+        told(name, path, answers(path, images), rival=rival, labels=labels)
+
+
+def told(name: str, path: Path, found: Array, *, rival: Array, labels: Array) -> None:
+    """Print the accuracy of ``found`` and its lead over ``rival``, on the same samples."""
+    accuracy = Metric("accuracy", higher_is_better=True)
+    paired = compare(metric=accuracy, labels=labels, original=[rival], candidate=[found], seed=0)
+    metric, drop = paired.metric, paired.drop
+    verdict = "not worse" if drop.value <= 0 else "worse, clearly" if drop.ci_low > 0 else "worse, within noise"
+    print(
+        f"{name}: {metric.value:.4f} (95% {metric.ci_low:.4f} to {metric.ci_high:.4f}, n={metric.n}), over by hand "
+        f"{-drop.value:+.2%} ({-drop.ci_high:+.2%} to {-drop.ci_low:+.2%}), {path.stat().st_size:,} B: {verdict}"
+    )
+
+
+def make_dense(path: Path, data: Path) -> None:
+    """Train a net of dense layers on half of the digits, flattened; write it and, as ``data``, its samples."""
+    import keras
+
+    with np.load(ROOT / "examples" / "pytorch_cnn" / "digits.npz") as arrays:
+        x, test = (arrays[name].reshape(-1, 64).astype(np.float32) for name in ("x_train", "x_test"))
+        y, labels = arrays["y_train"].astype(int), arrays["y_test"].astype(int)
+    keras.utils.set_random_seed(1)
+    wide = [keras.layers.Dense(512, activation="relu") for _ in range(2)]
+    net = keras.Sequential([keras.Input((64,), name="image"), *wide, keras.layers.Dense(10)])
+    net.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    net.fit(x, y, epochs=20, verbose=0)
+    net.save(path)
+    np.savez(data, x=x, test=test, labels=labels)
+
+
+def four_bits(worker: Worker, folder: Path) -> None:
+    """Print what 4-bit weights cost and save against 8 bits by hand."""
+    source, data, hand = folder / "dense.keras", folder / "digits.npz", folder / "dense.onnx"
+    worker.call("make", make_dense, source, data)
+    worker.call("hand", quantize_by_hand, source, data, hand)
+    model = worker.call("load", load_model, source, shapes={}, trust_code=False, folder=folder / "models")
+    recipe = Recipe(precision=PrecisionPlan(default=Precision.W4))
+    made = worker.call("lower", lower, model, recipe, calibration=None, folder=folder, form=VNNI)
+    with np.load(data) as arrays:
+        images, labels = arrays["test"], arrays["labels"]
+    told("w4", made.path, answers(made.path, images), rival=answers(hand, images), labels=labels)
+    print(f"{'':4}bytes over by hand {made.size_bytes / hand.stat().st_size:.2f}")
 
 
 def main() -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="*", choices=["speed", "import", "accuracy"])
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--pairs", type=int, default=15, help="interleaved pairs that the median is taken over")
     parser.add_argument("--field", type=Path, default=Path(os.environ.get("EDGEPACK_FIELD", "../shared/field")))
     parser.add_argument("--train", action="store_true", help="add the row that trains")
     arguments = parser.parse_args()
-    parts = arguments.parts or ["speed", "import", "accuracy"]
     with tempfile.TemporaryDirectory() as scratch, Worker(Path(scratch) / "logs") as worker:
         folder = Path(scratch)
-        if "speed" in parts:
+        if "speed" in arguments.parts:
             speed(worker, folder, arguments.pairs)
-        if "import" in parts:
+        if "import" in arguments.parts:
             imports(worker)
-        if "accuracy" in parts:
+        if "accuracy" in arguments.parts:
             accuracy(worker, folder, field=arguments.field.resolve(), train=arguments.train)
+        if "four-bits" in arguments.parts:
+            four_bits(worker, folder)
 
 
 if __name__ == "__main__":
