@@ -244,9 +244,9 @@ def preprocess(sample: Array, block: dict[str, Any]) -> Array:
     if block.get("scale") is not None:
         value = value.astype(np.float32) * np.float32(block["scale"])
     if block.get("mean") is not None:
-        value = value.astype(np.float32) - np.asarray(block["mean"], np.float32)
+        value = value.astype(np.float32) - per_channel(value, block["mean"])
     if block.get("std") is not None:
-        value = value.astype(np.float32) / np.asarray(block["std"], np.float32)
+        value = value.astype(np.float32) / per_channel(value, block["std"])
     if block.get("layout") is not None:
         value = np.moveaxis(value, -1, 0) if block["layout"] == "hwc-to-chw" else np.moveaxis(value, 0, -1)
     if block.get("dtype") is not None and value.dtype != np.dtype(block["dtype"]):
@@ -255,6 +255,13 @@ def preprocess(sample: Array, block: dict[str, Any]) -> Array:
             value = np.clip(np.rint(value.astype(np.float64)), np.iinfo(target).min, np.iinfo(target).max)
         value = value.astype(target)
     return value
+
+
+def per_channel(value: Array, numbers: list[float]) -> Array:
+    """Return numbers as they go with a sample: on its last axis, or, of an image channels first, on its first."""
+    found: Array = np.asarray(numbers, np.float32)
+    first = value.ndim == LUMA.size and len(found) > 1 and value.shape[-1] != len(found)
+    return found[:, None, None] if first else found
 
 
 def resize(image: Array, size: tuple[int, ...], resample: str) -> Array:

@@ -58,7 +58,7 @@ class Preprocess(BaseModel):
     scale: Number | None = None
     """Multiplies every value."""
     mean: PerChannel | None = None
-    """Subtracted after ``scale``: one number, or one per channel on the last axis."""
+    """Subtracted after ``scale``: one number, or one per channel: on the last axis, else on an image's first."""
     std: PerChannel | None = None
     """Divides after ``mean``."""
     layout: Literal["hwc-to-chw", "chw-to-hwc"] | None = None
@@ -139,9 +139,13 @@ def _recolor(value: Array, color: str) -> Array:
 
 
 def _channels(value: Array, numbers: tuple[float, ...], step: str) -> NDArray[np.float32]:
-    if len(numbers) != 1 and (value.ndim == 0 or value.shape[-1] != len(numbers)):
-        raise _unsuitable(f"{step} with {len(numbers)} values", value)
-    return np.asarray(numbers, np.float32)
+    """Return ``numbers`` as they go with ``value``: on its last axis, or, of an image channels first, on its first."""
+    found = np.asarray(numbers, np.float32)
+    if len(numbers) == 1 or (value.ndim > 0 and value.shape[-1] == len(numbers)):
+        return found
+    if value.ndim == _IMAGE_AXES and value.shape[0] == len(numbers):
+        return found[:, np.newaxis, np.newaxis]
+    raise _unsuitable(f"{step} with {len(numbers)} values", value)
 
 
 def _transpose(value: Array, layout: str) -> Array:

@@ -91,7 +91,7 @@ def binary(build: Build, node: Node) -> None:
     _combine(build, node, node.inputs)
 
 
-@handles("Max", "Min", "Sum", versions=(6, 8, 13, 12))
+@handles("Max", "Min", "Sum", versions=(6, 8, 12, 13))
 def variadic(build: Build, node: Node) -> None:
     """Any number of them."""
     _combine(build, node, node.inputs)

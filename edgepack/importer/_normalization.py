@@ -6,7 +6,7 @@ import numpy as np
 
 from edgepack.importer._build import Build, channels_last
 from edgepack.importer._graph import Node
-from edgepack.importer._handlers import handles
+from edgepack.importer._handlers import FUSED, handles
 from edgepack.importer._layers import LocalResponseNormalization
 from edgepack.importer.imported import Value
 
@@ -89,7 +89,7 @@ def group_normalization(build: Build, node: Node) -> None:
     build.like(node, value, build.apply(layer, value.tensor, weights))
 
 
-@handles("LRN", versions=(1, 13))
+@handles("LRN", versions=(1, 13, *FUSED))
 def local_response(build: Build, node: Node) -> None:
     """Over neighbouring channels of an image."""
     value, tensor = build.spatial(node)

@@ -11,11 +11,29 @@ from onnx import helper, numpy_helper
 from edgepack.arrays import Array
 from edgepack.importer.quantized import FloatGraph
 
-_LINEAR: Final = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul"}
+_LINEAR: Final = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul", "QLinearAdd": "Add", "QLinearMul": "Mul"}
 _INTEGER: Final = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
 _QUANTIZED: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", *_LINEAR, *_INTEGER})
 # Operators that graphs in the older format call on integers.
 _PASSING: Final = frozenset({"MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
+_POSITIVE: Final = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs"})
+_KEEP_SIGN: Final = frozenset(
+    [
+        *(
+            *_PASSING,
+            "AveragePool",
+            "GlobalAveragePool",
+            "GlobalMaxPool",
+            "Concat",
+            "Resize",
+            "Slice",
+            "Split",
+            "Identity",
+        ),
+        *("DepthToSpace", "SpaceToDepth", "QuantizeLinear", "DequantizeLinear", "Gather", "ReduceMean", "ReduceMax"),
+    ]
+)
+_SIX: Final = 6.0
 
 
 def is_quantized(model: onnx.ModelProto) -> bool:
@@ -40,6 +58,8 @@ class _Graph:
         self._new: dict[str, Array] = {}
         self._constants = {item.name: item for item in model.graph.initializer}
         self._float_of: dict[str, str] = {}  # the float value behind an integer one
+        self._positive: set[str] = set()  # values that are never below 0
+        self._ends = {item.name for item in model.graph.input}
         self.ranges: dict[str, tuple[float, float]] = {}
         for node in model.graph.node:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
@@ -48,9 +68,10 @@ class _Graph:
     def take(self, node: onnx.NodeProto) -> None:
         """Write ``node``; what nobody reads in the end goes."""
         kind = node.op_type
+        self._follow(node)
         if kind == "QuantizeLinear":
-            self._float_of[node.output[0]] = node.input[0]
             self._keep_range(node.input[0], node.input[1:])
+            self._float_of[node.output[0]] = self._cut(node.input[0])
         if kind == "DequantizeLinear" and self._dequantized(node):
             return
         if kind == "DynamicQuantizeLinear":
@@ -97,6 +118,28 @@ class _Graph:
                 step = float(scale.reshape(-1)[0])
                 self.ranges[name] = ((limits.min - start) * step, (limits.max - start) * step)
 
+    def _follow(self, node: onnx.NodeProto) -> None:
+        """Remember whether what ``node`` gives can be below 0."""
+        tensors = [name for name in node.input if name and self._array(name) is None]
+        passes = node.op_type in _KEEP_SIGN and all(self._float_of.get(one, one) in self._positive for one in tensors)
+        if node.op_type in _POSITIVE or passes:
+            self._positive |= set(node.output)
+
+    def _cut(self, name: str) -> str:
+        """Return ``name`` cut where rounding cuts it: quantizers leave a ReLU to a range that begins at 0."""
+        low, high = self.ranges.get(name, (-1.0, 1.0))
+        if low < 0 or name in self._positive or name in self._ends or self._array(name) is not None:
+            return name
+        made = f"{name} cut"
+        if abs(high - _SIX) < _SIX / 255:
+            self._new |= {f"{made} low": np.zeros((), np.float32), f"{made} high": np.full((), _SIX, np.float32)}
+            self._nodes.append(helper.make_node("Clip", [name, f"{made} low", f"{made} high"], [made], name=made))
+        else:
+            self._nodes.append(helper.make_node("Relu", [name], [made], name=made))
+        self.ranges[made] = (low, high)
+        self._positive.add(made)
+        return made
+
     def _numbers(self, name: str, scale: str, zero: str, axis: int) -> str | None:
         """Return the name of a constant: what the integers ``name`` stand for; None where they are computed."""
         array, steps, points = self._array(name), self._array(scale), self._array(zero) if zero else None
@@ -131,7 +174,7 @@ class _Graph:
         return found
 
     def _linear(self, node: onnx.NodeProto) -> None:
-        """Write QLinearConv or QLinearMatMul: three numbers for each of two inputs, two for the output, a bias."""
+        """Write QLinearConv and the like: three numbers for each of two inputs, two for the output, a bias."""
         x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, *bias = node.input
         inputs = [self._value(x, x_scale, x_zero)]
         kernel = self._numbers(w, w_scale, w_zero, 0 if node.op_type == "QLinearConv" else -1)
@@ -145,8 +188,8 @@ class _Graph:
         made = f"{node.output[0]} in float"
         self._nodes.append(_like(node, _LINEAR[node.op_type], inputs, made))
         self._nodes.append(helper.make_node("QuantizeLinear", [made, y_scale, y_zero], list(node.output)))
-        self._float_of[node.output[0]] = made
         self._keep_range(made, (y_scale, y_zero))
+        self._float_of[node.output[0]] = self._cut(made)
 
     def _dynamic(self, node: onnx.NodeProto) -> None:
         """Write DynamicQuantizeLinear as what it rounds, with steps of 1 from 0 on."""

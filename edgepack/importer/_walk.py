@@ -32,6 +32,10 @@ _SPATIAL = frozenset(
     {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "Upsample",
      "BatchNormalization", "InstanceNormalization", "LRN", "Pad", "DepthToSpace", "SpaceToDepth"}
 )  # fmt: skip
+_POINTWISE = frozenset(
+    {"Add", "Sub", "Mul", "Div", "Pow", "Neg", "Abs", "Sqrt", "Exp", "Log", "Max", "Min", "Cast", "Identity", "Dropout",
+     "Relu", "LeakyRelu", "Elu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Silu", "Gelu", "PRelu"}
+)  # fmt: skip
 _FEWEST = 3  # axes of something with channels and positions
 _DTYPES = {"float16": "float32", "float64": "float32", "bfloat16": "float32"}
 _MOST_NAMED = 4
@@ -50,14 +54,7 @@ def walk(model: onnx.ModelProto, *, where: str) -> Imported:
     _raise(graph, [problem for node in graph.nodes if (problem := _unknown(node)) is not None])
     build = Build(graph)
     ends = [_input(build, name) for name in graph.inputs]
-    problems: list[_Problem] = []
-    for node in graph.nodes:
-        try:
-            KNOWN[node.kind].handler(build, node)
-        except RefusedError as refused:
-            problems.append(_Problem(node, str(refused)))
-            _stand_in(build, node)
-    _raise(graph, problems)
+    _raise(graph, _built(build))
     outputs = [_output(build, name) for name in graph.outputs]
     net = keras.Model(ends, [value.tensor for value in outputs], name="imported")
     return Imported(
@@ -69,6 +66,21 @@ def walk(model: onnx.ModelProto, *, where: str) -> Imported:
         notes=_notes(graph),
         ranges=graph.ranges,
     )
+
+
+def _built(build: Build) -> list[_Problem]:
+    """Build every node; return those that were refused, without those that only read what was not built."""
+    problems, lost = list[_Problem](), set[str]()
+    for node in build.graph.nodes:
+        if lost.isdisjoint(node.inputs):
+            try:
+                KNOWN[node.kind].handler(build, node)
+                continue
+            except RefusedError as refused:
+                problems.append(_Problem(node, str(refused)))
+                _stand_in(build, node)
+        lost |= {name for name in node.outputs if name and name not in build.values}
+    return problems
 
 
 def _unknown(node: Node) -> _Problem | None:
@@ -105,18 +117,33 @@ def _input(build: Build, name: str) -> keras.KerasTensor:
     """Return the Keras input for ``name``: images and series with their channels last."""
     graph = build.graph
     sizes = graph.shapes[name]
-    rank, users = len(sizes), build.users.get(name, [])
+    rank = len(sizes)
     batch = _batch_axis(graph, sizes)
     axes = tuple(range(rank))
     if batch:
         axes = (batch, *(axis for axis in axes if axis != batch))
-    elif rank >= _FEWEST and users and all(user.kind in _SPATIAL for user in users):
+    elif rank >= _FEWEST and _meets_windows(build, name):
         axes = channels_last(rank)
     dtype = graph.dtypes[name]
     shape = [sizes[axis] for axis in axes[1:]]
     tensor = keras.Input(shape, dtype=_DTYPES.get(dtype, dtype), name=build.unique(_legal(name)))
     build.values[name] = Value(tensor=tensor, axes=axes, sizes=sizes)
     return tensor
+
+
+def _meets_windows(build: Build, name: str) -> bool:
+    """Whether what reads ``name``, arithmetic aside, has channels and positions."""
+    found, waiting, seen = False, [name], set[str]()
+    while waiting:
+        for user in build.users.get(waiting.pop(), []):
+            if user.kind in _SPATIAL:
+                found = True
+            elif user.kind not in _POINTWISE:
+                return False
+            elif user.outputs[0] not in seen:
+                seen.add(user.outputs[0])
+                waiting.append(user.outputs[0])
+    return found
 
 
 def _batch_axis(graph: Graph, sizes: tuple[int, ...]) -> int:

@@ -10,7 +10,7 @@ from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import State
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
-from edgepack.search.margin import TOSS, chance_to_hold, holds
+from edgepack.search.margin import chance_to_hold, holds
 
 Objective = Literal["latency", "size", "ram", "accuracy", "energy"]
 
@@ -76,7 +76,7 @@ def _safer(first: Candidate, fitting: Sequence[Candidate], objective: Objective)
     bound = value_of(first, leading) + abs(value_of(first, leading)) * _NEARLY
     near = [item for item in fitting if value_of(item, leading) <= bound]
     safe = [item for item in near if holds(item)]
-    if holds(first) or (not safe and chance_to_hold(first) >= TOSS):
+    if holds(first):
         return first
     return min(safe, key=lambda item: _rank(item, fitting, objective)) if safe else max(near, key=chance_to_hold)
 

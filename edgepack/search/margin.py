@@ -10,8 +10,6 @@ from edgepack.search.candidate import Candidate
 
 ENOUGH: Final = 0.8
 """The chance from which on a search rests."""
-TOSS: Final = 0.6
-"""The chance below which a fit is hardly more than the toss of a coin."""
 _ENDS: Final = 1.959964  # of a 95% interval, in standard errors
 
 

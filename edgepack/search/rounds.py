@@ -126,7 +126,7 @@ class Rounds:
         if self._earlier():
             return
         left = self._untrained(found)
-        if trials.over or trials.likely_arrived or not left or not self._may_train(left):
+        if trials.over or not left or not self._may_train(left):
             return
         Trainings(trials=trials, setting=trials.ahead.setting, report=trials.report).run(left)
 

@@ -17,7 +17,7 @@ from edgepack.search.candidate import Candidate
 from edgepack.search.controls import control_of, described, held_against
 from edgepack.search.kept import Kept
 from edgepack.search.making import Made, needs_graph
-from edgepack.search.margin import TOSS, chance_to_hold, holds
+from edgepack.search.margin import holds
 from edgepack.search.trial import LowerAhead, score, try_recipe
 
 _A_BIT_LESS: Final = 0.995
@@ -61,11 +61,6 @@ class Trials:
     def some_arrived(self) -> bool:
         """Whether a candidate fits and meets the aim, by a hair maybe."""
         return any(map(self.arrived, self.done))
-
-    @property
-    def likely_arrived(self) -> bool:
-        """Whether a candidate fits and meets the aim, and other samples would more likely than not agree."""
-        return any(self.arrived(candidate) and chance_to_hold(candidate) >= TOSS for candidate in self.done)
 
     @property
     def late(self) -> bool:

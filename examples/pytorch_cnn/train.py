@@ -5,7 +5,6 @@ The data are 1797 scanned digits of 8x8 pixels, 0 to 16 (UCI Optical Recognition
 them: channels before positions. Half of them train the model; the other half is the test set that edgepack selects and
 scores on.
 
-    pip install torch onnx onnxscript scikit-learn
     python train.py            # writes digits.onnx and digits.npz beside this file
 """
 

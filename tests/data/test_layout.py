@@ -4,11 +4,12 @@
 import numpy as np
 import pytest
 
+from edgepack.bundle import device_infer
 from edgepack.bundle.device_infer import alike, as_in_file, as_trained
 from edgepack.data import metric
 from edgepack.data.conform import as_answered, conform
 from edgepack.data.match import Loader
-from edgepack.data.preprocess import Preprocess
+from edgepack.data.preprocess import Preprocess, apply_preprocess
 from edgepack.errors import DataError, ModelError
 from edgepack.model.inspect import inspect
 from edgepack.model.layout import as_imported, check_layout, turned
@@ -135,3 +136,15 @@ def test_the_device_takes_an_image_as_it_is():
     pixels = np.zeros((5, *LAST))
     assert as_in_file(pixels, spec) is pixels
     assert alike((8, 9, 1), (1, 8, 9))
+
+
+def test_numbers_of_each_channel_go_with_an_image_channels_first():
+    numbers = {"mean": [1, 2, 3], "std": [2, 4, 5]}
+    wanted = (IMAGE - np.reshape([1, 2, 3], (3, 1, 1))) / np.reshape([2, 4, 5], (3, 1, 1))
+    np.testing.assert_allclose(apply_preprocess(IMAGE, Preprocess(**numbers)), wanted, rtol=1e-6)
+    np.testing.assert_allclose(device_infer.preprocess(IMAGE, numbers), wanted, rtol=1e-6)
+    last = IMAGE.transpose(1, 2, 0)
+    for found in (apply_preprocess(last, Preprocess(**numbers)), device_infer.preprocess(last, numbers)):
+        np.testing.assert_allclose(found, wanted.transpose(1, 2, 0), rtol=1e-6)
+    with pytest.raises(DataError, match="mean with 3 values does not suit"):
+        apply_preprocess(IMAGE[:2], Preprocess(**numbers))

@@ -71,7 +71,7 @@ def test_a_block_may_be_for_some_inputs():
     [
         (Preprocess(resize=(2, 2)), np.zeros(4)),
         (Preprocess(color="rgb"), np.zeros((2, 2, 4))),
-        (Preprocess(mean=(1, 2)), np.zeros((2, 2, 3))),
+        (Preprocess(mean=(1, 2)), np.zeros((4, 2, 3))),
         (Preprocess(layout="hwc-to-chw"), np.zeros((2, 2))),
     ],
 )

@@ -13,7 +13,7 @@ from edgepack.cli._group import group
 from edgepack.device.profile import device_names
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "CONTRIBUTING.md", "examples/digits/README.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "examples/digits/README.md", "examples/pytorch_cnn/README.md"]
 COMMAND = re.compile(r"(?:^|\$ |`)(edgepack (?!0)[a-z][^`\n#]*)", re.MULTILINE)
 
 

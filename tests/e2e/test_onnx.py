@@ -68,7 +68,7 @@ def test_an_onnx_cnn_becomes_a_bundle_that_takes_it_channels_first(device, quadr
 
 def test_an_onnx_cnn_leaves_as_onnx_and_takes_the_same(quadrants, edgepack, tmp_path):
     model, data, images, logits = quadrants
-    run = edgepack("build", model, "--device=rpi4", "--format=onnx", "--data", data, "--no-train", "-o", "out", "--json",
+    run = edgepack("build", model, "--device=rpi4", "--format=onnx", "--data", data, "--no-train", "-o", "out",
                    cwd=tmp_path)  # fmt: skip
     assert run.code == 0, run.err
     found = ask(tmp_path / "out", images[:40], tmp_path)

@@ -93,7 +93,7 @@ def taught(imported, values, wanted):
     net = keras.models.clone_model(imported.net)
     net.set_weights(imported.net.get_weights())
     for weight in net.trainable_variables:
-        weight.assign(weight * DRAW.uniform(0.6, 1.4, weight.shape).astype(np.float32))
+        weight.assign(weight * DRAW.uniform(0.3, 1.7, weight.shape).astype(np.float32))
     inputs, targets = laid(values, imported.inputs), laid(wanted, imported.outputs)
     scales = [1 / np.var(target) for target in targets]
     optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(3e-3, STEPS))

@@ -16,6 +16,7 @@ PARITY = 1e-4  # of the output's range
 CNNS = (
     "resnet", "resnet-dynamo", "resnet-static", "resnet-unfolded", "mobilenet-v2", "mobilenet-v3",
     "mobilenet-v3-dynamo", "efficientnet-dynamo", "efficientnet-lite", "unet", "squeezenet", "inception",
+    "inception-dynamo",
 )  # fmt: skip
 OTHERS = (
     "time-major", "shuffle", "shufflenet", "shufflenet-dynamo", "unet-transposed-dynamo", "cnn1d", "cnn1d-dynamo",
@@ -27,7 +28,7 @@ STRAY = {"SHAPE", "PACK", "STRIDED_SLICE", "TRANSPOSE"}
 # What torch exports: a name of ``torch_nets``, and whether its TFLite form moves nothing about.
 EXPORTED = {
     "resnet": True, "mobilenet_v2": True, "mobilenet_v3": True, "efficientnet": True, "unet": True, "squeezenet": True,
-    "inception": False, "shuffle": False, "cnn1d": False, "gru": False, "bilstm": False, "transformer": False,
+    "inception": True, "shuffle": False, "cnn1d": False, "gru": False, "bilstm": False, "transformer": False,
     "vit": False, "mlp": False,
 }  # fmt: skip
 

@@ -46,6 +46,6 @@ def test_all_such_operators_are_named_at_once_and_counted(refusals):
 @pytest.mark.tf
 def test_an_open_size_is_asked_for(refusals):
     code, message, hint = refusals["open_ended"]
-    assert code == "EP-141"
+    assert code == "EP-112"
     assert message == "net.onnx: input 'x' is [batch, 3, height, width], and dimension 2 (height) is open"
     assert "--shape x=1x3x128x128" in hint

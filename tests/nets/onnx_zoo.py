@@ -147,10 +147,22 @@ def squeezenet(g):
     return g.model(softmaxout_1=g.op("Softmax", x))
 
 
+def local_response(g, x, channels, places):
+    """LRN over five channels; torch has no operator for it, and averages the depth of a volume."""
+    if not g.dynamo:
+        return g.op("LRN", x, alpha=1e-2, beta=0.75, bias=1.0, size=5)
+    volume = g.op("Reshape", g.op("Mul", x, x), g.constant([-1, 1, channels, places, places]), allowzero=1)
+    volume = g.op("Pad", volume, g.constant([0, 0, 2, 0, 0, 0, 0, 2, 0, 0]), mode="constant")
+    mean = g.op("AveragePool", volume, kernel_shape=[5, 1, 1], strides=[1] * 3, pads=[0] * 6, count_include_pad=1)
+    scaled = g.op("Mul", g.op("Squeeze", mean, g.constant([1])), g.constant(1e-2, "float32"))
+    power = g.op("Pow", g.op("Add", scaled, g.constant(1, "float32")), g.constant(0.75, "float32"))
+    return g.op("Div", x, power)
+
+
 def inception(g):
     """LRN, branches of three sizes, average pools that count their padding and that do not, Sum, Flatten on places."""
     x = g.op("Relu", g.conv(g.input("data_0", "N", 3, 8, 8), 3, 8, 3, at="conv1", folded=False))
-    x = g.op("LRN", x, alpha=1e-2, beta=0.75, bias=1.0, size=5)
+    x = local_response(g, x, 8, 8)
     pool = g.op("AveragePool", x, kernel_shape=[3, 3], strides=[1, 1], pads=[1] * 4, count_include_pad=0)
     branches = [
         g.conv(x, 8, 4, 1, at="one", folded=False),
@@ -175,6 +187,7 @@ CNNS = {
     "unet": lambda: unet(Graph(opset=17)),
     "squeezenet": lambda: squeezenet(Graph(opset=9)),
     "inception": lambda: inception(Graph(opset=11)),
+    "inception-dynamo": lambda: inception(Graph(opset=18, dynamo=True)),
 }
 """Nets on images whose TFLite form holds nothing that only moves data about."""
 SHUFFLES = {

@@ -77,7 +77,7 @@ class FakeTrials:
 @pytest.fixture
 def run(monkeypatch):
     def go(answers):
-        monkeypatch.setattr(trainings, "read_tflite", lambda path: SimpleNamespace(macs=1000))
+        monkeypatch.setattr(trainings, "read_macs", lambda artifact: 1000)
         trials = FakeTrials(answers)
         for family in FOUND:
             made = SimpleNamespace(path=Path("made"))
