@@ -2,18 +2,16 @@
 """The story on a page: a model, data, a device and a budget in; a bundle and a verdict out."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 from edgepack.bundle.bundle import check_target, write_bundle
 from edgepack.bundle.gather import gather
 from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.crew import Crew
 from edgepack.crew.process import uninterrupted
-from edgepack.crew.workers import Workers
 from edgepack.data.data import Data
 from edgepack.data.match import rescales
 from edgepack.data.open import open_data
@@ -21,20 +19,18 @@ from edgepack.device.budget import Limit, active_limits
 from edgepack.digest import digest_json
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
+from edgepack.loading import Shared, load, shared, suited, suiting
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.preflight import Preflight, preflight
 from edgepack.model.inspect import inspect
 from edgepack.model.layout import as_imported, check_layout
-from edgepack.model.load import load_model
-from edgepack.model.model import Model
 from edgepack.model.summary import Summary, refuse_as_teacher, refuse_unsuitable
 from edgepack.request import Outcome, Request, infeasible
 from edgepack.search.ahead import Ahead
 from edgepack.search.bench import Bench, Scored, open_bench, scored_split
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, choose, final_reason
-from edgepack.search.journal import Journal, open_journal
 from edgepack.search.kept import Kept
 from edgepack.search.origin import is_closed, origin_of
 from edgepack.search.relax import relaxations
@@ -72,6 +68,7 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
     summary = inspect(first.model, shapes=first.shapes)
     refuse_unsuitable(summary, trust_code=first.trust_code)
     check_layout(summary, first.layout)
+    requests = suited(requests, summary)
     if first.teacher is not None:
         refuse_as_teacher(as_imported(inspect(first.teacher)), as_imported(summary), name=first.teacher.name)
     data = open_data(first.data, work=first.work) if first.data else None
@@ -95,7 +92,7 @@ def _one_after_another(
     outcomes: list[Outcome] = []
     try:
         with ExitStack() as stack:
-            shared: _Shared | None = None
+            common: Shared | None = None
             for request, limits, found in plans:
                 if len(plans) > 1:
                     report(StageStarted(f"device {len(outcomes) + 1} of {len(plans)}: {request.profile.name}"))
@@ -103,8 +100,8 @@ def _one_after_another(
                 if found.infeasible and request.recipe is None:
                     outcomes.append(infeasible(request.profile, limits, found))
                     continue
-                shared = shared or stack.enter_context(_shared(request, report))
-                outcomes.append(_for_device(request, summary, data, limits, shared=shared))
+                common = common or stack.enter_context(shared([item for item, _, _ in plans], report))
+                outcomes.append(_for_device(request, summary, data, limits, common=common))
                 if outcomes[-1].interrupted:
                     break
     except KeyboardInterrupt:
@@ -115,52 +112,24 @@ def _one_after_another(
     return tuple(outcomes)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Shared:
-    """What the builds for all devices have in common."""
-
-    crew: Crew
-    makers: Crew
-    journal: Journal
-    model: Model
-    report: Reporter
-
-
-@contextmanager
-def _shared(request: Request, report: Reporter) -> Iterator[_Shared]:
-    threads = request.how_to_train.threads
-    work = request.work
-    with ExitStack() as stack:
-        stack.enter_context(work.locked())
-        journal = stack.enter_context(open_journal(work, report))
-        makers: Crew | None = None
-        if request.scheduler is not None:
-            from edgepack.crew.cluster import Cluster
-
-            makers = stack.enter_context(Cluster(request.scheduler, work.root, report, threads=threads))
-        crew = stack.enter_context(Workers(request.workers, work.folder("logs"), report, threads=threads))
-        model = _load(request, request.model, crew, report)
-        yield _Shared(crew=crew, makers=makers or crew, journal=journal, model=model, report=report)
-
-
 def _for_device(
-    request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], *, shared: _Shared
+    request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], *, common: Shared
 ) -> Outcome:
     start = time.monotonic()
-    data = None if data is None else replace(data, metric=data.metric.of(shared.model.outputs))
+    data = None if data is None else replace(data, metric=data.metric.of(common.model.outputs))
     with open_bench(
-        shared.model,
-        crew=shared.crew,
-        profile=request.profile,
+        common.model,
+        crew=common.crew,
+        profile=suiting(request.profile, common.model),
         data=data,
         limits=limits,
         gate=request.gate,
         work=request.work,
         seed=request.seed,
         rescales=rescales([kind for kind, _ in summary.op_counts]),
-        report=shared.report,
+        report=common.report,
     ) as bench:
-        outcome = _journaled(request, bench, data, shared)
+        outcome = _journaled(request, bench, data, common)
     return replace(outcome, seconds=time.monotonic() - start)
 
 
@@ -171,30 +140,14 @@ def _announce(report: Reporter, limits: tuple[Limit, ...], bounds: Preflight, *,
             report(Note(finding.message))
 
 
-def _load(request: Request, path: Path, crew: Crew, report: Reporter) -> Model:
-    report(StageStarted(f"loading {path.name}"))
-    model = crew.call(
-        f"load-{path.stem}",
-        load_model,
-        path,
-        shapes=request.shapes,
-        trust_code=request.trust_code,
-        layout=request.layout,
-        folder=request.work.folder("models"),
-    )
-    for note in model.notes:
-        report(Note(note))
-    return model
-
-
-def _journaled(request: Request, bench: Bench, data: Data | None, shared: _Shared) -> Outcome:
+def _journaled(request: Request, bench: Bench, data: Data | None, common: Shared) -> Outcome:
     training = request.how_to_train
     origin = origin_of(bench, data, training=training, teacher=request.teacher)
-    run = shared.journal.begin(origin, _wishes(request, bench), resume=request.resume, report=shared.report)
-    kept = Kept(journal=shared.journal, run=run, origin=origin, reused=is_closed(data, training), report=shared.report)
-    outcome = _search(request, bench, data, kept, makers=shared.makers)
+    run = common.journal.begin(origin, _wishes(request, bench), resume=request.resume, report=common.report)
+    kept = Kept(journal=common.journal, run=run, origin=origin, reused=is_closed(data, training), report=common.report)
+    outcome = _search(request, bench, data, kept, makers=common.makers)
     if not outcome.interrupted:
-        shared.journal.end(run)
+        common.journal.end(run)
     return outcome
 
 
@@ -252,7 +205,7 @@ def _rounds(
 
     @cache
     def setting() -> Setting:
-        teacher = _load(request, request.teacher, bench.crew, kept.report) if request.teacher else None
+        teacher = load(request, request.teacher, bench.crew, kept.report) if request.teacher else None
         return step_setting(bench, data, training=request.how_to_train, teacher=teacher)
 
     trials = Trials(

@@ -13,9 +13,10 @@ from edgepack.device.budget import Budget, Limit
 from edgepack.device.profile import DeviceProfile
 from edgepack.figure import Figure
 from edgepack.graph.context import Training
+from edgepack.measure.finding import Finding
 from edgepack.measure.judge import Gate
 from edgepack.measure.measurement import Measurement, Verdict
-from edgepack.measure.preflight import Finding, Preflight, judge_bounds
+from edgepack.measure.preflight import Preflight, judge_bounds
 from edgepack.model.layout import Layout
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective

@@ -28,12 +28,14 @@ def dry_run(console: Console, requests: "Sequence[Request]") -> int:
         EdgepackError: As the build itself, for input that it would refuse.
     """
     from edgepack.data.open import open_data
+    from edgepack.loading import suited
     from edgepack.model.inspect import inspect
     from edgepack.model.summary import refuse_as_teacher, refuse_unsuitable
 
     first = requests[0]
     summary = inspect(first.model, shapes=first.shapes)
     refuse_unsuitable(summary, trust_code=first.trust_code)
+    requests = suited(requests, summary)
     teacher = None if first.teacher is None else inspect(first.teacher)
     if teacher is not None and first.teacher is not None:
         refuse_as_teacher(teacher, summary, name=first.teacher.name)

@@ -7,7 +7,8 @@ from pathlib import Path
 from edgepack.cli._result_parts import ActiveLimitResult, ErrorResult, Output, Result, active_limit
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile
-from edgepack.measure.preflight import Conclusion, Finding, Preflight, Severity
+from edgepack.measure.finding import Finding, Severity
+from edgepack.measure.preflight import Conclusion, Preflight
 from edgepack.model.model import Format
 from edgepack.model.summary import Summary
 

@@ -13,7 +13,8 @@ from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
 if TYPE_CHECKING:
     from edgepack.device.budget import Limit
     from edgepack.device.profile import DeviceProfile
-    from edgepack.measure.preflight import Finding, Preflight
+    from edgepack.measure.finding import Finding
+    from edgepack.measure.preflight import Preflight
     from edgepack.model.model import TensorSpec
     from edgepack.model.summary import Summary
 

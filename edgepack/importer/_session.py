@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Answers of onnxruntime, one thread, in this process."""
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import onnx
 import onnxruntime
@@ -26,21 +28,45 @@ def answers(model: onnx.ModelProto, feeds: Feeds, names: Sequence[str], *, where
     """
     session = opened(_giving(model, names), where=where)
     wanted = {item.name for item in session.get_inputs()}
+    return ran(session, names, {name: feeds[name] for name in feeds if name in wanted}, where=where)
+
+
+def ran(session: onnxruntime.InferenceSession, names: Sequence[str] | None, feeds: Feeds, *, where: str) -> list[Array]:
+    """Return the outputs called ``names``, or all of them, for ``feeds``.
+
+    Raises:
+        ModelError: onnxruntime cannot run it (EP-155).
+    """
     try:
-        found: list[Array] = session.run(list(names), {name: feeds[name] for name in feeds if name in wanted})
+        found: list[Array] = session.run(None if names is None else list(names), feeds)
     except _REFUSALS as error:
         raise _refused(error, where) from error
     return found
 
 
-def opened(model: onnx.ModelProto, *, where: str) -> onnxruntime.InferenceSession:
-    """Return ``model`` as onnxruntime has it.
+def optimized(model: onnx.ModelProto, *, where: str) -> onnx.ModelProto:
+    """Return ``model`` with what is constant computed, in graphs inside too, by onnxruntime; of standard operators.
+
+    Raises:
+        ModelError: onnxruntime cannot load it (EP-155).
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "optimized.onnx"
+        opened(model, where=where, keep=path)
+        return onnx.load(path)
+
+
+def opened(model: onnx.ModelProto, *, where: str, keep: Path | None = None) -> onnxruntime.InferenceSession:
+    """Return ``model`` as onnxruntime has it; what it made of it is written to ``keep``.
 
     Raises:
         ModelError: It cannot load it (EP-155).
     """
+    options = _options()
+    if keep is not None:
+        options.optimized_model_filepath = str(keep)
     try:
-        return onnxruntime.InferenceSession(model.SerializeToString(), _options(), providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except _REFUSALS as error:
         raise _refused(error, where) from error
 

@@ -60,8 +60,8 @@ def check_parity(imported: Imported, original: "onnx.ModelProto", *, where: str)
     found = [_predicted(imported, feeds) for feeds in drawn]
     for place, edge in enumerate(imported.outputs):
         pairs = [(one[place], other[place]) for one, other in zip(found, wanted, strict=True)]
-        if (apart := _apart(pairs)) > 0:
-            raise _differs(imported, edge.name, apart, where)
+        if (off := apart(pairs)) > 0:
+            raise _differs(imported, edge.name, off, where)
 
 
 def _predicted(imported: Imported, feeds: "Feeds") -> list[Array]:
@@ -80,7 +80,7 @@ def _as_net(imported: Imported, feeds: "Feeds") -> list[Array]:
     return [np.transpose(feeds[edge.name], edge.axes) for edge in imported.inputs]
 
 
-def _apart(pairs: Sequence[tuple[Array, Array]]) -> float:
+def apart(pairs: Sequence[tuple[Array, Array]]) -> float:
     """Return the largest difference of two accounts of one value, of its range; 0 where they agree."""
     if any(one.shape != other.shape for one, other in pairs):
         return float("inf")
@@ -97,7 +97,7 @@ def _apart(pairs: Sequence[tuple[Array, Array]]) -> float:
     return difference / (span or float(np.abs(theirs).max()) or 1.0) if difference > allowed else 0.0
 
 
-def _differs(imported: Imported, output: str, apart: float, where: str) -> ModelError:
+def _differs(imported: Imported, output: str, off: float, where: str) -> ModelError:
     """Return the error for an output that differs, with the operator where that begins."""
     from edgepack.importer._samples import draw
 
@@ -116,7 +116,7 @@ def _differs(imported: Imported, output: str, apart: float, where: str) -> Model
         )
     return ModelError(
         "EP-141",
-        f"{where}: imported, output {output!r} differs from onnxruntime's by {apart:.2g} of its range "
+        f"{where}: imported, output {output!r} differs from onnxruntime's by {off:.2g} of its range "
         f"(allowed: {TOLERANCE:g}); {found}",
         hint="report it with the model; to build today, give the Keras model or a SavedModel that it came from",
     )
@@ -171,7 +171,7 @@ class _Comparison:
 
         if name not in self._known:
             (theirs,) = answers(self._imported.prepared, self._feeds, [name], where=self._where)
-            self._known[name] = _apart([(self._ours(name), theirs)])
+            self._known[name] = apart([(self._ours(name), theirs)])
         return self._known[name]
 
     def _ours(self, name: str) -> Array:

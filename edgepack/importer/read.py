@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 MAX_OPSET: Final = 26
 MAX_IR: Final = 13
 """What onnxruntime 1.31 takes; the package ``onnx`` 1.23 writes opset 28 and IR 14 where nobody says otherwise."""
-_OWN_DOMAINS: Final = frozenset({"", "ai.onnx", "com.microsoft"})
+_KERAS_DOMAINS: Final = frozenset({"", "ai.onnx", "com.microsoft"})
+_KNOWN_DOMAINS: Final = _KERAS_DOMAINS | {"ai.onnx.ml"}
+"""Those that onnxruntime has code for."""
 _CONTROL_FLOW: Final = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _LFS_MAGIC: Final = b"version https://git-lfs"
 _SHOWN: Final = 5
@@ -27,7 +29,7 @@ def read_onnx(path: Path) -> "onnx.ModelProto":
         HostError: The package ``onnx`` is not installed (EP-120).
         ModelError: The file is cut off or no ONNX model (EP-105); a file of external data is missing or too short
             (EP-150); its opset or IR version is newer than onnxruntime takes (EP-151); the graph is invalid (EP-152);
-            operators of a custom domain (EP-153) or with graphs inside them (EP-154).
+            operators of a domain that onnxruntime has no code for (EP-153).
     """
     model = _decoded(path)
     _refuse_newer(model, path)
@@ -35,8 +37,48 @@ def read_onnx(path: Path) -> "onnx.ModelProto":
     model = _written_out(model)
     _refuse_custom(model, path)
     _check(model, path)
-    _refuse_control_flow(model, path)
     return model
+
+
+def refusal(model: "onnx.ModelProto", *, where: str) -> ModelError | None:
+    """Return why ``model`` cannot become a Keras graph, as far as its list of operators tells; None where it may.
+
+    It is an error to be raised, or to be kept where the graph is taken as it is: operators that are onnxruntime's alone
+    (EP-153), or that hold graphs (EP-154).
+    """
+    foreign = [node for node in nodes_of(model.graph) if node.domain not in _KERAS_DOMAINS]
+    if foreign:
+        return ModelError(
+            "EP-153",
+            f"{where} has operators of a domain that neither Keras nor TFLite knows: {listed(foreign)}",
+            hint="export the model with standard operators alone: replace these layers, or leave them out and do "
+            "their work before or after the model",
+        )
+    inner = [node for node in model.graph.node if node.op_type in _CONTROL_FLOW]
+    if inner:
+        return ModelError(
+            "EP-154",
+            f"{where} decides while it runs what to compute: {listed(inner)}",
+            hint="export it with example inputs that take one path: torch.onnx.export traces torch.jit.trace(model, "
+            "sample); write loops out, or keep them in your own code and export what is inside",
+        )
+    return None
+
+
+def nodes_of(graph: "onnx.GraphProto") -> "Iterator[onnx.NodeProto]":
+    """Yield every node of ``graph``, those of graphs inside it too."""
+    for node in graph.node:
+        yield node
+        for inner in graphs_in(node):
+            yield from nodes_of(inner)
+
+
+def graphs_in(node: "onnx.NodeProto") -> "Iterator[onnx.GraphProto]":
+    """Yield the graphs that ``node`` holds: branches, or the body of a loop."""
+    for attribute in node.attribute:
+        yield from attribute.graphs
+        if attribute.HasField("g"):
+            yield attribute.g
 
 
 def damaged(path: Path, why: str) -> ModelError:
@@ -138,8 +180,8 @@ def _tensors(graph: "onnx.GraphProto") -> "Iterator[onnx.TensorProto]":
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())):
-                yield from _tensors(inner)
+        for inner in graphs_in(node):
+            yield from _tensors(inner)
 
 
 def _no_data(path: Path, name: str, where: str) -> ModelError:
@@ -172,7 +214,7 @@ def _check(model: "onnx.ModelProto", path: Path) -> None:
 
 
 def _refuse_custom(model: "onnx.ModelProto", path: Path) -> None:
-    foreign = [node for node in _nodes(model.graph) if node.domain not in _OWN_DOMAINS]
+    foreign = [node for node in nodes_of(model.graph) if node.domain not in _KNOWN_DOMAINS]
     if foreign:
         raise ModelError(
             "EP-153",
@@ -180,25 +222,6 @@ def _refuse_custom(model: "onnx.ModelProto", path: Path) -> None:
             hint="export the model with standard operators alone: replace these layers, or leave them out and do "
             "their work before or after the model",
         )
-
-
-def _refuse_control_flow(model: "onnx.ModelProto", path: Path) -> None:
-    found = [node for node in model.graph.node if node.op_type in _CONTROL_FLOW]
-    if found:
-        raise ModelError(
-            "EP-154",
-            f"{path} decides while it runs what to compute: {listed(found)}",
-            hint="export it with example inputs that take one path: torch.onnx.export traces torch.jit.trace(model, "
-            "sample); write loops out, or keep them in your own code and export what is inside",
-        )
-
-
-def _nodes(graph: "onnx.GraphProto") -> "Iterator[onnx.NodeProto]":
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else ())):
-                yield from _nodes(inner)
 
 
 def _short(words: str) -> str:

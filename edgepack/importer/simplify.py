@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
+from edgepack.importer.read import graphs_in, nodes_of
 
 if TYPE_CHECKING:
     import onnx
@@ -24,10 +25,10 @@ def simplified(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]
         where: The source, for messages.
 
     Raises:
-        ModelError: Its shapes contradict each other at batch 1 (EP-142).
+        ModelError: Its shapes contradict each other at batch 1 (EP-142), or onnxruntime does not take them where there
+            are graphs inside (EP-155): onnxslim loses its way there, and onnxruntime's own simplification is taken.
     """
     import onnx
-    import onnxslim
 
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
@@ -41,7 +42,7 @@ def simplified(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]
         output.type.tensor_type.ClearField("shape")
     del fixed.graph.value_info[:]
     try:
-        found: onnx.ModelProto = onnx.shape_inference.infer_shapes(onnxslim.slim(fixed), data_prop=True)
+        found: onnx.ModelProto = onnx.shape_inference.infer_shapes(_slim(fixed, where), data_prop=True)
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(
@@ -53,11 +54,22 @@ def simplified(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]
     return found
 
 
+def _slim(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
+    import onnxslim
+
+    from edgepack.importer._session import optimized
+
+    if any(True for node in model.graph.node for _ in graphs_in(node)):
+        return optimized(model, where=where)
+    slim: onnx.ModelProto = onnxslim.slim(model)
+    return slim
+
+
 def with_edges(model: "onnx.ModelProto", *, names: Mapping[str, str], channels_last: bool) -> "onnx.ModelProto":
     """Return ``model`` with its inputs and outputs called and laid out as the user's training code has them.
 
     Args:
-        model: Of fixed shapes, without graphs inside its nodes; stays as it was.
+        model: Of fixed shapes; stays as it was.
         names: What each input and output is called from now on.
         channels_last: Inputs and outputs of images have their channels last; a Transpose at each end sees to it.
     """
@@ -69,22 +81,19 @@ def with_edges(model: "onnx.ModelProto", *, names: Mapping[str, str], channels_l
     weights = {item.name for item in graph.initializer}
     for side in ([item for item in graph.input if item.name not in weights], graph.output):
         for item in side:
-            new, taken = names.get(item.name, item.name), set(_names(graph))
-            if new != item.name and new in taken:
-                _rename(graph, new, _free(new, taken))
+            new = names.get(item.name, item.name)
+            if new != item.name and new in set(_names(graph)):
+                _rename(graph, new, free_name(graph, new))
             _rename(graph, item.name, new)
     if channels_last:
         for item in (item for item in graph.input if item.name not in weights and _is_image(item)):
-            inner = _free(item.name, set(_names(graph)))
-            for node in graph.node:
-                node.input[:] = [inner if name == item.name else name for name in node.input]
+            inner = free_name(graph, item.name)
+            replace_everywhere(graph, item.name, inner)
             graph.node.insert(0, onnx.helper.make_node("Transpose", [item.name], [inner], perm=_TO_CHANNELS_FIRST))
             _lay_out(item)
         for item in filter(_is_image, graph.output):
-            inner = _free(item.name, set(_names(graph)))
-            for node in graph.node:
-                node.input[:] = [inner if name == item.name else name for name in node.input]
-                node.output[:] = [inner if name == item.name else name for name in node.output]
+            inner = free_name(graph, item.name)
+            replace_everywhere(graph, item.name, inner)
             graph.node.append(onnx.helper.make_node("Transpose", [inner], [item.name], perm=_TO_CHANNELS_LAST))
             _lay_out(item)
     return changed
@@ -101,30 +110,46 @@ def _lay_out(item: "onnx.ValueInfoProto") -> None:
         dim.dim_value = sizes[axis]
 
 
-def _names(graph: "onnx.GraphProto") -> Iterator[str]:
-    yield from (item.name for side in (graph.input, graph.output, graph.initializer) for item in side)
-    for node in graph.node:
-        yield from node.input
-        yield from node.output
+def replace_everywhere(graph: "onnx.GraphProto", old: str, new: str) -> None:
+    """Let every node that takes or gives the value ``old`` take or give ``new``, in place, in inner graphs too."""
+    for node in nodes_of(graph):
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+    for item in (item for part in _parts(graph) if part is not graph for item in part.output if item.name == old):
+        item.name = new  # a branch may give out what is outside of it
 
 
-def _free(name: str, taken: set[str]) -> str:
-    found = f"{name}_inner"
+def free_name(graph: "onnx.GraphProto", name: str) -> str:
+    """Return a name like ``name`` that no value of ``graph`` has."""
+    taken, found = set(_names(graph)), f"{name}_inner"
     while found in taken:
         found += "_"
     return found
+
+
+def _parts(graph: "onnx.GraphProto") -> "Iterator[onnx.GraphProto]":
+    yield graph
+    for node in nodes_of(graph):
+        yield from graphs_in(node)
+
+
+def _names(graph: "onnx.GraphProto") -> Iterator[str]:
+    for part in _parts(graph):
+        yield from (item.name for side in (part.input, part.output, part.initializer) for item in side)
+        for node in part.node:
+            yield from node.input
+            yield from node.output
 
 
 def _rename(graph: "onnx.GraphProto", old: str, new: str) -> None:
     """Call the value ``old`` by another name wherever it stands."""
     if old == new:
         return
-    items: Sequence[onnx.ValueInfoProto | onnx.TensorProto] = [
-        *graph.input, *graph.output, *graph.initializer, *graph.value_info,
-    ]  # fmt: skip
-    for item in items:
-        if item.name == old:
-            item.name = new
-    for node in graph.node:
-        node.input[:] = [new if name == old else name for name in node.input]
-        node.output[:] = [new if name == old else name for name in node.output]
+    for part in _parts(graph):
+        items: Sequence[onnx.ValueInfoProto | onnx.TensorProto] = [
+            *part.input, *part.output, *part.initializer, *part.value_info,
+        ]  # fmt: skip
+        for item in items:
+            if item.name == old:
+                item.name = new
+    replace_everywhere(graph, old, new)

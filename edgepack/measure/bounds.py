@@ -86,7 +86,7 @@ def lower_bounds(summary: Summary, profile: DeviceProfile | None, *, separable: 
 
 def can_be_restructured(summary: Summary) -> bool:
     """Whether the source holds layers, so that channels can be pruned and weights brought to 4 bits."""
-    return summary.format in {Format.KERAS, Format.H5, Format.ONNX}
+    return summary.format in {Format.KERAS, Format.H5, Format.ONNX} and summary.refusal is None
 
 
 def least_weight_bytes(summary: Summary, precisions: Sequence[Precision]) -> int | None:

@@ -12,7 +12,7 @@ from edgepack.compress.floor import floor_words
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile
 from edgepack.device.units import format_quantity, format_size
-from edgepack.errors import ModelError
+from edgepack.measure.attention import attention
 from edgepack.measure.bounds import (
     Bound,
     can_be_restructured,
@@ -21,49 +21,19 @@ from edgepack.measure.bounds import (
     least_weight_bytes,
     lower_bounds,
 )
+from edgepack.measure.finding import Finding, layers_of_kind, times
 from edgepack.measure.measurement import LimitVerdict, State, Verdict
-from edgepack.model.layout import check_batch
-from edgepack.model.model import Format, TensorSpec
+from edgepack.model.model import Format
 from edgepack.model.precision import Precision
-from edgepack.model.shapes import format_shape, suggestion, with_batch_of_one
 from edgepack.model.summary import Summary
 from edgepack.runtime.tflm_ops import ADD_METHODS
 
-Severity = Literal["error", "warning", "info"]
 Conclusion = Literal["possible", "infeasible", "needs-attention"]
 
 _CODES: Final = {"size": "EP-130", "flash": "EP-130", "ram": "EP-132", "latency": "EP-137", "energy": "EP-137"}
-# Keras layers that look strings up in tables: TFLite has no builtin operator for that.
-_NO_BUILTIN: Final = frozenset(
-    {"CategoryEncoding", "Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization"}
-)
 # Keras layers that become an operator which TFLM has not.
 _NOT_ON_TFLM: Final = {"Conv3D": "CONV_3D", "Conv3DTranspose": "CONV_3D_TRANSPOSE"}
 _RECURRENT: Final = frozenset({"LSTM", "GRU", "SimpleRNN", "Bidirectional", "ConvLSTM2D", "RNN"})
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that the pre-flight found.
-
-    Attributes:
-        severity: ``error`` stops a build or proves a miss, ``warning`` may, ``info`` is good to know.
-        code: As of ``edgepack explain``.
-        what: The fact, in one sentence.
-        where: Layer, input or limit.
-        next: What to do about it; empty for an info.
-    """
-
-    severity: Severity
-    code: str
-    what: str
-    where: str
-    next: str = ""
-
-    @property
-    def message(self) -> str:
-        """Where and what, in one line."""
-        return f"{self.where}: {self.what}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +82,7 @@ def preflight(
         limits: The active limits.
         separable: Convolutions may become separable.
     """
-    attention = [
-        *_open_dimensions(summary),
-        *_bad_weights(summary),
-        *_code(summary),
-        *_layers(summary),
-    ]
+    alone = tuple(attention(summary, profile))
     precisions = profile.runtime.precisions if profile else tuple(Precision)
     arena = profile is not None and profile.runtime.name == "tflm"
     found = Preflight(
@@ -130,9 +95,9 @@ def preflight(
     proofs = [finding for limit in limits for finding in _against(limit, found, summary)]
     if profile is not None:
         proofs += _operators(summary, profile)
-    findings = sorted([*proofs, *attention], key=lambda item: ("error", "warning", "info").index(item.severity))
+    findings = sorted([*proofs, *alone], key=lambda item: ("error", "warning", "info").index(item.severity))
     verdict: Conclusion = "possible"
-    if any(item.severity == "error" for item in attention):
+    if any(item.severity == "error" for item in alone):
         verdict = "needs-attention"
     if any(item.severity == "error" for item in proofs):
         verdict = "infeasible"
@@ -227,89 +192,22 @@ def _operators(summary: Summary, profile: DeviceProfile) -> Iterator[Finding]:
         missing = summary.format is Format.TFLITE and builtin not in ADD_METHODS and not builtin.startswith("CUSTOM:")
         if missing or name in _NOT_ON_TFLM:
             what = (
-                f"{name} ({_times(count)})"
+                f"{name} ({times(count)})"
                 if missing
-                else f"{name} ({_times(count)}), which becomes {_NOT_ON_TFLM[name]},"
+                else f"{name} ({times(count)}), which becomes {_NOT_ON_TFLM[name]},"
             )
             yield Finding(
                 "error",
                 "EP-133",
                 f"{what} has no kernel in the runtime {profile.runtime.name} of {profile.name}",
-                where=_where(summary, builtin),
+                where=layers_of_kind(summary, builtin),
                 next="replace that layer, or choose a device whose runtime has it (edgepack devices list)",
             )
         elif builtin.startswith("CUSTOM:") or name in _RECURRENT:
             yield Finding(
                 "warning",
                 "EP-134",
-                f"{name} ({_times(count)}) may become operators that {profile.runtime.name} does not have",
-                where=_where(summary, builtin),
+                f"{name} ({times(count)}) may become operators that {profile.runtime.name} does not have",
+                where=layers_of_kind(summary, builtin),
                 next="edgepack build converts it and says which",
-            )
-
-
-def _where(summary: Summary, kind: str) -> str:
-    names = [layer.name for layer in summary.layers if layer.kind == kind]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004
-
-
-def _times(count: int) -> str:
-    return "1 use" if count == 1 else f"{count} uses"
-
-
-def _open_dimensions(summary: Summary) -> Iterator[Finding]:
-    for spec in summary.inputs:
-        if spec.shape[:1] == (None,):
-            yield Finding("info", "EP-112", f"batch of {format_shape(spec.shape)} will be fixed to 1", _input(spec))
-        if None in with_batch_of_one(spec.shape):
-            yield Finding(
-                "error",
-                "EP-112",
-                f"its shape is {format_shape(spec.shape)}: a dimension other than the batch is open",
-                where=_input(spec),
-                next=f"--shape {suggestion(spec)}",
-            )
-    try:
-        check_batch(summary)
-    except ModelError as error:
-        yield Finding("error", error.code, error.message, where="batch", next=error.hint)
-
-
-def _input(spec: TensorSpec) -> str:
-    return f"input {spec.name}"
-
-
-def _bad_weights(summary: Summary) -> Iterator[Finding]:
-    for found in summary.non_finite:
-        yield Finding(
-            "error",
-            "EP-110",
-            str(found),
-            where="weights",
-            next="the training has diverged: train again with a lower learning rate or clipped gradients",
-        )
-
-
-def _code(summary: Summary) -> Iterator[Finding]:
-    for layer in summary.code_layers:
-        if layer.embedded:
-            what = f"{layer.kind} with Python code inside the file"
-            following = "if you wrote the model or trust who did: edgepack build --trust-model-code"
-        else:
-            what = f"class {layer.kind} is not part of Keras, and the file only names it"
-            following = "where that class is defined, run model.export('folder'), and give edgepack the folder"
-        yield Finding(
-            "error", "EP-111" if layer.embedded else "EP-115", what, where=f"layer {layer.name}", next=following
-        )
-
-
-def _layers(summary: Summary) -> Iterator[Finding]:
-    for name, count in summary.op_counts:
-        if summary.format in {Format.KERAS, Format.H5} and name in _NO_BUILTIN:
-            yield Finding(
-                "error",
-                "EP-135",
-                f"{name} ({_times(count)}) looks strings up, for which TFLite has no builtin operator",
-                where=_where(summary, name),
-                next="leave that layer out of the exported model, and do its work before the model",
             )

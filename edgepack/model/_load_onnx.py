@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Import an ONNX model, hold it against onnxruntime, and export it. Imports TensorFlow: worker process only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgepack.digest import canonical_json, digest_bytes
 from edgepack.errors import ModelError
 from edgepack.importer.imported import Edge, Imported
 from edgepack.importer.layers import import_layers
 from edgepack.importer.read import read_onnx
 from edgepack.importer.simplify import simplified, with_edges
 from edgepack.model._export import export, legal_names, with_axes
+from edgepack.model._onnx_digest import digest_onnx
 from edgepack.model._unroll import unroll
 from edgepack.model.flat import as_list, flat
 from edgepack.model.layout import Layout, turned
@@ -53,7 +53,7 @@ def load_onnx(
     check_parity(imported, source, where=where)
     inputs, renamed = legal_names([_spec(edge, layout) for edge in imported.inputs])
     ends, renamed_ends = legal_names([_spec(edge, layout) for edge in imported.outputs])
-    digest = _digest(source, inputs, ends)
+    digest = digest_onnx(source, inputs, ends, revision=_REVISION)
     target = folder / digest
     unrolling = unroll(imported.net)
     edges = zip((*imported.inputs, *imported.outputs), (*inputs, *ends), strict=True)
@@ -96,31 +96,6 @@ def _spec(edge: Edge, layout: Layout) -> TensorSpec:
     batch = edge.axes[0] if edge.axes else 0
     shape = tuple(1 if axis == batch and size is None else size for axis, size in enumerate(edge.shape))
     return turned(TensorSpec(edge.name, shape, edge.dtype), edge.axes, layout)
-
-
-def _digest(source: "onnx.ModelProto", inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> str:
-    """Return the digest of graph, weights and shapes; how and by whom the file was written is no part of it."""
-    graph = type(source.graph)()
-    graph.CopyFrom(source.graph)
-    graph.ClearField("doc_string")
-    graph.ClearField("initializer")
-    for node in graph.node:
-        node.ClearField("doc_string")
-        node.ClearField("metadata_props")
-    opsets = sorted((item.domain, item.version) for item in source.opset_import)
-    edges = [[spec.name, list(spec.shape), spec.dtype, list(spec.axes)] for spec in (*inputs, *outputs)]
-    head = canonical_json([_REVISION, opsets, edges])
-    return digest_bytes([head, graph.SerializeToString(deterministic=True), *_weights(source.graph)])
-
-
-def _weights(graph: "onnx.GraphProto") -> Iterator[bytes]:
-    """Yield names, shapes, types and values of the weights, by name."""
-    from onnx import numpy_helper
-
-    for item in sorted(graph.initializer, key=lambda tensor: str(tensor.name)):
-        array = numpy_helper.to_array(item)
-        yield canonical_json([item.name, list(array.shape), array.dtype.name])
-        yield array.tobytes()
 
 
 def _write(

@@ -37,9 +37,11 @@ def check_batch(summary: Summary) -> None:
     """
     if summary.format is not Format.ONNX or any(None in spec.shape for spec in summary.inputs):
         return
+    single = any(spec.shape[:1] == (1,) for spec in summary.inputs)
     for spec in summary.inputs:
         batch = spec.shape[0] if spec.shape else 1
-        if batch != 1:
+        # Beside an input of batch 1, a state has it on another axis.
+        if batch != 1 and not (single and 1 in spec.shape):
             raise ModelError(
                 "EP-157",
                 f"input {spec.name!r} is {format_shape(spec.shape)}: a fixed batch of {batch}, and a device runs one "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn the user's model into one that a runtime can lower: a SavedModel or a ``.tflite`` of fixed shapes.
+"""Turn the user's model into one that a runtime can lower: a SavedModel, a ``.tflite`` or an ``.onnx`` of fixed shapes.
 
 Runs in the worker process: the loaders behind it import TensorFlow and Keras, this module does not.
 """
@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from edgepack.digest import digest_file
 from edgepack.errors import ModelError
@@ -19,6 +20,8 @@ from edgepack.model.shapes import fix_shapes, format_shape, with_batch_of_one
 from edgepack.model.summary import Summary, refuse_unsuitable
 from edgepack.work import whole_file
 
+_NOT_IMPORTABLE: Final = frozenset({"EP-140", "EP-141", "EP-153", "EP-154"})
+
 
 def load_model(
     path: Path,
@@ -27,6 +30,7 @@ def load_model(
     trust_code: bool,
     folder: Path,
     layout: Layout = "source",
+    as_it_is: bool = False,
 ) -> Model:
     """Load the model at ``path`` and write its canonical form below ``folder``, under its digest.
 
@@ -36,10 +40,12 @@ def load_model(
         trust_code: Run code that the file carries (Lambda layers).
         folder: Where loaded models are kept.
         layout: How samples for an ONNX model are given.
+        as_it_is: Whether an ``.onnx`` of which no Keras graph can be made is taken for ONNX alone.
 
     Returns:
         A SavedModel whose signature ``serving_default`` has batch 1 (and ``batched`` an open one, where the model
-        allows it), or a copy of the ``.tflite``; inputs and outputs in the source's order and by its names.
+        allows it), a copy of the ``.tflite``, or the ``.onnx`` itself, prepared; inputs and outputs in the source's
+        order and by its names.
 
     Raises:
         ModelError: The model is unreadable, unsafe or unsuitable (EP-1xx).
@@ -60,11 +66,41 @@ def load_model(
         case Format.TFLITE:
             return _keep_tflite(path, summary, shapes=shapes, folder=folder)
         case Format.ONNX:
-            require_onnx_extra()
-            check_batch(summary)
-            from edgepack.model._load_onnx import load_onnx
+            return _load_onnx(path, summary, shapes=shapes, layout=layout, folder=folder, as_it_is=as_it_is)
 
-            return load_onnx(path, summary, shapes=shapes, layout=layout, folder=folder)
+
+def _load_onnx(
+    path: Path,
+    summary: Summary,
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    layout: Layout,
+    folder: Path,
+    as_it_is: bool,
+) -> Model:
+    """Import the graph; where that cannot be, keep it or say which command would."""
+    require_onnx_extra()
+    check_batch(summary)
+    try:
+        if summary.refusal is not None:
+            raise summary.refusal
+        from edgepack.model._load_onnx import load_onnx
+
+        return load_onnx(path, summary, shapes=shapes, layout=layout, folder=folder)
+    except ModelError as error:
+        if error.code not in _NOT_IMPORTABLE:
+            raise
+        if not as_it_is:
+            raise with_way_out(error, path) from error
+        from edgepack.model._keep_onnx import keep_onnx
+
+        return keep_onnx(path, summary, error, shapes=shapes, layout=layout, folder=folder)
+
+
+def with_way_out(refused: ModelError, path: Path) -> ModelError:
+    """Return the error for the ``.onnx`` at ``path`` that cannot be imported, with the command that takes it so."""
+    way = f"as it is, for onnxruntime alone and without steps: edgepack build {path} --device rpi4 --format onnx"
+    return ModelError(refused.code, refused.message, hint=f"{refused.hint}; {way}")
 
 
 def _keep_tflite(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int, ...]], folder: Path) -> Model:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack.importer.prepare import batch_name
-from edgepack.importer.read import damaged, read_onnx
+from edgepack.importer.read import damaged, read_onnx, refusal
 from edgepack.model._onnx_layers import Constants, constants_of, kernel_count, layers_of
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.shapes import apply_shapes, with_batch_of_one
@@ -56,6 +56,7 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
         kernel_count=kernel_count(layers),
         notes=tuple(notes),
         coarse=_coarse(model, constants, whole),
+        refusal=refusal(model, where=str(path)),
     )
 
 

@@ -31,7 +31,7 @@ def predict(model: Model, inputs: Mapping[str, Path], *, outputs_folder: Path, b
 
     Raises:
         ModelError: An input is missing, or has another shape or number of samples than the model or the rest
-            (EP-121).
+            (EP-121); onnxruntime cannot run an ``.onnx`` on one of them (EP-155).
         HostError: The disk is full (EP-501).
     """
     arrays = [_mapped(model, index, inputs) for index in range(len(model.inputs))]
@@ -88,6 +88,8 @@ def _stepper(model: Model, batch: int) -> tuple[Step, int]:
     """Return a function from one array an input to one array an output, and how many samples it takes."""
     if model.kind == "tflite":
         return _tflite_step(model), 1
+    if model.kind == "onnx":
+        return _onnx_step(model), 1
     return _savedmodel_step(model, batch)
 
 
@@ -137,5 +139,22 @@ def _tflite_step(model: Model) -> Step:
         interpreter.invoke()
         found = [(interpreter.get_tensor(detail["index"]), *detail["quantization"]) for detail in outs]
         return [dequantize(raw, scale=scale, zero_point=zero_point) for raw, scale, zero_point in found]
+
+    return step
+
+
+def _onnx_step(model: Model) -> Step:
+    """Run an ``.onnx`` one sample at a time; its edges lie as the user's training code has them."""
+    from edgepack.importer.runnable import runner
+
+    run = runner(model.path, where=str(model.source))
+    ins, outs = (
+        [spec.axes or tuple(range(len(spec.shape))) for spec in side] for side in (model.inputs, model.outputs)
+    )
+
+    def step(parts: Sequence[Array]) -> Sequence[Array]:
+        typed = [part.astype(spec.dtype, copy=False) for part, spec in zip(parts, model.inputs, strict=True)]
+        given = run([np.transpose(part, np.argsort(order)) for part, order in zip(typed, ins, strict=True)])
+        return [np.transpose(part, order) for part, order in zip(given, outs, strict=True)]
 
     return step

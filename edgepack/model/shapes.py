@@ -59,7 +59,7 @@ def _merge(spec: TensorSpec, given: tuple[int, ...]) -> tuple[int | None, ...]:
     clash = len(given) != len(spec.shape) or any(
         size not in {None, wanted} for size, wanted in zip(spec.shape, given, strict=True)
     )
-    if clash or given[:1] != (1,):
+    if clash or (spec.shape[:1] == (None,) and given[:1] != (1,)):
         why = "the batch is always 1" if not clash else f"the model has {format_shape(spec.shape)}"
         raise ModelError(
             "EP-114",

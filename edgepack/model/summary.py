@@ -108,6 +108,8 @@ class Summary:
             normalization, which fold away); 0 where they cannot be told apart.
         notes: Sentences for the user.
         coarse: The layers with inputs of half the height and width, or length, rounded down; empty where not known.
+        refusal: Why an ``.onnx`` can only be taken as it is, without steps and without TFLite, as far as its list of
+            operators tells; None where it may become a Keras graph, and for every other format.
     """
 
     format: Format
@@ -124,6 +126,7 @@ class Summary:
     kernel_count: int = 0
     notes: tuple[str, ...] = ()
     coarse: tuple[Layer, ...] = ()
+    refusal: ModelError | None = None
 
     @property
     def macs(self) -> int | None:

@@ -57,15 +57,17 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
         raise not_importable("lowering to ONNX", "onnx and onnxruntime", error, extra="onnx") from error
     _check_combination(recipe)
     precision = recipe.precision.default
+    domains = frozenset[str]()
     if model.fake_quantized or model.quantized:
         graph, layers = _from_integers(model, recipe, calibration, form)
     else:
         base, layers = _float_graph(model, calibration)
+        domains = frozenset(item.domain for item in base.opset_import)
         graph = _quantized(base, model, precision, calibration, form)
     shorten(graph.graph)
     pinned(graph)
     found = parse_onnx(graph)
-    check_onnx_promise(found, model, precision, form)
+    check_onnx_promise(found, model, precision, form, domains=domains)
     integer = model.fake_quantized or model.quantized or precision in _INTEGER
     notes: tuple[str, ...] = (check_fusion(graph, form).words,) if integer else ()
     if precision is Precision.W4:
@@ -107,9 +109,8 @@ def _float_graph(model: Model, calibration: tuple[Path, ...] | None) -> "tuple[o
     import onnx
 
     samples = parity.probes(calibration, model.inputs)
-    source = model.onnx or (model.path if model.kind == "onnx" else None)
-    if source is not None:
-        own = onnx.load(source)
+    if model.onnx is not None:
+        own = onnx.load(model.onnx)
         graph, layers = tidied(own, model), {}
         wanted, what = parity.of_onnx(tidied(own, model, simplify=False)), str(model.source)
     else:
@@ -153,7 +154,7 @@ def _quantized(
         case Precision.W16:
             return quantize.half(base)
         case Precision.W8:
-            return quantize.dynamic(base)
+            return quantize.dynamic(base, inner=model.kind == "onnx")
         case Precision.W4:
             return four_bits(base)
         case _:

@@ -25,6 +25,11 @@ def graphs_of(graph: "onnx.GraphProto") -> "Iterator[onnx.GraphProto]":
                 yield from graphs_of(item.g)
 
 
+def has_inner(graph: "onnx.ModelProto") -> bool:
+    """Whether nodes of ``graph`` hold graphs: branches, or the body of a loop."""
+    return len(list(itertools.islice(graphs_of(graph.graph), 2))) > 1
+
+
 def rename_tensors(graph: "onnx.GraphProto", names: Mapping[str, str]) -> None:
     """Rename tensors in place, in inner graphs too; a name means one tensor throughout a file."""
     for part in graphs_of(graph):

@@ -17,6 +17,7 @@ from edgepack.errors import CandidateError
 from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.precision import Precision
 from edgepack.runtime._calibration import CalibrationSet
+from edgepack.runtime._onnx_names import graphs_of
 from edgepack.runtime.form import Form
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def static(graph: "onnx.ModelProto", precision: Precision, samples: CalibrationS
         return _read(path)
 
 
-def dynamic(graph: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return ``graph`` with uint8 weights and activations that are quantized at run time.
+def dynamic(graph: "onnx.ModelProto", *, inner: bool) -> "onnx.ModelProto":
+    """Return ``graph`` with uint8 weights, in its branches too where ``inner``; activations are quantized as it runs.
 
     Raises:
         CandidateError: The quantizer refuses it (EP-691).
@@ -62,7 +63,13 @@ def dynamic(graph: "onnx.ModelProto") -> "onnx.ModelProto":
 
     with tempfile.TemporaryDirectory() as scratch, _told(Precision.W8):
         source, path = _saved(graph, scratch), Path(scratch) / "dynamic.onnx"
-        quantize_dynamic(source, path, op_types_to_quantize=["Conv", "MatMul", "Gemm"], weight_type=QuantType.QUInt8)
+        quantize_dynamic(
+            source,
+            path,
+            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+            weight_type=QuantType.QUInt8,
+            extra_options={"EnableSubgraph": inner},
+        )
         return _read(path)
 
 
@@ -72,12 +79,18 @@ def half(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     Raises:
         CandidateError: A weight is larger than float16 holds (EP-690).
     """
-    import onnx
-
     made = copy_of(graph)
     weights = {tensor.name for _, tensor in parse_onnx(made).weights}
+    for part in graphs_of(made.graph):
+        _halve(part, weights)
+    return made
+
+
+def _halve(graph: "onnx.GraphProto", weights: set[str]) -> None:
+    import onnx
+
     casts = []
-    for item in made.graph.initializer:
+    for item in graph.initializer:
         if item.name not in weights or item.data_type != onnx.TensorProto.FLOAT:
             continue
         values = onnx.numpy_helper.to_array(item)
@@ -92,10 +105,9 @@ def half(graph: "onnx.ModelProto") -> "onnx.ModelProto":
         name = item.name
         item.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}/half"))
         casts.append(onnx.helper.make_node("Cast", [item.name], [name], f"{name}/widened", to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *made.graph.node]
-    del made.graph.node[:]
-    made.graph.node.extend(nodes)
-    return made
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 class _Reader:
@@ -111,8 +123,6 @@ class _Reader:
 
 def without_unused(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return ``graph``, changed in place, without constants that nothing takes."""
-    from edgepack.runtime._onnx_names import graphs_of
-
     used = {name for part in graphs_of(graph.graph) for node in part.node for name in node.input}
     used |= {item.name for part in graphs_of(graph.graph) for item in part.output}
     for part in graphs_of(graph.graph):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
 from edgepack.model.model import Model, TensorSpec
-from edgepack.runtime._onnx_names import graphs_of, name_edges
+from edgepack.runtime._onnx_names import graphs_of, has_inner, name_edges
 
 if TYPE_CHECKING:
     import onnx
@@ -34,7 +34,9 @@ def tidied(graph: "onnx.ModelProto", model: Model, *, simplify: bool = True) -> 
             raise CandidateError("EP-693", f"the ONNX graph has {len(present)} {word}, the model {len(specs)}")
     name_edges(made.graph, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs])
     _lay_out(made.graph, model)
-    return pinned(_slimmed(made, model) if simplify else made)
+    # The simplifier loses its way in branches; onnxruntime simplified those when the model was loaded.
+    simple = model.kind == "onnx" and has_inner(made)
+    return pinned(_slimmed(made, model) if simplify and not simple else made)
 
 
 def _slimmed(graph: "onnx.ModelProto", model: Model) -> "onnx.ModelProto":
@@ -82,7 +84,7 @@ def _lay_out(graph: "onnx.GraphProto", model: Model) -> None:
     for spec in (item for item in model.inputs if _is_turned(item)):
         value = next(item for item in graph.input if item.name == spec.name)
         inner = f"{spec.name}/turned"
-        for node in graph.node:
+        for node in (node for part in graphs_of(graph) for node in part.node):
             node.input[:] = [inner if name == spec.name else name for name in node.input]
         back = [spec.axes.index(axis) for axis in range(len(spec.axes))]
         graph.node.insert(0, onnx.helper.make_node("Transpose", [spec.name], [inner], perm=back))
@@ -90,7 +92,7 @@ def _lay_out(graph: "onnx.GraphProto", model: Model) -> None:
     for spec in (item for item in model.outputs if _is_turned(item)):
         value = next(item for item in graph.output if item.name == spec.name)
         inner = f"{spec.name}/turned"
-        for node in graph.node:
+        for node in (node for part in graphs_of(graph) for node in part.node):
             for side in (node.input, node.output):
                 side[:] = [inner if name == spec.name else name for name in side]
         graph.node.append(onnx.helper.make_node("Transpose", [inner], [spec.name], perm=list(spec.axes)))

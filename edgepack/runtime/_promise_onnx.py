@@ -26,17 +26,20 @@ _WEIGHTS: Final = {
 }
 
 
-def check_onnx_promise(graph: OnnxGraph, model: Model, precision: Precision, form: Form) -> None:
+def check_onnx_promise(
+    graph: OnnxGraph, model: Model, precision: Precision, form: Form, *, domains: frozenset[str] = frozenset()
+) -> None:
     """Hold ``graph``, read from the written file, against ``model`` and what ``precision`` promises.
 
-    Of a fake-quantized graph the weights were held against its layers in the ``.tflite`` on the way: here only that
-    they are integers still.
+    Operators of other ``domains`` than the standard one are the source's own, which onnxruntime takes. Of a
+    fake-quantized graph the weights were held against its layers in the ``.tflite`` on the way: here only that they are
+    integers still.
 
     Raises:
         CandidateError: Weights or activations are not of the promised type (EP-692); an edge, a version or a domain is
             not what the device's runtime takes (EP-693).
     """
-    _check_versions(graph, precision, form)
+    _check_versions(graph, precision, form, domains)
     for word, tensors, specs in (("input", graph.inputs, model.inputs), ("output", graph.outputs, model.outputs)):
         for tensor, spec in zip(tensors, specs, strict=True):
             # An integer source has its edges widened to reals: what feeds it need not know its scales.
@@ -51,8 +54,8 @@ def check_onnx_promise(graph: OnnxGraph, model: Model, precision: Precision, for
         _refuse([f"{op.kind} {op.name} takes floats" for op in floats], precision)
 
 
-def _check_versions(graph: OnnxGraph, precision: Precision, form: Form) -> None:
-    allowed = _STANDARD | ({_EXTENSION} if precision is Precision.W4 else set())
+def _check_versions(graph: OnnxGraph, precision: Precision, form: Form, domains: frozenset[str]) -> None:
+    allowed = _STANDARD | domains | ({_EXTENSION} if precision is Precision.W4 else set())
     foreign = sorted(graph.domains - allowed)
     wrong = [f"operators of {', '.join(foreign)}"] if foreign else []
     wrong += [f"operator set {graph.opset} (at most {form.opset})"] if graph.opset > form.opset else []

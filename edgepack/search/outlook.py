@@ -136,6 +136,8 @@ def _why_no_steps(question: Question) -> str:
         return "the recipe has none"
     if can_be_restructured(question.summary):
         return ""
+    if question.summary.refusal is not None:
+        return f"{question.summary.refusal.message}; onnxruntime takes it as it is, and nothing works on its layers"
     return "the source holds no layers that steps could work on: they need the Keras or ONNX model (.keras, .h5, .onnx)"
 
 

@@ -78,6 +78,11 @@ def with_a_custom_operator(path):
     return write_onnx(path, nodes, *ENDS, domains=["my.ops"])
 
 
+def with_an_operator_of_classic_learning(path):
+    node = helper.make_node("Normalizer", ["x"], ["y"], name="norm", domain="ai.onnx.ml", norm="L2")
+    return write_onnx(path, [node], *ENDS, domains=["ai.onnx.ml"])
+
+
 def with_a_branch(path):
     inner = helper.make_graph([helper.make_node("Relu", ["x"], ["z"])], "inner", [], [edge("z", "batch", 4)])
     node = helper.make_node("If", ["yes"], ["y"], name="choice", then_branch=inner, else_branch=inner)
@@ -105,8 +110,6 @@ CASES = [
     (of_a_newer_ir, "EP-151", ["IR version 14", "IR version 13"], "ir_version=10"),
     (with_a_lost_value, "EP-152", ["'nowhere'", "lost"], "onnx.checker"),
     (with_a_custom_operator, "EP-153", ["my.ops.Warp (2: warp_1, warp_2)"], "standard operators"),
-    (with_a_branch, "EP-154", ["If (1: choice)"], "torch.jit.trace"),
-    (with_a_loop, "EP-154", ["Loop (1: again)"], "write loops out"),
 ]
 
 
@@ -120,6 +123,27 @@ def test_a_bad_file_is_refused_with_what_and_where_and_what_next(write, code, wo
     for word in words:
         assert word in caught.value.message
     assert hint in caught.value.hint
+
+
+REFUSED = [
+    (with_a_branch, "EP-154", "If (1: choice)", "torch.jit.trace"),
+    (with_a_loop, "EP-154", "Loop (1: again)", "write loops out"),
+    (with_an_operator_of_classic_learning, "EP-153", "ai.onnx.ml.Normalizer (1: norm)", "standard operators"),
+]
+
+
+@pytest.mark.parametrize(("write", "code", "words", "hint"), REFUSED, ids=[write.__name__ for write, *_ in REFUSED])
+def test_what_onnxruntime_runs_and_keras_cannot_is_told_from_the_operators_alone(write, code, words, hint, tmp_path):
+    path = write(tmp_path / "m.onnx")
+    refused = inspect(path).refusal
+    assert (refused.code, refused.exit_code) == (code, 2)
+    assert str(path) in refused.message
+    assert words in refused.message
+    assert hint in refused.hint
+
+
+def test_other_graphs_are_not_refused_beforehand(tmp_path):
+    assert inspect(write_quadrants(tmp_path / "m.onnx")).refusal is None
 
 
 def test_data_beside_the_file_is_loaded(tmp_path):

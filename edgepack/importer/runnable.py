@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ONNX graph for onnxruntime alone: batch 1, every shape known, and a sample is one row at each edge."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from edgepack.arrays import Array
+from edgepack.errors import ModelError
+from edgepack.importer.gate import apart
+from edgepack.importer.imported import Edge
+from edgepack.importer.prepare import batch_name
+from edgepack.importer.simplify import simplified
+
+if TYPE_CHECKING:
+    import onnx
+
+_SEEDS: Final = (0, 1)
+_NUMBERS: Final = "fiub"  # NumPy's kinds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Runnable:
+    """What onnxruntime takes as it is.
+
+    Attributes:
+        graph: Its edges have their shapes, and one axis each that is the batch.
+        inputs, outputs: In the graph's order; ``axes`` has the batch in front.
+    """
+
+    graph: "onnx.ModelProto"
+    inputs: tuple[Edge, ...]
+    outputs: tuple[Edge, ...]
+
+
+def runnable(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], where: str) -> Runnable:
+    """Return ``model`` with every shape fixed, held against itself with open ones; ``model`` stays as it was.
+
+    An edge without an axis for the batch, a number for all samples say, gets one in front.
+
+    Args:
+        model: Valid.
+        shapes: Of inputs by name, where more than the batch is open.
+        where: The source, for messages.
+
+    Raises:
+        ModelError: onnxruntime does not take it so, an edge holds no numbers or has another shape from sample to
+            sample, or it answers otherwise than with open shapes (EP-158); its shapes contradict each other (EP-142).
+    """
+    try:
+        fixed = simplified(model, shapes=shapes, where=where)
+        inputs = _inputs(model, fixed, where)
+        answers = _held_against(model, fixed, inputs, where)
+    except ModelError as error:
+        if error.code != "EP-155":
+            raise
+        raise _unfit(where, f"with its shapes fixed onnxruntime says {error.message.partition(': ')[2]}") from error
+    outputs = _outputs(model, fixed, answers)
+    return Runnable(
+        graph=fixed,
+        inputs=tuple(_with_batch(fixed, edge, is_input=True) for edge in inputs),
+        outputs=tuple(_with_batch(fixed, edge, is_input=False) for edge in outputs),
+    )
+
+
+def runner(path: Path, *, where: str) -> Callable[[Sequence[Array]], list[Array]]:
+    """Return a function that gives onnxruntime's outputs of the file ``path`` for its inputs; one thread.
+
+    Raises:
+        ModelError: onnxruntime cannot load it, or, when it is called, cannot run it (EP-155).
+    """
+    import onnx
+
+    from edgepack.importer._session import opened, ran
+
+    session = opened(onnx.load(path), where=where)
+    names = [item.name for item in session.get_inputs()]
+    return lambda given: ran(session, None, dict(zip(names, given, strict=True)), where=where)
+
+
+def _inputs(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) -> tuple[Edge, ...]:
+    import onnx
+
+    weights = {item.name for item in fixed.graph.initializer}
+    name = batch_name(_real_inputs(model))
+    named = {item.name: _place(item, name) for item in _real_inputs(model)}
+    found = []
+    for item in (item for item in fixed.graph.input if item.name not in weights):
+        kind = item.type.tensor_type.elem_type
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind)) if kind else np.dtype(object)
+        if dtype.kind not in _NUMBERS:
+            raise _unfit(where, f"input {item.name!r} takes no tensor of numbers")
+        shape = tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)
+        found.append(_edge(item.name, shape, dtype.name, named[item.name]))
+    return tuple(found)
+
+
+def _outputs(model: "onnx.ModelProto", fixed: "onnx.ModelProto", answers: Sequence[Array]) -> tuple[Edge, ...]:
+    """Return the outputs as they came, their shapes written into ``fixed``."""
+    name = batch_name(_real_inputs(model))
+    named = {item.name: _place(item, name) for item in model.graph.output}
+    found = []
+    for item, answer in zip(fixed.graph.output, answers, strict=True):
+        _set_shape(item, answer.shape)
+        place = named[item.name]
+        fits = place is not None and place < answer.ndim and answer.shape[place] == 1
+        found.append(_edge(item.name, answer.shape, answer.dtype.name, place if fits else None))
+    return tuple(found)
+
+
+def _held_against(
+    model: "onnx.ModelProto", fixed: "onnx.ModelProto", inputs: Sequence[Edge], where: str
+) -> list[Array]:
+    """Return the outputs of ``fixed`` for one sample, which are those of ``model``."""
+    from edgepack.importer._samples import draw
+    from edgepack.importer._session import answers
+
+    names = [item.name for item in fixed.graph.output]
+    drawn = [draw(inputs, fixed, batch=1, seed=seed) for seed in _SEEDS]
+    found = [answers(fixed, feeds, names, where=where) for feeds in drawn]
+    wanted = [answers(model, feeds, names, where=where) for feeds in drawn]
+    for place, name in enumerate(names):
+        ours, theirs = ([given[place] for given in side] for side in (found, wanted))
+        if not all(map(_holds_numbers, ours)):
+            raise _unfit(where, f"output {name!r} gives no tensor of numbers")
+        if len({one.shape for one in ours}) > 1:
+            shapes = " and ".join(str(list(one.shape)) for one in ours)
+            raise _unfit(where, f"output {name!r} is {shapes} for two samples of one shape")
+        if apart(list(zip(ours, theirs, strict=True))) > 0:
+            raise _unfit(where, f"output {name!r} has other numbers than with open shapes, or draws them at random")
+    return found[0]
+
+
+def _holds_numbers(value: object) -> bool:
+    """Whether an answer is a tensor: onnxruntime gives lists and dictionaries for sequences and maps."""
+    return isinstance(value, np.ndarray) and value.dtype.kind in _NUMBERS
+
+
+def _real_inputs(model: "onnx.ModelProto") -> "list[onnx.ValueInfoProto]":
+    weights = {item.name for item in model.graph.initializer}
+    return [item for item in model.graph.input if item.name not in weights]
+
+
+def _place(item: "onnx.ValueInfoProto", batch: str) -> int | None:
+    """Return the axis of ``item`` that is called ``batch``; None where none is."""
+    words = [dim.dim_param for dim in item.type.tensor_type.shape.dim]
+    return words.index(batch) if batch and batch in words else None
+
+
+def _edge(name: str, shape: tuple[int, ...], dtype: str, place: int | None) -> Edge:
+    """Return an edge at batch 1; without axes where none can be the batch."""
+    if place is None:
+        place = next((axis for axis, size in enumerate(shape) if size == 1), None)
+    if place is None:
+        return Edge(name=name, shape=shape, dtype=dtype, axes=())
+    others = (axis for axis in range(len(shape)) if axis != place)
+    return Edge(name=name, shape=shape, dtype=dtype, axes=(place, *others))
+
+
+def _with_batch(model: "onnx.ModelProto", edge: Edge, *, is_input: bool) -> Edge:
+    """Return ``edge`` with an axis for the batch, put in front in ``model``, in place, where it has none."""
+    import onnx
+
+    from edgepack.importer.simplify import free_name, replace_everywhere
+
+    if edge.axes:
+        return edge
+    graph = model.graph
+    shape = (1, *edge.shape)
+    inner = free_name(graph, edge.name)
+    target = free_name(graph, f"{inner}_shape")
+    inside = shape[1:] if is_input else shape
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(inside, np.int64), target))
+    replace_everywhere(graph, edge.name, inner)
+    ends = (edge.name, inner) if is_input else (inner, edge.name)
+    node = onnx.helper.make_node("Reshape", [ends[0], target], [ends[1]])
+    graph.node.insert(0 if is_input else len(graph.node), node)
+    _set_shape(next(item for item in (graph.input if is_input else graph.output) if item.name == edge.name), shape)
+    return Edge(name=edge.name, shape=shape, dtype=edge.dtype, axes=tuple(range(len(shape))))
+
+
+def _set_shape(item: "onnx.ValueInfoProto", shape: Sequence[int | None]) -> None:
+    import onnx
+
+    kind = item.type.tensor_type.elem_type
+    item.CopyFrom(onnx.helper.make_tensor_value_info(item.name, kind, shape))
+
+
+def _unfit(where: str, why: str) -> ModelError:
+    return ModelError(
+        "EP-158",
+        f"{where} cannot run on a device as it is: {why}",
+        hint="give other sizes with --shape, or export the path that is taken with an example: torch.jit.trace",
+    )

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the builds for all devices have in common: the model loaded once, in a form that each of them has a runtime for.
+
+An ONNX graph that cannot become a Keras graph is taken as it is where every device has a runtime of ONNX.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgepack.crew.crew import Crew
+from edgepack.crew.workers import Workers
+from edgepack.device.profile import DeviceProfile
+from edgepack.device.wheels import RUNTIMES
+from edgepack.events import Note, Reporter, StageStarted
+from edgepack.model.load import load_model, with_way_out
+from edgepack.model.model import Model
+from edgepack.model.summary import Summary
+from edgepack.request import Request
+from edgepack.search.journal import Journal, open_journal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shared:
+    """What the builds for all devices have in common.
+
+    Attributes:
+        crew: Local processes for TensorFlow.
+        makers: Processes that make candidates, here or elsewhere.
+    """
+
+    crew: Crew
+    makers: Crew
+    journal: Journal
+    model: Model
+    report: Reporter
+
+
+@contextmanager
+def shared(requests: Sequence[Request], report: Reporter) -> Iterator[Shared]:
+    """Yield what ``requests``, which ask for one model, have in common; processes end with the block.
+
+    Raises:
+        EdgepackError: The model cannot be loaded, the work folder is in use, or a process cannot be had.
+    """
+    request = requests[0]
+    threads = request.how_to_train.threads
+    work = request.work
+    with ExitStack() as stack:
+        stack.enter_context(work.locked())
+        journal = stack.enter_context(open_journal(work, report))
+        makers: Crew | None = None
+        if request.scheduler is not None:
+            from edgepack.crew.cluster import Cluster
+
+            makers = stack.enter_context(Cluster(request.scheduler, work.root, report, threads=threads))
+        crew = stack.enter_context(Workers(request.workers, work.folder("logs"), report, threads=threads))
+        as_it_is = all(_runs_onnx(item.profile) for item in requests)
+        model = load(request, request.model, crew, report, as_it_is=as_it_is)
+        yield Shared(crew=crew, makers=makers or crew, journal=journal, model=model, report=report)
+
+
+def load(request: Request, path: Path, crew: Crew, report: Reporter, *, as_it_is: bool = False) -> Model:
+    """Return the model at ``path``, the user's own or a teacher, and report what was changed on the way in.
+
+    With ``as_it_is`` an ``.onnx`` of which no Keras graph can be made will do.
+    """
+    report(StageStarted(f"loading {path.name}"))
+    model = crew.call(
+        f"load-{path.stem}",
+        load_model,
+        path,
+        shapes=request.shapes,
+        trust_code=request.trust_code,
+        layout=request.layout,
+        folder=request.work.folder("models"),
+        as_it_is=as_it_is,
+    )
+    for note in model.notes:
+        report(Note(note))
+    return model
+
+
+def suited(requests: Sequence[Request], summary: Summary) -> tuple[Request, ...]:
+    """Return ``requests`` with the runtimes alone that can take the model, as far as its summary tells.
+
+    Raises:
+        ModelError: It is an ``.onnx`` that no Keras graph can be made of, and a device has no runtime of ONNX, or none
+            was asked for (EP-153, EP-154).
+    """
+    if summary.refusal is None:
+        return tuple(requests)
+    if not all(_runs_onnx(request.profile) for request in requests):
+        raise with_way_out(summary.refusal, requests[0].model)
+    return tuple(replace(request, profile=request.profile.taking(["onnx"])) for request in requests)
+
+
+def suiting(profile: DeviceProfile, model: Model) -> DeviceProfile:
+    """Return ``profile`` with the runtimes alone that take ``model``: the first of them is used."""
+    return profile.taking(["onnx"]) if model.kind == "onnx" else profile
+
+
+def _runs_onnx(profile: DeviceProfile) -> bool:
+    return any(RUNTIMES[item.name].format == "onnx" for item in profile.runtimes)

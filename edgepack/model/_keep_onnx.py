@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Take an ONNX graph as it is, where no Keras graph can be made of it: no layers, no TFLite, onnxruntime alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from edgepack.errors import ModelError
+from edgepack.importer.imported import Edge
+from edgepack.importer.quantized import float_graph
+from edgepack.importer.read import read_onnx
+from edgepack.importer.runnable import runnable
+from edgepack.importer.simplify import with_edges
+from edgepack.model._onnx_digest import digest_onnx
+from edgepack.model.layout import Layout, turned
+from edgepack.model.model import Model, TensorSpec
+from edgepack.model.shapes import fix_shapes, format_shape
+from edgepack.model.summary import Summary
+from edgepack.work import whole_folder
+
+_REVISION: Final = "as it is, 1"
+"""Of what is made of a graph: another one is another model."""
+_KEPT: Final = "prepared.onnx"
+
+
+def keep_onnx(
+    path: Path,
+    summary: Summary,
+    refused: ModelError,
+    *,
+    shapes: Mapping[str, tuple[int, ...]],
+    layout: Layout,
+    folder: Path,
+) -> Model:
+    """Write the graph at ``path``, ``refused`` by the importer, under its digest below ``folder``, of batch 1.
+
+    Raises:
+        ModelError: A dimension is open (EP-112), the file is unsuitable (EP-105, EP-142, EP-15x).
+    """
+    import onnx
+
+    where = str(path)
+    source = float_graph(read_onnx(path)).model
+    _, notes = fix_shapes(summary.inputs, {})
+    given = tuple(f"{name} fixed to {format_shape(shape)} by --shape" for name, shape in sorted(shapes.items()))
+    found = runnable(source, shapes=shapes, where=where)
+    inputs, outputs = (tuple(_spec(edge, layout) for edge in side) for side in (found.inputs, found.outputs))
+    digest = digest_onnx(source, inputs, outputs, revision=_REVISION)
+    target = folder / digest
+    with whole_folder(target) as scratch:
+        onnx.save(with_edges(found.graph, names={}, channels_last=layout == "nhwc"), scratch / _KEPT)
+    why = _without_path(refused.message, where)
+    return Model(
+        path=target / _KEPT,
+        kind="onnx",
+        source=path,
+        source_format=summary.format,
+        inputs=inputs,
+        outputs=outputs,
+        digest=digest,
+        notes=(f"no steps and no TFLite: {why}; onnxruntime takes it as it is", *notes, *given),
+        why_untrainable=why,
+        onnx=target / _KEPT,
+    )
+
+
+def _spec(edge: Edge, layout: Layout) -> TensorSpec:
+    shape: tuple[int | None, ...] = edge.shape
+    return turned(TensorSpec(edge.name, shape, edge.dtype), edge.axes, layout)
+
+
+def _without_path(message: str, where: str) -> str:
+    """Return an error's words as the end of a sentence that named the file."""
+    if message.startswith(f"{where}: "):
+        return message.removeprefix(f"{where}: ")
+    return message.replace(f"{where} ", "it ", 1) if message.startswith(f"{where} ") else message
