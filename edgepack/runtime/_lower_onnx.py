@@ -111,8 +111,8 @@ def _float_graph(model: Model, calibration: tuple[Path, ...] | None) -> "tuple[o
     samples = parity.probes(calibration, model.inputs)
     if model.onnx is not None:
         own = onnx.load(model.onnx)
-        graph, layers = tidied(own, model), {}
-        wanted, what = parity.of_onnx(tidied(own, model, simplify=False)), str(model.source)
+        graph, layers = tidied(own, model, own=True), {}
+        wanted, what = parity.of_onnx(tidied(own, model, own=True, simplify=False)), str(model.source)
     else:
         content = tflite_content(model, Recipe(precision=PrecisionPlan(default=Precision.F32)), None)
         graph = tidied(converted(content, model), model)

@@ -188,6 +188,14 @@ def test_the_sources_own_graph_is_taken_in_the_models_layout(lower_onnx, small_m
     assert np.abs(found.reshape(3, 4) - expected).max() < 1e-5
 
 
+@pytest.mark.tf
+@pytest.mark.parametrize("precision", [Precision.F32, Precision.W8A8])
+def test_what_a_step_made_of_an_onnx_model_lies_as_the_model_does(lower_onnx, small_model, lowered, precision):
+    plain = small_model("conv")
+    turned = replace(plain, inputs=(replace(plain.inputs[0], axes=(0, 2, 3, 1)),), source_format=Format.ONNX)
+    assert lower_onnx("conv", precision, model=turned).digest == lowered("conv", precision, "float", X86).digest
+
+
 def test_a_bias_that_layers_share_is_quantized_for_each(tmp_path):
     helper, draw, shape = onnx.helper, np.random.default_rng(3), (1, 4, 3, 3)
     weights = {f"w{place}": draw.normal(size=(4, 4, 1, 1)).astype(np.float32) for place in range(3)}
@@ -197,7 +205,7 @@ def test_a_bias_that_layers_share_is_quantized_for_each(tmp_path):
     weights["bias"] = np.full(4, 0.5, np.float32)
     path = write_onnx(tmp_path / "own.onnx", nodes, [edge("v0", *shape)], [edge("v20", *shape)], weights)
     specs = [(TensorSpec(name, shape, "float32"),) for name in ("v0", "v20")]
-    given = Model(path, "onnx", path, Format.ONNX, *specs, digest="own")
+    given = Model(path, "onnx", path, Format.ONNX, *specs, digest="own", onnx=path)
     np.save(tmp_path / "v0.npy", draw.normal(size=(16, *shape[1:])).astype(np.float32))
     recipe = Recipe(precision=PrecisionPlan(default=Precision.W8A8))
     artifact = lower(given, recipe, calibration=(tmp_path / "v0.npy",), folder=tmp_path, form=X86)
