@@ -27,7 +27,7 @@ from edgepack.runtime._lowered import Lowered
 from edgepack.runtime._onnx_convert import converted
 from edgepack.runtime._onnx_four_bits import four_bits
 from edgepack.runtime._onnx_fusion import check_fusion
-from edgepack.runtime._onnx_integer import joined, unsigned, widened
+from edgepack.runtime._onnx_integer import clamped, joined, unsigned, widened
 from edgepack.runtime._onnx_names import name_nodes, shorten
 from edgepack.runtime._onnx_tidy import pinned, tidied
 from edgepack.runtime._promise_layers import KernelBits
@@ -131,7 +131,7 @@ def _from_integers(
     content = tflite_content(model, recipe, None)
     graph = tidied(widened(converted(content, model), parse_tflite(content, model.path)), model)
     layers = name_nodes(graph.graph, _kernels(model))
-    graph = joined(graph)
+    graph = clamped(joined(graph))
     # Eight-bit weights under unsigned activations saturate where there is no VNNI.
     if form.unsigned and not form.narrow:
         graph = unsigned(graph)
