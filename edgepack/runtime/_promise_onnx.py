@@ -16,6 +16,7 @@ _NEWEST_IR: Final = 13
 _STANDARD: Final = frozenset({"", "ai.onnx"})
 _EXTENSION: Final = "com.microsoft"
 _NAMED: Final = 3
+_WIDENED: Final = frozenset({"int8", "uint8", "int16"})
 _WEIGHTS: Final = {
     Precision.F32: frozenset({"float32"}),
     Precision.W16: frozenset({"float16"}),
@@ -43,7 +44,8 @@ def check_onnx_promise(
     for word, tensors, specs in (("input", graph.inputs, model.inputs), ("output", graph.outputs, model.outputs)):
         for tensor, spec in zip(tensors, specs, strict=True):
             # An integer source has its edges widened to reals: what feeds it need not know its scales.
-            _check_edge(word, tensor, spec, "float32" if model.quantized else spec.dtype)
+            wide = model.quantized and spec.dtype in _WIDENED
+            _check_edge(word, tensor, spec, "float32" if wide else spec.dtype)
     if model.fake_quantized or model.quantized:
         _refuse([] if any(tensor.dtype == "int8" for _, tensor in graph.weights) else ["no weight is int8"], precision)
         return
