@@ -6,6 +6,7 @@ trained with, and is the one on which grouped convolutions survive: from a Saved
 """
 
 import logging
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,7 @@ def converted(content: bytes, model: Model) -> "onnx.ModelProto":
         from tf2onnx import convert
     except ImportError as error:
         raise not_importable("lowering to ONNX", "tf2onnx", error, extra="onnx") from error
+    _keep_biases()
     with tempfile.TemporaryDirectory() as scratch, _words() as said:
         path = Path(scratch) / "lowered.tflite"
         path.write_bytes(with_names(content))
@@ -73,6 +75,29 @@ def _words() -> Iterator[list[str]]:
         yield found
     finally:
         logger.removeHandler(handler)
+
+
+def _keep_biases() -> None:
+    """Have tf2onnx flatten what a biased product takes: where its own handler does that, the bias is lost (1.17)."""
+    from tf2onnx import utils
+    from tf2onnx.handler import tfl_op
+    from tf2onnx.tflite_handlers.tfl_math import TflFullyConnectedOp
+
+    class Flattening:
+        @classmethod
+        def to_tf(cls, ctx: Any, node: Any, **last: object) -> None:  # noqa: ANN401 - tf2onnx has no types
+            source, kernel, *bias = node.input
+            shape = ctx.get_shape(source)
+            if bias and not node.attr["keep_num_dims"].i and len(shape) != 2:  # noqa: PLR2004
+                depth = ctx.get_shape(kernel)[1]
+                target = ctx.make_const(utils.make_name("flat_shape"), np.array([-1, depth], np.int64)).output[0]
+                rows, dtype = math.prod(shape) // depth, ctx.get_dtype(source)
+                flat = ctx.make_node("Reshape", [source, target], shapes=[[rows, depth]], dtypes=[dtype])
+                flat.skip_conversion = True
+                ctx.replace_inputs(node, [flat.output[0], kernel, *bias])
+            TflFullyConnectedOp.to_tf(ctx, node, **last)
+
+    tfl_op(["TFL_FULLY_CONNECTED"])(Flattening)
 
 
 def _gelu(ctx: Any, node: Any, name: str, _arguments: object) -> None:  # noqa: ANN401 - tf2onnx has no types

@@ -6,10 +6,12 @@ every scale is the TFLite's own and every value the same. A biased product becom
 integer kernel.
 """
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from edgepack.arrays import Array
 from edgepack.model.tflite_file import TfliteGraph
 from edgepack.runtime._onnx_quantize import without_unused
 
@@ -95,6 +97,49 @@ def joined(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     for node in gone:
         graph.graph.node.remove(node)
     return graph
+
+
+def clamped(graph: "onnx.ModelProto") -> "onnx.ModelProto":
+    """Return ``graph``, changed in place, with clamps of integers behind a rounding that clamped reals ran before.
+
+    Only where the range leaves room: branches that meet share one range, so a rectifier before it is not what rounding
+    to it does anyway. ONNX Runtime fuses a product with the rounding right behind it. Rounding keeps the order: the
+    same comes out.
+    """
+    import onnx
+
+    makers = {out: node for node in graph.graph.node for out in node.output}
+    users = Counter(name for node in graph.graph.node for name in node.input)
+    users.update(item.name for item in graph.graph.output)
+    constants = {item.name: onnx.numpy_helper.to_array(item) for item in graph.graph.initializer}
+    for node in graph.graph.node:
+        clamp = makers.get(node.input[0]) if node.op_type == "QuantizeLinear" else None
+        if clamp is None or clamp.op_type not in {"Relu", "Clip"} or users[clamp.output[0]] != 1:
+            continue
+        ends = _ends(clamp, node, constants)
+        if not ends:
+            continue
+        names = [f"{clamp.output[0]}/{word}" for word in ("least", "most")[: len(ends)]]
+        graph.graph.initializer.extend(map(onnx.numpy_helper.from_array, ends, names))
+        layer, raw = clamp.name, f"{clamp.output[0]}/rounded"
+        clamp.CopyFrom(onnx.helper.make_node("QuantizeLinear", [clamp.input[0], *node.input[1:]], [raw]))
+        node.CopyFrom(onnx.helper.make_node("Clip", [raw, *names], list(node.output), layer))
+    return without_unused(graph)
+
+
+def _ends(clamp: Any, rounding: Any, constants: dict[str, Array]) -> list[Array]:  # noqa: ANN401 - nodes
+    """Return where ``clamp`` ends in the integers of ``rounding``; none where its range ends there too, or is open."""
+    names = (*rounding.input[1:], *clamp.input[1:])
+    if len(rounding.input) != 3 or any(name not in constants for name in names):  # noqa: PLR2004
+        return []
+    scale, zero_point, *bounds = (constants[name] for name in names)
+    if scale.size != 1:
+        return []
+    limits, dtype = np.iinfo(zero_point.dtype), zero_point.dtype
+    places = [np.rint(bound / scale) + zero_point.astype(np.int32) for bound in (bounds or [np.zeros(1)])]
+    ends = [np.clip(place, limits.min, limits.max).astype(dtype).reshape(()) for place in places]
+    is_range = [int(end) for end in ends] in ([limits.min], [limits.min, limits.max])
+    return [] if is_range else ends
 
 
 def _constant_rank(name: str, makers: dict[str, Any], constants: dict[str, Any]) -> int:

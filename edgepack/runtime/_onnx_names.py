@@ -40,13 +40,13 @@ def rename_tensors(graph: "onnx.GraphProto", names: Mapping[str, str]) -> None:
             item.name = names.get(item.name, item.name)
 
 
-def shorten(graph: "onnx.GraphProto") -> None:
+def shorten(graph: "onnx.GraphProto", *, end: str = "") -> None:
     """Name every tensor that is no input or output by its place alone, and keep constants in that order; in place.
 
-    Pairs that only change numbers lose the names that a quantizer gave them.
+    Pairs that only change numbers lose the names that a quantizer gave them. Each name ends with ``end``.
     """
     edges = {item.name for item in (*graph.input, *graph.output)}
-    free = (short for short in map("t{}".format, itertools.count()) if short not in edges)
+    free = (short for short in (f"t{place}{end}" for place in itertools.count()) if short not in edges)
     names: dict[str, str] = {}
     for part in graphs_of(graph):
         inner = (item.name for item in (*part.input, *part.output))

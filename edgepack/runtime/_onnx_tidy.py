@@ -16,8 +16,10 @@ IR_VERSION: Final = 10
 """Written whatever the packages here would write: onnx 1.23 writes 14, and onnxruntime 1.31 takes 13 at most."""
 
 
-def tidied(graph: "onnx.ModelProto", model: Model, *, simplify: bool = True) -> "onnx.ModelProto":
+def tidied(graph: "onnx.ModelProto", model: Model, *, own: bool = False, simplify: bool = True) -> "onnx.ModelProto":
     """Return ``graph`` simplified, its inputs and outputs called and laid out as those of ``model``, in its order.
+
+    The source's ``own`` graph has them as the source does; what was made by way of the ``.tflite`` as the model does.
 
     Raises:
         CandidateError: It has another number of them (EP-693), or the simplifier refuses it (EP-691).
@@ -33,7 +35,8 @@ def tidied(graph: "onnx.ModelProto", model: Model, *, simplify: bool = True) -> 
         if len(present) != len(specs):
             raise CandidateError("EP-693", f"the ONNX graph has {len(present)} {word}, the model {len(specs)}")
     name_edges(made.graph, [spec.name for spec in model.inputs], [spec.name for spec in model.outputs])
-    _lay_out(made.graph, model)
+    if own:
+        _lay_out(made.graph, model)
     # The simplifier loses its way in branches; onnxruntime simplified those when the model was loaded.
     simple = model.kind == "onnx" and has_inner(made)
     return pinned(_slimmed(made, model) if simplify and not simple else made)

@@ -18,6 +18,7 @@ _EXTENSION: Final = "com.microsoft"
 _EXTENDED: Final = frozenset({Precision.W4, Precision.W8})
 """Of 4 bits products of matrices and of 8 bits an LSTM are operators of onnxruntime's own."""
 _NAMED: Final = 3
+_WIDENED: Final = frozenset({"int8", "uint8", "int16"})
 _WEIGHTS: Final = {
     Precision.F32: frozenset({"float32"}),
     Precision.W16: frozenset({"float16"}),
@@ -45,7 +46,8 @@ def check_onnx_promise(
     for word, tensors, specs in (("input", graph.inputs, model.inputs), ("output", graph.outputs, model.outputs)):
         for tensor, spec in zip(tensors, specs, strict=True):
             # An integer source has its edges widened to reals: what feeds it need not know its scales.
-            _check_edge(word, tensor, spec, "float32" if model.quantized else spec.dtype)
+            wide = model.quantized and spec.dtype in _WIDENED
+            _check_edge(word, tensor, spec, "float32" if wide else spec.dtype)
     if model.fake_quantized or model.quantized:
         refuse_unkept(
             [] if any(tensor.dtype == "int8" for _, tensor in graph.weights) else ["no weight is int8"], precision

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -13,7 +14,7 @@ from edgepack.crew.process import Worker
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.agreement import relative_rms
-from edgepack.model.model import Format, TensorSpec
+from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.onnx_file import parse_onnx, read_onnx_graph
 from edgepack.model.precision import Precision
 from edgepack.runtime._onnx_four_bits import pack
@@ -21,6 +22,7 @@ from edgepack.runtime._promise_onnx import check_onnx_promise
 from edgepack.runtime.form import Form, newest_opset
 from edgepack.runtime.lower import lower
 from tests.write_onnx import edge, write_onnx
+from tests.write_tflite import Op, Tensor, tflite_bytes
 
 X86 = Form(format="onnx", unsigned=True, opset=26)
 ARM = Form(format="onnx", opset=26)
@@ -184,6 +186,51 @@ def test_the_sources_own_graph_is_taken_in_the_models_layout(lower_onnx, small_m
     windows = np.lib.stride_tricks.sliding_window_view(samples, (3, 3), axis=(1, 2))
     expected = np.einsum("nhwcij,ocij->nhwo", windows, kernel).mean((1, 2))
     assert np.abs(found.reshape(3, 4) - expected).max() < 1e-5
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("precision", [Precision.F32, Precision.W8A8])
+def test_what_a_step_made_of_an_onnx_model_lies_as_the_model_does(lower_onnx, small_model, lowered, precision):
+    plain = small_model("conv")
+    turned = replace(plain, inputs=(replace(plain.inputs[0], axes=(0, 2, 3, 1)),), source_format=Format.ONNX)
+    assert lower_onnx("conv", precision, model=turned).digest == lowered("conv", precision, "float", X86).digest
+
+
+def test_a_bias_that_layers_share_is_quantized_for_each(tmp_path):
+    helper, draw, shape = onnx.helper, np.random.default_rng(3), (1, 4, 3, 3)
+    weights = {f"w{place}": draw.normal(size=(4, 4, 1, 1)).astype(np.float32) for place in range(3)}
+    # Many values that are no constants: the quantizer's copies of the bias must not bear the name of one.
+    nodes = [helper.make_node("Conv", [f"v{n}", f"w{n}", "bias"], [f"v{n + 1}"], f"c{n}") for n in range(3)]
+    nodes += [helper.make_node("Sigmoid", [f"v{n}"], [f"v{n + 1}"], f"s{n}") for n in range(3, 20)]
+    weights["bias"] = np.full(4, 0.5, np.float32)
+    path = write_onnx(tmp_path / "own.onnx", nodes, [edge("v0", *shape)], [edge("v20", *shape)], weights)
+    specs = [(TensorSpec(name, shape, "float32"),) for name in ("v0", "v20")]
+    given = Model(path, "onnx", path, Format.ONNX, *specs, digest="own", onnx=path)
+    np.save(tmp_path / "v0.npy", draw.normal(size=(16, *shape[1:])).astype(np.float32))
+    recipe = Recipe(precision=PrecisionPlan(default=Precision.W8A8))
+    artifact = lower(given, recipe, calibration=(tmp_path / "v0.npy",), folder=tmp_path, form=X86)
+    assert "3 of 3" in artifact.notes[0]
+
+
+@pytest.mark.tf
+def test_a_bias_behind_a_flattening_stays(worker, tmp_path):
+    kernel, bias = np.eye(3, 8, dtype=np.float32), np.array([1, -2, 3], np.float32)
+    tensors = [
+        Tensor("image", (1, 2, 2, 2)),
+        Tensor("kernel", (3, 8), data=kernel.tobytes()),
+        Tensor("bias", (3,), data=bias.tobytes()),
+        Tensor("answer", (1, 3)),
+    ]
+    dense = Op("FULLY_CONNECTED", 1, (0, 1, 2), (3,), "FullyConnectedOptions", {"FusedActivationFunction": 1})
+    path = tmp_path / "dense.tflite"
+    path.write_bytes(tflite_bytes(tensors, [dense], inputs=[0], outputs=[3]))
+    specs = [(TensorSpec(tensors[place].name, tensors[place].shape, "float32"),) for place in (0, 3)]
+    given = Model(path, "tflite", path, Format.TFLITE, *specs, digest="dense")
+    recipe = Recipe(precision=PrecisionPlan(default=Precision.F32))
+    artifact = worker.call("lower", lower, given, recipe, calibration=None, folder=tmp_path, form=X86)
+    image = np.arange(8, dtype=np.float32).reshape(1, 2, 2, 2)
+    (answer,) = onnxruntime.InferenceSession(artifact.path).run(None, {"image": image})
+    assert answer.tolist() == [[1, 0, 5]]
 
 
 def small(weights, *, opset=17, domain=""):
