@@ -152,9 +152,8 @@ def _from_integers(
     content = tflite_content(model, recipe, None)
     graph = tidied(widened(converted(content, model), parse_tflite(content, model.path)), model)
     layers = name_nodes(graph.graph, _kernels(model))
-    graph = clamped(joined(graph))
-    if form.gpu:
-        graph = symmetric(graph)
+    graph = joined(graph)
+    graph = symmetric(graph) if form.gpu else clamped(graph)
     # Eight-bit weights under unsigned activations saturate where there is no VNNI.
     if form.unsigned and not form.narrow:
         graph = unsigned(graph)
