@@ -22,7 +22,7 @@ SERVING: Final = "serving_default"
 BATCHED: Final = "batched"
 """Signature of an open batch: what predicts."""
 _NOT_PYTHON: Final = re.compile(r"[^A-Za-z0-9_]")
-_ILLEGAL: Final = re.compile(r"[^A-Za-z0-9_.\\/>-]")
+_ILLEGAL: Final = re.compile(r"[^A-Za-z0-9_.\\>-]")  # nor a slash: Keras takes none for an input
 
 
 def export(
@@ -80,6 +80,17 @@ def legal_name(name: str, taken: set[str]) -> str:
     while (argument := _NOT_PYTHON.sub("_", found)) in argument_names or keyword.iskeyword(argument):
         found += "_"
     return found
+
+
+def argument_of(name: str, arguments: Mapping[str, str]) -> str:
+    """Return what TensorFlow made of ``name`` as an argument of a signature.
+
+    Args:
+        name: Of a tensor, a legal one.
+        arguments: Of the signature, each with the name that its tensor has, which TensorFlow writes in lower case.
+    """
+    plain = _NOT_PYTHON.sub("_", name)
+    return plain if plain in arguments else next(key for key, found in arguments.items() if found == name.lower())
 
 
 def tensor_specs(specs: Sequence[TensorSpec], *, batch: int | None) -> "list[tf.TensorSpec]":

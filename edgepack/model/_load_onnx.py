@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     import onnx
     import tensorflow as tf
 
-_REVISION: Final = 1
+_REVISION: Final = 2
 """Of what the import makes of a graph: another one is another model."""
 _PREPARED: Final = "prepared.onnx"
+_OTHER_FLOATS: Final = frozenset({"float16", "float64", "bfloat16"})
+_FIRST_PER_CHANNEL: Final = 13  # opset
 
 
 def load_onnx(
@@ -72,8 +74,19 @@ def load_onnx(
         digest=digest,
         notes=(*notes, *given, *renamed, *renamed_ends, *imported.notes, *unrolling, *_turned_notes(inputs)),
         trainable=target / TRAINABLE,
-        onnx=target / _PREPARED,
+        onnx=target / _PREPARED if _quantizes(kept) else None,
     )
+
+
+def _quantizes(graph: "onnx.ModelProto") -> bool:
+    """Whether onnxruntime's quantizers take ``graph`` as it is: scales by channel, and floats of 32 bits alone."""
+    import onnx
+
+    edges = [item.type.tensor_type.elem_type for item in (*graph.graph.input, *graph.graph.output)]
+    kinds = {*edges, *(item.data_type for item in graph.graph.initializer)}
+    floats = {onnx.helper.tensor_dtype_to_np_dtype(kind).name for kind in kinds if kind}
+    opset = next((item.version for item in graph.opset_import if item.domain in {"", "ai.onnx"}), 0)
+    return opset >= _FIRST_PER_CHANNEL and not floats & _OTHER_FLOATS
 
 
 def _imported(source: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where: str) -> Imported:
@@ -95,7 +108,8 @@ def _imported(source: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], 
 def _spec(edge: Edge, layout: Layout) -> TensorSpec:
     batch = edge.axes[0] if edge.axes else 0
     shape = tuple(1 if axis == batch and size is None else size for axis, size in enumerate(edge.shape))
-    return turned(TensorSpec(edge.name, shape, edge.dtype), edge.axes, layout)
+    dtype = "float32" if edge.dtype in _OTHER_FLOATS else edge.dtype
+    return turned(TensorSpec(edge.name, shape, dtype), edge.axes, layout)
 
 
 def _write(

@@ -103,13 +103,13 @@ def _loaded(path: Path) -> object:
 def _savedmodel_step(model: Model, batch: int) -> tuple[Step, int]:
     import tensorflow as tf
 
-    from edgepack.model._export import BATCHED, SERVING
+    from edgepack.model._export import BATCHED, SERVING, argument_of
 
     signatures = _loaded(model.path).signatures  # type: ignore[attr-defined]
     batched = BATCHED in signatures
     function = signatures[BATCHED if batched else SERVING]
-    # TensorFlow turns "in-put.1" into a Python name; the tensor's own name is the signature's.
-    arguments = {spec.name: key for key, spec in function.structured_input_signature[1].items()}
+    named = {key: spec.name for key, spec in function.structured_input_signature[1].items()}
+    arguments = {spec.name: argument_of(spec.name, named) for spec in model.inputs}
     dtypes = [tf.as_dtype(spec.dtype) for spec in model.inputs]
 
     def step(parts: Sequence[Array]) -> Sequence[Array]:

@@ -143,3 +143,33 @@ def test_a_graph_that_contradicts_itself_is_refused(load, tmp_path):
     assert (caught.value.code, caught.value.exit_code) == ("EP-155", 2)
     assert "export it again" in caught.value.hint
     assert not (tmp_path / "models").exists()
+
+
+def one_product(path, name, kind=onnx.TensorProto.FLOAT):
+    """A matrix product whose input is called ``name``, of floats of ``kind``."""
+    weights = np.random.default_rng(5).standard_normal((4, 3)).astype(helper.tensor_dtype_to_np_dtype(kind))
+    node = helper.make_node("MatMul", [name, "w"], ["y"], name="product")
+    ends = [helper.make_tensor_value_info(end, kind, ["n", size]) for end, size in ((name, 4), ("y", 3))]
+    graph = helper.make_graph([node], "g", ends[:1], ends[1:], [onnx.numpy_helper.from_array(weights, "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+    return path, weights
+
+
+@pytest.mark.parametrize(
+    ("name", "legal"),
+    [("X", "X"), ("onnx::Gemm_0", "onnx__Gemm_0"), ("serving/x", "serving_x"), ("Input.3", "Input.3")],
+)
+def test_names_that_tensorflow_and_keras_write_otherwise_are_found_again(load, worker, tmp_path, name, legal):
+    path, weights = one_product(tmp_path / "m.onnx", name)
+    model = load(path)
+    assert [spec.name for spec in model.inputs] == [legal]
+    given = np.random.default_rng(6).standard_normal((5, 4)).astype(np.float32)
+    np.testing.assert_allclose(answers(worker, model, [given], tmp_path)[0], given @ weights, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE])
+def test_other_floats_become_those_of_32_bits_at_both_ends(load, tmp_path, kind):
+    path, _ = one_product(tmp_path / "m.onnx", "x", kind)
+    model = load(path)
+    assert [spec.dtype for spec in (*model.inputs, *model.outputs)] == ["float32", "float32"]
+    assert model.onnx is None, "onnxruntime's quantizers do not take its graph as it is"
