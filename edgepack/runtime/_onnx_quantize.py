@@ -36,6 +36,8 @@ def static(graph: "onnx.ModelProto", precision: Precision, samples: CalibrationS
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    from edgepack.runtime._onnx_gpu import MULTIPLYING, PLACEMENT
+
     with tempfile.TemporaryDirectory() as scratch, _told(precision):
         # From a file: the quantizer moves the weights of a graph that it is given out of it.
         source, path = _saved(_typed(graph, samples), scratch), Path(scratch) / "static.onnx"
@@ -49,6 +51,8 @@ def static(graph: "onnx.ModelProto", precision: Precision, samples: CalibrationS
             activation_type=QuantType.QUInt8 if form.unsigned else QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            op_types_to_quantize=list(MULTIPLYING) if form.gpu else None,
+            extra_options=dict(PLACEMENT) if form.gpu else None,
         )
         return _read(path)
 

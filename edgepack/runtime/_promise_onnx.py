@@ -47,13 +47,15 @@ def check_onnx_promise(
             # An integer source has its edges widened to reals: what feeds it need not know its scales.
             _check_edge(word, tensor, spec, "float32" if model.quantized else spec.dtype)
     if model.fake_quantized or model.quantized:
-        _refuse([] if any(tensor.dtype == "int8" for _, tensor in graph.weights) else ["no weight is int8"], precision)
+        refuse_unkept(
+            [] if any(tensor.dtype == "int8" for _, tensor in graph.weights) else ["no weight is int8"], precision
+        )
         return
     _check_weights(graph.weights, precision)
     if precision.needs_calibration:
         _check_scales(graph.weights, precision)
         floats = [op for op in graph.ops if op.weights and not op.integer]
-        _refuse([f"{op.kind} {op.name} takes floats" for op in floats], precision)
+        refuse_unkept([f"{op.kind} {op.name} takes floats" for op in floats], precision)
 
 
 def _check_versions(graph: OnnxGraph, precision: Precision, form: Form, domains: frozenset[str]) -> None:
@@ -90,7 +92,7 @@ def _check_weights(weights: Sequence[tuple[OnnxOp, OnnxTensor]], precision: Prec
         wrong = [(op, tensor) for op, tensor in wrong if op.kind == "MatMul"]
     if weights and all(tensor.dtype == "float32" for _, tensor in weights) and precision is not Precision.F32:
         wrong = list(weights)
-    _refuse([f"{op.kind} {op.name} has {tensor.dtype} {list(tensor.shape)}" for op, tensor in wrong], precision)
+    refuse_unkept([f"{op.kind} {op.name} has {tensor.dtype} {list(tensor.shape)}" for op, tensor in wrong], precision)
 
 
 def _check_scales(weights: Sequence[tuple[OnnxOp, OnnxTensor]], precision: Precision) -> None:
@@ -102,10 +104,11 @@ def _check_scales(weights: Sequence[tuple[OnnxOp, OnnxTensor]], precision: Preci
         expected = 1 if precision is Precision.W8A8_PER_TENSOR else channels
         if tensor.scales != max(1, expected):
             wrong.append(f"{op.kind} {op.name} has {tensor.scales} scales, expected {max(1, expected)}")
-    _refuse(wrong, precision)
+    refuse_unkept(wrong, precision)
 
 
-def _refuse(wrong: Iterable[str], precision: Precision) -> None:
+def refuse_unkept(wrong: Iterable[str], precision: Precision) -> None:
+    """Refuse a file that is not what ``precision`` promises, for what is ``wrong`` with it (EP-692)."""
     found = list(wrong)
     if found:
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
