@@ -94,3 +94,47 @@ def write_quadrant_images(path, *, count=300):
         image[:, rows, columns] += 0.5
     np.savez(path, x=images, y=labels)
     return Path(path)
+
+
+def write_branches(path):
+    """A net that takes one of two convolutions by the mean of its image, with a state and a number beside the image.
+
+    The state has the batch on its second axis, the number has none.
+    """
+    rng = np.random.default_rng(7)
+    kernels = [rng.standard_normal((8, 3, 3, 3)).astype(np.float32) / 3 for _ in range(2)]
+    branches = [
+        helper.make_graph(
+            [
+                helper.make_node("Conv", ["image", f"w{place}"], [f"c{place}"], kernel_shape=[3, 3], pads=[1] * 4),
+                helper.make_node("Relu", [f"c{place}"], [f"r{place}"]),
+            ],
+            f"branch_{place}",
+            [],
+            [edge(f"r{place}", "batch", 8, 6, 6)],
+            [numpy_helper.from_array(kernel, f"w{place}")],
+        )
+        for place, kernel in enumerate(kernels)
+    ]
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], keepdims=0),
+        helper.make_node("Greater", ["mean", "zero"], ["bright"]),
+        helper.make_node("If", ["bright"], ["found"], name="choice", then_branch=branches[0], else_branch=branches[1]),
+        helper.make_node("Conv", ["found", "w"], ["seen"], name="last", kernel_shape=[1, 1]),
+        helper.make_node("Cast", ["rate"], ["factor"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["seen", "factor"], ["answer"]),
+        helper.make_node("Add", ["state", "state"], ["next"]),
+    ]
+    weights = {"zero": np.array(0, np.float32), "w": rng.standard_normal((4, 8, 1, 1)).astype(np.float32)}
+    starts = [edge("image", "batch", 3, 6, 6), edge("state", 2, "batch", 5), edge("rate", dtype=TensorProto.INT64)]
+    return write_onnx(path, nodes, starts, [edge("answer", "batch", 4, 6, 6), edge("next", 2, "batch", 5)], weights)
+
+
+def write_hardmax(path):
+    """One dense layer of 8 inputs and 4 classes whose answer is one-hot: an operator that no import knows."""
+    kernel = np.random.default_rng(8).standard_normal((8, 4)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gemm", ["x", "w"], ["logits"], name="dense"),
+        helper.make_node("Hardmax", ["logits"], ["y"], name="hard"),
+    ]
+    return write_onnx(path, nodes, [edge("x", "batch", 8)], [edge("y", "batch", 4)], {"w": kernel})

@@ -139,7 +139,9 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool, tell: R
         if contents.minimal is not None:
             shutil.copyfile(contents.minimal.model, folder / ORT_MODEL)
             shutil.copyfile(contents.minimal.config, folder / ORT_CONFIG)
-        golden = write_golden(contents.golden, contents.artifact, folder / GOLDEN)
+        golden = write_golden(
+            contents.golden, contents.artifact, folder / GOLDEN, gpu=contents.runtime.provider is not None
+        )
         scripts = _SCRIPTS | (_ONNX_SCRIPTS if contents.artifact.format == "onnx" else {})
         for name, shipped in scripts.items():
             (folder / name).write_bytes(files("edgepack.bundle").joinpath(shipped).read_bytes())

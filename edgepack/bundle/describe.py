@@ -123,7 +123,13 @@ def _device_part(profile: DeviceProfile) -> DevicePart:
 
 def _runtime_part(runtime: RuntimeSpec) -> RuntimePart:
     """Return the runtime's part."""
-    return RuntimePart(name=runtime.name, version=runtime.version, kernels=runtime.kernels, threads=runtime.threads)
+    return RuntimePart(
+        name=runtime.name,
+        version=runtime.version,
+        kernels=runtime.kernels,
+        threads=runtime.threads,
+        provider=runtime.provider,
+    )
 
 
 def _source_part(source: Source) -> SourcePart:

@@ -6,8 +6,7 @@ or newer, numpy and the runtime in ``requirements.txt``, and reads only the file
 
     python3 benchmark.py [--runs N] [--threads 1,2,4] [--batch 1,4] [--json FILE] [--profile]
 
-A table goes to standard error, one JSON object to standard output. Exit status: 0 timed; 4 the model, its answers or
-the runtime are wrong, and then nothing is timed.
+A table goes to standard error, one JSON object to standard output. Exit status: 0 timed; 4 nothing, for it is wrong.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import importlib.util
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import time
@@ -150,7 +148,7 @@ def version_of(distribution: str) -> str:
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
-        return "of unknown version"
+        return version_of("onnxruntime-gpu") if distribution == "onnxruntime" else "of unknown version"
 
 
 def check_numpy(name: str, version: str) -> None:
@@ -174,7 +172,7 @@ def open_model(name: str, manifest: Json, threads: int) -> Model:
     """Load the model in runtime ``name``."""
     path = HERE / manifest["model"]["file"]
     if name == "onnxruntime":
-        return onnx_session().OnnxSession(path, threads)
+        return onnx_session().opened(HERE, manifest, threads, quiet=True)
     if name == "tflm":
         return Micro(path, len(manifest["model"]["outputs"]))
     return Tflite(PACKAGES[name], path, threads)
@@ -328,11 +326,8 @@ def state() -> Json:
 
 def throttled() -> str | None:
     """Return the Raspberry Pi's throttling bits (``0x0``: never since boot), or None elsewhere."""
-    tool = shutil.which("vcgencmd")
-    if tool is None:
-        return None
     try:
-        done = subprocess.run([tool, "get_throttled"], capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=False)  # noqa: S607 - as on PATH
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip().partition("=")[2] or None
@@ -362,7 +357,7 @@ def peak_rss_bytes() -> int | None:
 
 def warnings(result: Json) -> list[str]:
     """Return what makes these figures hard to trust or to compare."""
-    said = []
+    said = list((result.get("placed") or {}).get("warnings", []))
     if result["runtime"]["name"] == "tflm":
         said.append("these are TFLM's reference kernels on this machine: the times are not the board's")
     built_with = result["runtime"]["built_with"]
@@ -385,7 +380,8 @@ def warnings(result: Json) -> list[str]:
 def show(result: Json) -> None:
     """Print the table."""
     runtime, golden = result["runtime"], result["golden"]
-    say(f"{result['machine']['board']}, {runtime['name']} {runtime['version']}, for {result['device']}")
+    where = f" on {result['placed']['ran']}" if result["placed"] else ""
+    say(f"{result['machine']['board']}, {runtime['name']} {runtime['version']}{where}, for {result['device']}")
     say(f"golden vectors: {golden['agree']} of {golden['samples']} agree")
     say(f"load {result['load_ms']:.3g} ms, first inference {result['first_ms']:.3g} ms")
     say(f"{'threads':>7} {'batch':>5} {'runs':>5} {'p50 ms':>9} {'p90 ms':>9} {'p99 ms':>9} {'per second':>11}")
@@ -419,6 +415,7 @@ def benchmark(manifest: Json, options: argparse.Namespace) -> Json:
     first = time.perf_counter()
     agree = check_golden(model, manifest, golden)
     del model
+    placed = onnx_session().placed(HERE, manifest, golden[0]) if manifest["runtime"].get("provider") else None
     rows = measure(name, manifest, golden, options)
     canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     result = {
@@ -431,6 +428,7 @@ def benchmark(manifest: Json, options: argparse.Namespace) -> Json:
             "version": version,
             "built_with": f"{manifest['runtime']['name']} {manifest['runtime']['version']}",
         },
+        "placed": placed,
         "golden": {"samples": agree, "agree": agree},
         "load_ms": (loaded - begin) * 1e3,
         "first_ms": (first - loaded) * 1e3,
@@ -459,12 +457,14 @@ def numbers(text: str) -> list[int]:
 def parse(arguments: list[str] | None, manifest: Json) -> argparse.Namespace:
     """Read the command line; threads go by default from the profile's number to all cores."""
     runtime = manifest["runtime"]
-    threads = [1] if runtime["name"] == "tflm" else sorted({int(runtime["threads"]), 1, os.cpu_count() or 1})
+    alone = runtime["name"] == "tflm" or runtime.get("provider")  # more threads would change little or nothing
+    batch = [1] if runtime.get("provider") else [1, 4]
+    threads = sorted({int(runtime["threads"])} | (set() if alone else {1, os.cpu_count() or 1}))
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=positive, default=100, help="timed inferences for each line of the table")
     parser.add_argument("--max-seconds", type=float, default=10.0, help="at most this long for each line")
     parser.add_argument("--threads", type=numbers, default=threads, help="numbers of threads, 1,2,4 say")
-    parser.add_argument("--batch", type=numbers, default=[1, 4], help="samples at once, 1,4 say")
+    parser.add_argument("--batch", type=numbers, default=batch, help="samples at once, 1,4 say")
     parser.add_argument("--json", metavar="FILE", help="write the result here too")
     parser.add_argument("--profile", action="store_true", help="time each kind of operator too (ONNX Runtime)")
     options = parser.parse_args(arguments)

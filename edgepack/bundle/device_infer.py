@@ -142,7 +142,7 @@ class Predictor:
             if name == "tflm":
                 self._model = Micro(path, len(self.outputs))
             elif name == "onnxruntime":
-                self._model = onnx_session(self.folder).OnnxSession(path, self._threads)
+                self._model = onnx_session(self.folder).opened(self.folder, self.manifest, self._threads)
             else:
                 self._model = Tflite(PACKAGES[name], path, self._threads)
         return self._model

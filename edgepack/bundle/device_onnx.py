@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0 OR 0BSD
-"""This bundle's model in ONNX Runtime, on the processor alone: what ``benchmark.py`` and ``infer.py`` run it with.
+"""This bundle's model in ONNX Runtime: what ``benchmark.py`` and ``infer.py`` run it with.
 
 Taken from a bundle, this file is yours under 0BSD: use, change and share it without conditions. It needs Python 3.9
 or newer, numpy and onnxruntime.
@@ -7,12 +7,17 @@ or newer, numpy and onnxruntime.
     from onnx_session import OnnxSession
     session = OnnxSession("model.onnx", threads=4)
     answers = session.run([image])            # (1, ...) each, in the file's order
+
+Where the bundle is for a GPU, ``opened(folder, manifest, threads)`` takes it to that; without one it runs on the
+processor, and standard error says so.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -23,10 +28,16 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 WARM_UP = 3
-PROVIDERS = ["CPUExecutionProvider"]
+CPU = "CPUExecutionProvider"
+# What computes on a GPU, best first; the processor takes what is left.
+GPU = {
+    "tensorrt": ["TensorrtExecutionProvider", "CUDAExecutionProvider"],
+    "cuda": ["CUDAExecutionProvider"],
+}
 ERRORS_ONLY = 3
 
 Json = dict[str, Any]
+Provider = Any  # a name, or a name and its options
 
 
 class OnnxSession:
@@ -36,12 +47,15 @@ class OnnxSession:
         path: The file.
         threads: Threads of one inference.
         profile: Start of the name of the file that takes ONNX Runtime's own profile; None for none.
+        providers: What computes, best first, with its options; None for the processor.
 
     Raises:
         RuntimeError: The runtime refuses the model, in its own words; so do the methods.
     """
 
-    def __init__(self, path: str | Path, threads: int, profile: Path | None = None) -> None:
+    def __init__(
+        self, path: str | Path, threads: int, profile: Path | None = None, providers: list[Provider] | None = None
+    ) -> None:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as state
 
@@ -54,7 +68,7 @@ class OnnxSession:
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile)
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=PROVIDERS)
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=providers or [CPU])
         except self._errors as error:
             raise RuntimeError(str(error)) from error
         self._names = [item.name for item in self._session.get_inputs()]
@@ -93,6 +107,62 @@ class OnnxSession:
         return Path(self._session.end_profiling())
 
 
+def opened(
+    bundle: Path, manifest: Json, threads: int, profile: Path | None = None, *, quiet: bool = False
+) -> OnnxSession:
+    """Return the bundle's model in a session on what it is for; warn, unless ``quiet``, where this runtime has none."""
+    import onnxruntime
+
+    asked = manifest["runtime"].get("provider")
+    found = providers(asked, manifest["model"]["precision"], onnxruntime.get_available_providers())
+    if asked and found == [CPU] and not quiet:
+        has = f"this onnxruntime ({onnxruntime.__version__}) has no {' or '.join(GPU[asked])}"
+        shout(f"{has}: the model runs on the processor. requirements.txt says what to install")
+    return OnnxSession(bundle / manifest["model"]["file"], threads, profile, found)
+
+
+def providers(asked: str | None, precision: str, available: list[str]) -> list[Provider]:
+    """Return what to compute on, best first, with TensorRT allowed the model's own precision."""
+    allowed = {"trt_fp16_enable": precision == "w16", "trt_int8_enable": precision.startswith("w8a8")}
+    found = [name for name in GPU.get(asked or "", []) if name in available]
+    return [(name, allowed) if name.startswith("Tensorrt") else name for name in found] + [CPU]
+
+
+def shout(text: str) -> None:
+    """Write a warning that nobody overlooks to standard error."""
+    bar = "!" * 100
+    print(f"{bar}\nWARNING: {text}\n{bar}", file=sys.stderr, flush=True)
+
+
+def placed(bundle: Path, manifest: Json, inputs: list[Array]) -> Json:
+    """Return how many operators of one inference each provider really computed, and warn where it is not as asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = opened(bundle, manifest, int(manifest["runtime"]["threads"]), Path(folder) / "placed")
+        session.run([array[:1] for array in inputs])
+        events = json.loads(session.end_profile().read_text(encoding="utf-8"))
+    counts = Counter(str(event["args"].get("provider", "unknown")) for run in kernel_runs(events) for event in run)
+    short = shortfall(manifest["runtime"]["provider"], counts)
+    if short:
+        shout(short)
+    return {
+        "asked": manifest["runtime"]["provider"],
+        "operators": dict(counts.most_common()),
+        "ran": ", ".join(f"{name} ({count})" for name, count in counts.most_common()),
+        "warnings": [short] if short else [],
+    }
+
+
+def shortfall(asked: str, counts: dict[str, int]) -> str:
+    """Return in words how operators by provider are not as asked; empty where the best computed all."""
+    best, total = GPU[asked][0], sum(counts.values())
+    if not counts.get(best):
+        ran = ", ".join(f"{name} ({count} of {total} operators)" for name, count in counts.items()) or "nothing"
+        return f"{best} was asked for and computed nothing; what ran is {ran}. The times are NOT those of {best}"
+    if counts.get(CPU):
+        return f"{counts[CPU]} of {total} operators ran on the processor, not on the GPU"
+    return ""
+
+
 def profile(bundle: Path, manifest: Json, inputs: list[Array], runs: int) -> Json:
     """Return what each kind of operator took, after ONNX Runtime's fusions, in ``runs`` inferences after a warm-up.
 
@@ -103,7 +173,7 @@ def profile(bundle: Path, manifest: Json, inputs: list[Array], runs: int) -> Jso
     """
     threads = int(manifest["runtime"]["threads"])
     with tempfile.TemporaryDirectory() as folder:
-        session = OnnxSession(bundle / manifest["model"]["file"], threads, Path(folder) / "profile")
+        session = opened(bundle, manifest, threads, Path(folder) / "profile", quiet=True)
         for _ in range(WARM_UP + runs):
             session.run(inputs)
         events = json.loads(session.end_profile().read_text(encoding="utf-8"))

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue
 
 from edgepack.compress.recipe import Recipe
+from edgepack.device.parts import Provider
 from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
 from edgepack.figure import Evidence, Figure
@@ -121,12 +122,16 @@ class DevicePart(Part):
 
 
 class RuntimePart(Part):
-    """The runtime on the device, in which the golden vectors and the metric were computed."""
+    """The runtime on the device, in which the golden vectors and the metric were computed: of a GPU's, its processor.
+
+    ``provider`` is what computes on the GPU there, or null.
+    """
 
     name: str
     version: str
     kernels: str
     threads: int
+    provider: Provider | None = None
 
 
 class LimitPart(Part):

@@ -36,6 +36,9 @@ def with_minimal_build(contents: BundleContents, work: Work, tell: Reporter) -> 
     if contents.artifact.format != "onnx":
         tell(Note(f"{ORT_MODEL} was left out: the chosen model is TFLite"))
         return contents
+    if contents.runtime.provider is not None:
+        tell(Note(f"{ORT_MODEL} was left out: it is optimized for a processor, and the bundle is for a GPU"))
+        return contents
     try:
         with get_runtime(contents.runtime.name).session(contents.runtime, work, processes=1) as session:
             made = make_minimal_build(contents.artifact, arch=contents.profile.cpu.arch, session=session, work=work)

@@ -69,6 +69,14 @@ def make_requirements(contents: BundleContents) -> str:
             + "# For this model on a Linux x86-64 host: TFLM's reference kernels. The board needs none of this.\n"
             + (f"tflite-micro=={pinned}\nnumpy\n" if pinned else "tflite-micro\nnumpy\n")
         )
+    if runtime.provider is not None:
+        origin = runtime.origin.value if runtime.origin else "a package of onnxruntime with that provider"
+        return (
+            head
+            + f"# onnxruntime {runtime.version} with {runtime.provider} is not on the package index. Install:\n"
+            + f"#   {origin}\n"
+            + "# That a package of this version suits your system is not verified. Python 3.9 or newer.\nnumpy\n"
+        )
     if runtime.name == "onnxruntime":
         numpy = contents.versions.get("numpy")
         return (
@@ -88,9 +96,10 @@ def _linux_steps(contents: BundleContents) -> str:
     copy = (
         "" if contents.profile.cpu.arch == "x86-64" else "    scp -r THIS_FOLDER USER@BOARD:model && ssh USER@BOARD\n"
     )
+    gpu = contents.runtime.provider is not None
     profile = "    python benchmark.py --profile               # and where the time goes, operator by operator\n"
     return f"""{copy}    cd {"model" if copy else "THIS_FOLDER"} && {python} -m venv .venv && . .venv/bin/activate
-    pip install -r requirements.txt
+    pip install -r requirements.txt{"             # and the runtime for the GPU that it tells of" if gpu else ""}
     python infer.py                             # the golden inputs, from float to float
     python benchmark.py --json ../result.json   # refuses to time a model whose answers differ
 {profile if contents.runtime.name == "onnxruntime" else ""}
@@ -166,6 +175,12 @@ def _honesty(contents: BundleContents) -> str:
         )
     else:
         lines.append("- RAM: resident growth of a fresh process on the building machine; see `measurements.json`.")
+    if runtime.provider is not None:
+        lines.append(
+            f"- The GPU: {runtime.provider} was not run. Answers, accuracy and RAM above are those of onnxruntime on a"
+            " processor; what CUDA and TensorRT take themselves, hundreds of MiB, comes on top. `benchmark.py` says"
+            " which provider really ran, and warns where it was another."
+        )
     lines += [f"- The model file: {note}." for note in contents.artifact.notes]
     if measured.energy is None:
         lines.append("- Energy: not measured.")

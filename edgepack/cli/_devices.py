@@ -23,20 +23,20 @@ def profiles_of(
     Args:
         given: The options, for what is held back on each device.
         names: Shipped names, paths, ``all-linux`` or ``all-mcu``.
-        formats: Only the runtimes that take one of them stay; all where none is named.
+        formats: Only the runtimes that take one of them stay, and of a class the devices that have one; all where none
+            is named.
 
     Raises:
-        ProfileError: As ``load_device``; one has no such runtime (EP-337); two of them are different devices of one
+        ProfileError: As ``load_device``; one has no such runtime (EP-338); two of them are different devices of one
             name (EP-336).
     """
-    from edgepack.device.profile import device_names, load_device
+    from edgepack.device.profile import load_device
     from edgepack.errors import ProfileError
 
     held = {f"{name}_bytes": reserve_bytes(given, name) for name in ("reserve_ram", "reserve_flash")}
     found: dict[str, DeviceProfile] = {}
     for name in names:
-        some = device_names() if name in CLASSES else (name,)
-        wanted = [one for one in some if name not in CLASSES or _is_of(one, CLASSES[name])]
+        wanted = _of_class(CLASSES[name], formats) if name in CLASSES else (name,)
         profiles = [load_device(one, **held).taking(formats) for one in wanted]
         for profile in profiles:
             before = found.setdefault(profile.name, profile)
@@ -49,7 +49,12 @@ def profiles_of(
     return tuple(found.values())
 
 
-def _is_of(name: str, device_class: str) -> bool:
-    from edgepack.device.profile import load_device
+def _of_class(device_class: str, formats: "Sequence[FileFormat]") -> tuple[str, ...]:
+    """Return the shipped devices of a class that take one of ``formats``; all of it where none does, to be refused."""
+    from edgepack.device.profile import device_names, load_device
+    from edgepack.device.wheels import RUNTIMES
 
-    return load_device(name).device_class == device_class
+    profiles = [load_device(name) for name in device_names()]
+    whole = [profile for profile in profiles if profile.device_class == device_class]
+    taken = [item for item in whole if any(RUNTIMES[runtime.name].format in formats for runtime in item.runtimes)]
+    return tuple(profile.name for profile in taken or whole)

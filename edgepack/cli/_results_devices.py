@@ -54,6 +54,7 @@ class RuntimeResult(Result):
     version: str
     kernels: str
     threads: int
+    provider: str | None
     precisions: tuple[Precision, ...]
     limits: tuple[str, ...]
 

@@ -160,7 +160,8 @@ def _page(profile: "DeviceProfile") -> str:
     for runtime in profile.runtimes:
         words = ", ".join(precision.value for precision in runtime.precisions)
         threads = f"{runtime.threads} thread{'s' if runtime.threads > 1 else ''}"
-        parts.append(f"runtime {runtime.name} {runtime.version}, {runtime.kernels} kernels, {threads}: {words}")
+        gpu = f", {runtime.provider} on the GPU" if runtime.provider else ""
+        parts.append(f"runtime {runtime.name} {runtime.version}{gpu}, {runtime.kernels} kernels, {threads}: {words}")
         parts += [f"  limit: {limit}" for limit in runtime.limits]
     parts += ["", "sources"]
     parts += [f"  {key} ({source.mark.value}): {source.text}" for key, source in profile.sources.items()]

@@ -4,9 +4,10 @@
 from typing import TYPE_CHECKING
 
 from edgepack.device.facts import Fact
-from edgepack.device.parts import ARITHMETIC, Arithmetic, LatencyEntry
+from edgepack.device.parts import Arithmetic, LatencyEntry, RuntimeSpec
 from edgepack.device.units import FieldError, format_size
 from edgepack.device.wheels import check_runtime
+from edgepack.model.precision import Precision
 from edgepack.registry import nearest
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LEAST_SPREAD_OTHER_VERSION = 2.0
 LEAST_SPREAD_DATASHEET = 4.0
 LEAST_SPREAD_OTHER_ENGINE = 5.0
+_ON_A_GPU = frozenset({Precision.F32, Precision.W16, Precision.W8A8, Precision.W8A8_PER_TENSOR})
 _ENGINES = {"litert": "tflite", "tflite-runtime": "tflite"}
 
 
@@ -87,6 +89,27 @@ def _check_runtimes(profile: "DeviceProfile") -> None:
             raise FieldError("EP-321", what, "write at most as many threads as cores", path=(*path, "threads"))
         if len(set(runtime.precisions)) != len(runtime.precisions):
             raise FieldError("EP-321", "a precision twice", "name each precision once", path=(*path, "precisions"))
+        if runtime.provider is not None:
+            _check_provider(profile, runtime, path)
+
+
+def _check_provider(profile: "DeviceProfile", runtime: RuntimeSpec, path: tuple[str | int, ...]) -> None:
+    place = (*path, "provider")
+    if runtime.name != "onnxruntime":
+        raise FieldError("EP-321", f"{runtime.name} has no providers", "take it out, or name onnxruntime", path=place)
+    if profile.gpu is None:
+        raise FieldError("EP-321", "a provider without a GPU", "describe the GPU: gpu: {name: ...}", path=place)
+    if runtime.origin is None:
+        what = "a runtime for a GPU that does not say where its package comes from: the package index has none"
+        raise FieldError("EP-321", what, "add origin, with its source", path=path)
+    if any(other.provider is None for other in profile.runtimes):
+        what = "runtimes on the GPU and on the processor in one profile: its latency entries hold for one of them"
+        raise FieldError("EP-321", what, "write a profile for each", path=place)
+    foreign = [precision.value for precision in runtime.precisions if precision not in _ON_A_GPU]
+    if foreign:
+        what = f"{', '.join(foreign)} would run on the processor: the GPU has no kernels for it"
+        hint = f"keep to {', '.join(sorted(_ON_A_GPU))}"
+        raise FieldError("EP-321", what, hint, path=(*path, "precisions"))
 
 
 def _check_entry(profile: "DeviceProfile", entry: LatencyEntry, index: int) -> None:
@@ -122,8 +145,9 @@ def _check_coverage(profile: "DeviceProfile") -> None:
     known = {entry.arithmetic for entry in profile.latency}
     for index, runtime in enumerate(profile.runtimes):
         for precision in runtime.precisions:
-            if ARITHMETIC[precision] not in known:
-                what = f"{precision.value} needs a latency entry for {ARITHMETIC[precision]} arithmetic"
+            wanted = profile.arithmetic_of(precision)
+            if wanted not in known:
+                what = f"{precision.value} needs a latency entry for {wanted} arithmetic"
                 hint = f"add one under latency (a datasheet band will do), or take {precision.value} out"
                 raise FieldError("EP-322", what, hint, path=("runtimes", index, "precisions"))
 

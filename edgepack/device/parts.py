@@ -38,9 +38,12 @@ Arch = Literal[
     "riscv32",
     "riscv64",
 ]
-Arithmetic = Literal["f32", "int8", "int16"]
+Arithmetic = Literal["f32", "f16", "int8", "int16"]
+Provider = Literal["cuda", "tensorrt"]
+"""What computes on a GPU for onnxruntime."""
 
-# What the multiplications of each precision run on. Float16 weights are widened when the model is loaded. Dynamic
+# What the multiplications of each precision run on. Float16 weights are widened when the model is loaded, but on a
+# GPU, where the whole graph is float16: profiles of those have an entry for it. Dynamic
 # range multiplies integers but quantizes its activations at run time; no published timing separates it, so it counts
 # as float, which is the slower of the two. Weights of 4 bits are widened to 8 and multiply as those do. Sixteen-bit
 # activations have kernels of their own.
@@ -87,7 +90,7 @@ class Cpu(Strict):
 
 
 class Accelerator(Strict):
-    """A GPU or an NPU. Described only: no runtime here places operators on one."""
+    """A GPU or an NPU; a runtime places operators on the GPU where it names a provider."""
 
     name: TextFact
     peak: TextFact | None = None
@@ -139,6 +142,8 @@ class RuntimeSpec(Strict):
         version: The exact version or commit.
         kernels: Kernel library that computes the operators.
         threads: Threads of one inference.
+        provider: What computes on the GPU, of onnxruntime alone; the processor takes what it leaves. None: no GPU.
+        origin: Where the package comes from on the board; a GPU's is not on the package index.
         precisions: What the runtime is asked to try; it says itself what it cannot do.
         widen: The latency bands are so many times wider either way for this runtime, as the entries were fitted to
             another engine; left out, they hold as they are.
@@ -149,6 +154,8 @@ class RuntimeSpec(Strict):
     version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.+_-]*$")
     kernels: Literal["xnnpack", "cmsis-nn", "esp-nn", "mlas", "reference"]
     threads: int = Field(ge=1)
+    provider: Provider | None = None
+    origin: TextFact | None = None
     precisions: Annotated[
         tuple[Annotated[Precision, Field(strict=False)], ...], BeforeValidator(as_tuple), Field(min_length=1)
     ]
@@ -169,9 +176,9 @@ class LatencyEntry(Strict):
     """Latency of one kind of arithmetic: ``t = MACs / rate + bytes / bandwidth + operators * overhead``.
 
     Attributes:
-        arithmetic: ``f32``, ``int8`` or ``int16`` (int8 weights, int16 activations).
+        arithmetic: ``f32``, ``f16`` (a GPU's), ``int8`` or ``int16`` (int8 weights, int16 activations).
         evidence: ``fitted`` to published timings of this board and this family of runtimes, or ``datasheet``:
-            derived from clock and core, or from another engine's timings.
+            derived from clock and core or a GPU's peak, or from another engine's timings.
         on: What it was fitted on.
         rate: Multiply-accumulates a second, all cores together; or
         macs_per_cycle: those of one core and clock cycle, from which the rate follows.

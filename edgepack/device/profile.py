@@ -17,6 +17,7 @@ from edgepack.device.facts import AnyFact, Fact, Mark, SizeFact, Source, Strict,
 from edgepack.device.parts import (
     ARITHMETIC,
     Accelerator,
+    Arithmetic,
     Cpu,
     DefaultBudget,
     LatencyEntry,
@@ -110,14 +111,14 @@ class DeviceProfile(Strict):
         """Return the profile with those of its runtimes alone that take one of ``formats``; all where none is named.
 
         Raises:
-            ProfileError: EP-337 it has none.
+            ProfileError: EP-338 it has none.
         """
         kept = tuple(item for item in self.runtimes if not formats or RUNTIMES[item.name].format in formats)
         if kept:
             return self.model_copy(update={"runtimes": kept})
         has = " and ".join(f"{RUNTIMES[item.name].format} ({item.name} {item.version})" for item in self.runtimes)
         raise ProfileError(
-            "EP-337",
+            "EP-338",
             f"{self.name} has no runtime that takes {' or '.join(formats)}: it has {has}",
             hint=f"use --format {RUNTIMES[self.runtime.name].format}, leave --format out, or name another device",
         )
@@ -145,13 +146,18 @@ class DeviceProfile(Strict):
         body: dict[str, object] = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return body
 
+    def arithmetic_of(self, precision: Precision) -> Arithmetic:
+        """Return what multiplications run on at ``precision``: on a GPU that of ``w16`` is float16."""
+        half = precision is Precision.W16 and any(entry.arithmetic == "f16" for entry in self.latency)
+        return "f16" if half else ARITHMETIC[precision]
+
     def latency_of(self, precision: Precision) -> LatencyEntry:
         """Return the latency parameters of ``precision``.
 
         Raises:
             ProfileError: EP-345 the profile has none for that arithmetic.
         """
-        wanted = ARITHMETIC[precision]
+        wanted = self.arithmetic_of(precision)
         for entry in self.latency:
             if entry.arithmetic == wanted:
                 return entry

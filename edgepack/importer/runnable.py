@@ -13,7 +13,8 @@ from edgepack.errors import ModelError
 from edgepack.importer.gate import apart
 from edgepack.importer.imported import Edge
 from edgepack.importer.prepare import batch_name
-from edgepack.importer.simplify import simplified
+from edgepack.importer.read import graphs_in
+from edgepack.importer.simplify import of_batch_one, simplified
 
 if TYPE_CHECKING:
     import onnx
@@ -51,7 +52,7 @@ def runnable(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]],
             sample, or it answers otherwise than with open shapes (EP-158); its shapes contradict each other (EP-142).
     """
     try:
-        fixed = simplified(model, shapes=shapes, where=where)
+        fixed = simplified(_settled(model, shapes, where), shapes=shapes, where=where)
         inputs = _inputs(model, fixed, where)
         answers = _held_against(model, fixed, inputs, where)
     except ModelError as error:
@@ -79,6 +80,18 @@ def runner(path: Path, *, where: str) -> Callable[[Sequence[Array]], list[Array]
     session = opened(onnx.load(path), where=where)
     names = [item.name for item in session.get_inputs()]
     return lambda given: ran(session, None, dict(zip(names, given, strict=True)), where=where)
+
+
+def _settled(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where: str) -> "onnx.ModelProto":
+    """Return ``model`` without the branches that its sizes decide."""
+    from edgepack.importer._branches import settled
+    from edgepack.importer._samples import draw
+
+    if not any(True for node in model.graph.node for _ in graphs_in(node)):
+        return model
+    fixed = of_batch_one(model, shapes)
+    feeds = draw(_inputs(model, fixed, where), fixed, batch=1, seed=_SEEDS[0])
+    return settled(model, feeds, where=where)
 
 
 def _inputs(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) -> tuple[Edge, ...]:

@@ -30,14 +30,7 @@ def simplified(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]
     """
     import onnx
 
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    for item in fixed.graph.input:
-        for axis, dim in enumerate(item.type.tensor_type.shape.dim):
-            if not dim.dim_value:
-                given = shapes.get(item.name, ())
-                dim.ClearField("dim_param")
-                dim.dim_value = given[axis] if axis < len(given) else 1
+    fixed = of_batch_one(model, shapes)
     for output in fixed.graph.output:
         output.type.tensor_type.ClearField("shape")
     del fixed.graph.value_info[:]
@@ -52,6 +45,21 @@ def simplified(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]
         ) from error
     found.ir_version = min(found.ir_version, _IR)
     return found
+
+
+def of_batch_one(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]]) -> "onnx.ModelProto":
+    """Return ``model`` with every size of its inputs written into it, open ones as ``shapes`` has them or 1."""
+    import onnx
+
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    for item in fixed.graph.input:
+        for axis, dim in enumerate(item.type.tensor_type.shape.dim):
+            if not dim.dim_value:
+                given = shapes.get(item.name, ())
+                dim.ClearField("dim_param")
+                dim.dim_value = given[axis] if axis < len(given) else 1
+    return fixed
 
 
 def _slim(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":

@@ -12,7 +12,7 @@ from math import ceil, prod
 from typing import Final
 
 from edgepack.compress.floor import BITS, CHANNELS, RANK
-from edgepack.device.parts import ARITHMETIC, LatencyEntry
+from edgepack.device.parts import LatencyEntry
 from edgepack.device.profile import DeviceProfile
 from edgepack.model.layout import as_imported
 from edgepack.model.model import Format
@@ -255,7 +255,7 @@ def _on_device(summary: Summary, profile: DeviceProfile, ways: Sequence[_Least])
         # Inputs and outputs may be smaller than activations: a byte for each value is the least.
         ram_bytes = max(_inputs(summary), live) + operators * _OPERATOR_BYTES
         yield Bound("ram", ram_bytes, "B", "its inputs, or what a layer reads and writes")
-    arithmetic = {ARITHMETIC[precision] for precision in precisions}
+    arithmetic = {profile.arithmetic_of(precision) for precision in precisions}
     entries = [item for item in profile.latency if summary.quantized or item.arithmetic in arithmetic]
     if not entries:
         return

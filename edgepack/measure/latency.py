@@ -146,6 +146,8 @@ def how_to_narrow(profile: DeviceProfile) -> str:
         known = "is fitted to published timings of other runtime versions"
     elif any(entry.evidence == "fitted" for entry in profile.latency):
         known = "is fitted to published timings for some precisions and taken from the datasheet for others"
+    elif profile.runtime.provider is not None:
+        known = "comes from the GPU's peak on its datasheet and was not measured on the device"
     else:
         known = "comes from clock and core, not from timings of this runtime there"
     timed = "run the bundle's benchmark.py" if profile.device_class == "linux" else "time the bundle's firmware"

@@ -114,6 +114,8 @@ def _layer(node: "onnx.NodeProto", constants: Constants, known: Mapping[str, Sha
         input_shapes=tuple(map(_channels_last, sources)),
         output_shapes=tuple(map(_channels_last, outs)),
     )
+    if any(item.HasField("g") for item in node.attribute):
+        return replace(plain, macs=None)
     make = _MAKERS.get(node.op_type)
     return plain if make is None else make(node, plain, _Shapes(node, constants, known))
 

@@ -16,6 +16,7 @@ WEIGHTS: Final[dict[str, tuple[int, ...]]] = {
     "Conv": (1,),
     "ConvInteger": (1,),
     "ConvTranspose": (1,),
+    "DynamicQuantizeLSTM": (1, 2),
     "Gemm": (0, 1),
     "MatMul": (0, 1),
     "MatMulInteger": (0, 1),
@@ -46,9 +47,11 @@ class Tables:
         """Return the tables of the main graph, its shapes inferred."""
         import onnx
 
-        shaped = onnx.shape_inference.infer_shapes(_plain(model), data_prop=True)
-        around = cls(model.graph, {}, {}, {})
-        return around.inner(model.graph, shaped.graph)
+        plain = _plain(model)
+        shaped = onnx.shape_inference.infer_shapes(plain, data_prop=True)
+        # Graphs inside nodes have their shapes in the inferred copy alone.
+        graph = shaped.graph if plain is model else model.graph
+        return cls(graph, {}, {}, {}).inner(graph, shaped.graph)
 
     def inner(self, graph: "onnx.GraphProto", shaped: "onnx.GraphProto") -> "Tables":
         """Return the tables of a graph inside this one."""
@@ -143,13 +146,17 @@ def _operator(node: "onnx.NodeProto", tables: Tables) -> OnnxOp:
     constants = [found for name in node.input if name and (found := tables.stored(name)) is not None]
     bodies = [list(operators(body)) for body in tables.bodies(node)]
     inner = [op for body in bodies for op in body]
+    # Of branches one runs; which is not known, so the one with the most work counts.
+    longest = max(
+        bodies, key=lambda body: (sum(op.macs for op in body), sum(op.bytes_moved for op in body)), default=[]
+    )
     own = tuple(tensor for tensor in _weights(node, tables) if tensor is not None)
     return OnnxOp(
         kind=f"{node.domain}.{node.op_type}".lstrip("."),
         name=node.name,
-        macs=_macs(node, tables) + _rounds(node, tables) * sum(op.macs for op in inner),
+        macs=_macs(node, tables) + _rounds(node, tables) * sum(op.macs for op in longest),
         bytes_moved=sum(item.n_bytes for item in (*taken, *map(tables.tensor, outputs)))
-        + _rounds(node, tables) * sum(op.bytes_moved for op in inner),
+        + _rounds(node, tables) * sum(op.bytes_moved for op in longest),
         weights=(*own, *(tensor for op in inner for tensor in op.weights)),
         constant_bytes=sum(item.n_bytes for item in constants) + sum(op.constant_bytes for op in inner),
         integer=_is_integer(node, tables) and all(op.integer for op in inner if op.weights),
@@ -191,7 +198,7 @@ def _macs(node: "onnx.NodeProto", tables: Tables) -> int:
     shapes = [tables.shape(name) if name else None for name in node.input]
     out = tables.shape(node.output[0]) if node.output[0] else None
     first, second = shapes[0], shapes[1]
-    if node.op_type in {"LSTM", "GRU", "RNN"}:
+    if node.op_type in {"LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"}:
         return prod((first or (0,))[:2]) * sum(prod(shape) for shape in shapes[1:3] if shape)
     if first is None or second is None or out is None:
         return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack.importer.prepare import batch_name
-from edgepack.importer.read import damaged, read_onnx, refusal
+from edgepack.importer.read import damaged, graphs_in, nodes_of, read_onnx, refusal
 from edgepack.model._onnx_layers import Constants, constants_of, kernel_count, layers_of
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.shapes import apply_shapes, with_batch_of_one
@@ -30,7 +30,8 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
     """
     model = read_onnx(path)
     graph = model.graph
-    arrays = dict(_arrays(model, path))
+    arrays = dict(_arrays(graph, path))
+    inner = [found for part in _inner_graphs(graph) for found in _arrays(part, path)]
     items = [item for item in graph.input if item.name not in arrays]
     batch = batch_name(items)
     specs = [_batch_first(item, batch) for item in items]
@@ -42,15 +43,16 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
     notes = [f"opset {item.version} of {item.domain or 'ai.onnx'}" for item in model.opset_import]
     if any(node.op_type in _QUANTIZED for node in graph.node):
         notes.append("it is quantized: build takes its float graph, with the ranges that it holds")
-    found = (find_non_finite(name, array) for name, array in arrays.items())
+    every = [*arrays.items(), *inner]
+    found = (find_non_finite(name, array) for name, array in every)
     return Summary(
         format=Format.ONNX,
         saved_by=f"{model.producer_name} {model.producer_version}".strip(),
         inputs=inputs,
         outputs=tuple(_batch_first(item, batch) for item in graph.output),
         layers=layers,
-        parameter_count=sum(array.size for array in arrays.values()),
-        weight_bytes=sum(array.nbytes for array in arrays.values()),
+        parameter_count=sum(array.size for _, array in every),
+        weight_bytes=sum(array.nbytes for _, array in every),
         non_finite=tuple(bad for bad in found if bad is not None),
         op_counts=ops,
         kernel_count=kernel_count(layers),
@@ -82,12 +84,17 @@ def _as_in_file(spec: TensorSpec) -> Shape:
     return tuple(shape[spec.axes.index(axis)] for axis in range(len(shape))) if spec.axes else shape
 
 
-def _arrays(model: "onnx.ModelProto", path: Path) -> "Iterator[tuple[str, np.ndarray]]":
+def _inner_graphs(graph: "onnx.GraphProto") -> "Iterator[onnx.GraphProto]":
+    for node in nodes_of(graph):
+        yield from graphs_in(node)
+
+
+def _arrays(graph: "onnx.GraphProto", path: Path) -> "Iterator[tuple[str, np.ndarray]]":
     """Yield the weights by name: initializers, and what stands in the nodes of a graph that was written so."""
     from onnx import numpy_helper
 
-    tensors = [(item.name, item) for item in model.graph.initializer]
-    for node in model.graph.node:
+    tensors = [(item.name, item) for item in graph.initializer]
+    for node in graph.node:
         if node.op_type == "Constant":
             tensors += [(node.output[0], item.t) for item in node.attribute if item.name == "value"]
     for name, tensor in tensors:

@@ -130,9 +130,10 @@ class Summary:
 
     @property
     def macs(self) -> int | None:
-        """Multiply-accumulates of one inference over the layers where they are known; None if no layer's are."""
+        """Multiply-accumulates of one inference over the layers where they are known; None if those have none."""
         known = [layer.macs for layer in self.layers if layer.macs is not None]
-        return sum(known) if known else None
+        whole = len(known) == len(self.layers)
+        return sum(known) if known and (whole or any(known)) else None
 
 
 def count_ops(names: Iterable[str]) -> tuple[tuple[str, int], ...]:

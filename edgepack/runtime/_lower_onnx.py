@@ -16,7 +16,7 @@ from edgepack.extras import not_importable
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.model import Model
 from edgepack.model.onnx_file import parse_onnx
-from edgepack.model.onnx_graph import OnnxTensor
+from edgepack.model.onnx_graph import OnnxGraph, OnnxTensor
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import parse_tflite
 from edgepack.runtime import _onnx_parity as parity
@@ -27,9 +27,11 @@ from edgepack.runtime._lowered import Lowered
 from edgepack.runtime._onnx_convert import converted
 from edgepack.runtime._onnx_four_bits import four_bits
 from edgepack.runtime._onnx_fusion import check_fusion
+from edgepack.runtime._onnx_gpu import half_throughout, symmetric
 from edgepack.runtime._onnx_integer import clamped, joined, unsigned, widened
 from edgepack.runtime._onnx_names import name_nodes, shorten
 from edgepack.runtime._onnx_tidy import pinned, tidied
+from edgepack.runtime._promise_gpu import check_half, check_symmetric
 from edgepack.runtime._promise_layers import KernelBits
 from edgepack.runtime._promise_onnx import check_onnx_promise
 from edgepack.runtime.artifact import IoTensor
@@ -38,6 +40,13 @@ from edgepack.runtime.form import Form
 if TYPE_CHECKING:
     import onnx
 
+_OWN_OPERATORS = {
+    name: f"its {what} need {name}, which onnxruntime has and other runtimes may not"
+    for name, what in (
+        ("com.microsoft.MatMulNBits", "4-bit weights"),
+        ("com.microsoft.DynamicQuantizeLSTM", "8-bit weights of an LSTM"),
+    )
+}
 _INTEGER = frozenset({Precision.W8A8, Precision.W8A8_PER_TENSOR})
 
 
@@ -69,9 +78,7 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
     found = parse_onnx(graph)
     check_onnx_promise(found, model, precision, form, domains=domains)
     integer = model.fake_quantized or model.quantized or precision in _INTEGER
-    notes: tuple[str, ...] = (check_fusion(graph, form).words,) if integer else ()
-    if precision is Precision.W4:
-        notes += ("its 4-bit weights need com.microsoft.MatMulNBits, which onnxruntime has and other runtimes may not",)
+    notes = _notes(graph, found, precision, form, integer=integer)
     return Lowered(
         format="onnx",
         content=graph.SerializeToString(deterministic=True),
@@ -81,6 +88,20 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
         layers=_layers([op.name for op in found.ops], layers),
         notes=notes,
     )
+
+
+def _notes(
+    graph: "onnx.ModelProto", found: OnnxGraph, precision: Precision, form: Form, *, integer: bool
+) -> tuple[str, ...]:
+    """Return what was found out about the written graph, once its further promises are seen to be kept."""
+    if form.gpu and integer:
+        check_symmetric(graph, precision)
+        return ("int8 to TensorRT's rules, every zero point 0; which operators the GPU fuses was not seen",)
+    if form.gpu and precision is Precision.W16:
+        check_half(found, precision)
+        return ("float16 throughout, with float32 inputs and outputs; its answers here are those of the processor",)
+    told = (check_fusion(graph, form).words,) if integer else ()
+    return told + tuple(words for name, words in _OWN_OPERATORS.items() if any(name in op for op in found.op_names))
 
 
 def _check_combination(recipe: Recipe) -> None:
@@ -131,7 +152,8 @@ def _from_integers(
     content = tflite_content(model, recipe, None)
     graph = tidied(widened(converted(content, model), parse_tflite(content, model.path)), model)
     layers = name_nodes(graph.graph, _kernels(model))
-    graph = clamped(joined(graph))
+    graph = joined(graph)
+    graph = symmetric(graph) if form.gpu else clamped(graph)
     # Eight-bit weights under unsigned activations saturate where there is no VNNI.
     if form.unsigned and not form.narrow:
         graph = unsigned(graph)
@@ -152,7 +174,9 @@ def _quantized(
         case Precision.F32:
             return base
         case Precision.W16:
-            return quantize.half(base)
+            if not form.gpu:
+                return quantize.half(base)
+            made = half_throughout(base)
         case Precision.W8:
             return quantize.dynamic(base, inner=model.kind == "onnx")
         case Precision.W4:

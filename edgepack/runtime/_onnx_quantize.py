@@ -36,9 +36,11 @@ def static(graph: "onnx.ModelProto", precision: Precision, samples: CalibrationS
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    from edgepack.runtime._onnx_gpu import MULTIPLYING, PLACEMENT
+
     with tempfile.TemporaryDirectory() as scratch, _told(precision):
         # From a file: the quantizer moves the weights of a graph that it is given out of it.
-        source, path = _saved(graph, scratch), Path(scratch) / "static.onnx"
+        source, path = _saved(_typed(graph, samples), scratch), Path(scratch) / "static.onnx"
         quantize_static(
             source,
             path,
@@ -49,6 +51,8 @@ def static(graph: "onnx.ModelProto", precision: Precision, samples: CalibrationS
             activation_type=QuantType.QUInt8 if form.unsigned else QuantType.QInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            op_types_to_quantize=list(MULTIPLYING) if form.gpu else None,
+            extra_options=dict(PLACEMENT) if form.gpu else None,
         )
         return _read(path)
 
@@ -66,7 +70,7 @@ def dynamic(graph: "onnx.ModelProto", *, inner: bool) -> "onnx.ModelProto":
         quantize_dynamic(
             source,
             path,
-            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
+            op_types_to_quantize=["Conv", "MatMul", "Gemm", "LSTM"],
             weight_type=QuantType.QUInt8,
             extra_options={"EnableSubgraph": inner},
         )
@@ -108,6 +112,28 @@ def _halve(graph: "onnx.GraphProto", weights: set[str]) -> None:
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _typed(graph: "onnx.ModelProto", samples: CalibrationSet) -> "onnx.ModelProto":
+    """Return ``graph`` with the shapes of what operators of other domains give out, which ONNX cannot infer.
+
+    The quantizer leaves alone whatever reads a value that it does not know.
+    """
+    import onnx
+    import onnxruntime
+
+    names = [name for node in graph.graph.node if node.domain for name in node.output if name]
+    names = [name for name in names if name not in {item.name for item in graph.graph.output}]
+    if not names:
+        return graph
+    made, probe = copy_of(graph), copy_of(graph)
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(probe.SerializeToString(), providers=["CPUExecutionProvider"])
+    for name, value in zip(names, session.run(names, next(iter(samples))), strict=True):
+        if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+            kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+            made.graph.value_info.append(onnx.helper.make_tensor_value_info(name, kind, value.shape))
+    return made
 
 
 class _Reader:

@@ -15,12 +15,14 @@ from edgepack.runtime.form import Form
 _NEWEST_IR: Final = 13
 _STANDARD: Final = frozenset({"", "ai.onnx"})
 _EXTENSION: Final = "com.microsoft"
+_EXTENDED: Final = frozenset({Precision.W4, Precision.W8})
+"""Of 4 bits products of matrices and of 8 bits an LSTM are operators of onnxruntime's own."""
 _NAMED: Final = 3
 _WIDENED: Final = frozenset({"int8", "uint8", "int16"})
 _WEIGHTS: Final = {
     Precision.F32: frozenset({"float32"}),
     Precision.W16: frozenset({"float16"}),
-    Precision.W8: frozenset({"uint8"}),
+    Precision.W8: frozenset({"uint8", "int8"}),  # of an LSTM int8
     Precision.W8A8: frozenset({"int8"}),
     Precision.W8A8_PER_TENSOR: frozenset({"int8"}),
     Precision.W4: frozenset({"int4"}),
@@ -47,17 +49,19 @@ def check_onnx_promise(
             wide = model.quantized and spec.dtype in _WIDENED
             _check_edge(word, tensor, spec, "float32" if wide else spec.dtype)
     if model.fake_quantized or model.quantized:
-        _refuse([] if any(tensor.dtype == "int8" for _, tensor in graph.weights) else ["no weight is int8"], precision)
+        refuse_unkept(
+            [] if any(tensor.dtype == "int8" for _, tensor in graph.weights) else ["no weight is int8"], precision
+        )
         return
     _check_weights(graph.weights, precision)
     if precision.needs_calibration:
         _check_scales(graph.weights, precision)
         floats = [op for op in graph.ops if op.weights and not op.integer]
-        _refuse([f"{op.kind} {op.name} takes floats" for op in floats], precision)
+        refuse_unkept([f"{op.kind} {op.name} takes floats" for op in floats], precision)
 
 
 def _check_versions(graph: OnnxGraph, precision: Precision, form: Form, domains: frozenset[str]) -> None:
-    allowed = _STANDARD | domains | ({_EXTENSION} if precision is Precision.W4 else set())
+    allowed = _STANDARD | domains | ({_EXTENSION} if precision in _EXTENDED else set())
     foreign = sorted(graph.domains - allowed)
     wrong = [f"operators of {', '.join(foreign)}"] if foreign else []
     wrong += [f"operator set {graph.opset} (at most {form.opset})"] if graph.opset > form.opset else []
@@ -90,7 +94,7 @@ def _check_weights(weights: Sequence[tuple[OnnxOp, OnnxTensor]], precision: Prec
         wrong = [(op, tensor) for op, tensor in wrong if op.kind == "MatMul"]
     if weights and all(tensor.dtype == "float32" for _, tensor in weights) and precision is not Precision.F32:
         wrong = list(weights)
-    _refuse([f"{op.kind} {op.name} has {tensor.dtype} {list(tensor.shape)}" for op, tensor in wrong], precision)
+    refuse_unkept([f"{op.kind} {op.name} has {tensor.dtype} {list(tensor.shape)}" for op, tensor in wrong], precision)
 
 
 def _check_scales(weights: Sequence[tuple[OnnxOp, OnnxTensor]], precision: Precision) -> None:
@@ -102,10 +106,11 @@ def _check_scales(weights: Sequence[tuple[OnnxOp, OnnxTensor]], precision: Preci
         expected = 1 if precision is Precision.W8A8_PER_TENSOR else channels
         if tensor.scales != max(1, expected):
             wrong.append(f"{op.kind} {op.name} has {tensor.scales} scales, expected {max(1, expected)}")
-    _refuse(wrong, precision)
+    refuse_unkept(wrong, precision)
 
 
-def _refuse(wrong: Iterable[str], precision: Precision) -> None:
+def refuse_unkept(wrong: Iterable[str], precision: Precision) -> None:
+    """Refuse a file that is not what ``precision`` promises, for what is ``wrong`` with it (EP-692)."""
     found = list(wrong)
     if found:
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""

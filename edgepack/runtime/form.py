@@ -22,12 +22,14 @@ class Form:
             int8.
         narrow: Its weights keep to 7 bits: x86 without VNNI adds pairs of 8-bit products in 16 bits, and saturates.
         opset: The newest operator set that the runtime takes; 0 for a ``.tflite``.
+        gpu: It is for TensorRT or CUDA: float16 throughout in place of stored weights, and int8 with zero points of 0.
     """
 
     format: FileFormat = "tflite"
     unsigned: bool = False
     narrow: bool = False
     opset: int = 0
+    gpu: bool = False
 
 
 TFLITE: Final = Form()
@@ -39,6 +41,8 @@ def form_of(profile: DeviceProfile, runtime: RuntimeSpec) -> Form:
         return TFLITE
     x86 = profile.cpu.arch == "x86-64"
     vnni = any("vnni" in word for word in profile.cpu.isa)
+    if runtime.provider is not None:
+        return Form(format="onnx", opset=newest_opset(runtime.version), gpu=True)
     return Form(format="onnx", unsigned=x86, narrow=x86 and not vnni, opset=newest_opset(runtime.version))
 
 

@@ -164,7 +164,8 @@ def _told(candidate: Candidate, name: str) -> str:
 
 def _about_integers(best: Candidate, profile: DeviceProfile) -> str:
     """Say why float may win: on a core without an integer dot product int8 saves bytes, not always time."""
-    if profile.device_class != "linux" or _DOT_PRODUCT & set(profile.cpu.isa):
+    on_core = profile.device_class == "linux" and profile.runtime.provider is None
+    if not on_core or _DOT_PRODUCT & set(profile.cpu.isa):
         return ""
     core = f"{profile.name}'s {profile.cpu.core} has no int8 dot product"
     if best.recipe.precision.default.needs_calibration:

@@ -194,7 +194,7 @@ def test_clock_governor_and_heat_come_from_sysfs(copied, tmp_path, monkeypatch):
         "Path",
         lambda path: Path(path.replace("/sys/", f"{tmp_path}/sys/", 1) if path.startswith("/sys/") else path),
     )
-    monkeypatch.setattr(module.shutil, "which", lambda _name: str(tool))
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     found = module.state()
     assert found["clock_mhz"] == [1500.0, 600.0]
     assert found["governor"] == ["ondemand"]

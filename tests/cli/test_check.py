@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.write_onnx import write_quadrants, write_relu
+from tests.write_onnx import write_branches, write_quadrants, write_relu
 
 LISTING = """
 import sys
@@ -172,6 +172,20 @@ def test_an_onnx_model_is_checked_as_a_keras_model_is(tmp_path):
     assert f"Next: edgepack build {model} --device nrf52840 --data DATA" in done.stdout
     done = check(model, "--device", "nrf52840", "--max-ram", "100B", "--json")
     assert (done.returncode, json.loads(done.stdout)["verdict"]) == (3, "infeasible")
+
+
+def test_an_onnx_model_that_can_only_be_taken_as_it_is_is_told(tmp_path):
+    model = write_branches(tmp_path / "m.onnx")
+    run = check(model, "--device", "rpi4")
+    assert run.returncode == 0, run.stderr
+    told = "decides while it runs what to compute: If (1: choice); it is built as it is, for onnxruntime alone"
+    assert told in run.stdout
+    assert "weights   465 in 1.816KiB; MACs at least 1,152" in run.stdout, "those in branches are counted"
+    run = check(model, "--device", "nrf52840")
+    assert run.returncode == 2, run.stdout
+    assert "✗ EP-154" in run.stdout
+    assert "which nrf52840 does not have" in run.stdout
+    assert "edgepack build --device rpi4 --format onnx" in run.stdout
 
 
 def test_an_open_size_of_an_onnx_model_is_asked_for(tmp_path):

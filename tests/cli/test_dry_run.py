@@ -206,6 +206,6 @@ def test_a_format_takes_the_devices_runtime_for_it(here):
 
 def test_a_device_without_a_runtime_of_the_format_says_which_it_has(here):
     error = run("--device", "stm32h747", "--data", DATA, "--format", "onnx").exception
-    assert (error.code, error.exit_code) == ("EP-337", 2)
+    assert (error.code, error.exit_code) == ("EP-338", 2)
     assert "stm32h747 has no runtime that takes onnx: it has tflite (tflm" in error.message
     assert error.hint.startswith("use --format tflite")

@@ -13,12 +13,12 @@ from edgepack.device.facts import Fact, Mark
 from edgepack.device.profile import DeviceProfile, device_names, device_path, load_device
 from edgepack.device.wheels import RUNTIMES
 from edgepack.device.yaml import read_document
-from edgepack.measure.latency import OpCost, predict_energy, predict_latency
+from edgepack.measure.latency import OpCost, how_to_narrow, predict_energy, predict_latency
 from edgepack.model.precision import Precision
 
 NAMED_IN_THE_DOCUMENTS = {
-    "rpi-zero-2w", "rpi3b-plus", "rpi4", "rpi5", "jetson-nano", "imx8mp", "stm32mp157", "stm32f746", "stm32h747",
-    "stm32l4r5", "stm32u585", "nrf52840", "rp2040", "esp32-s3", "x86-64",
+    "rpi-zero-2w", "rpi3b-plus", "rpi4", "rpi5", "jetson-nano", "jetson-nano-gpu", "jetson-orin-nano", "imx8mp",
+    "stm32mp157", "stm32f746", "stm32h747", "stm32l4r5", "stm32u585", "nrf52840", "rp2040", "esp32-s3", "x86-64",
 }  # fmt: skip
 every_device = pytest.mark.parametrize("name", device_names())
 
@@ -89,7 +89,24 @@ def test_every_runtime_is_known_exact_and_asked_for_every_precision(name):
     for runtime in load_device(name).runtimes:
         assert runtime.name in RUNTIMES
         assert any(character.isdigit() for character in runtime.version)
-        assert len(runtime.precisions) == 6
+        if runtime.provider is None:
+            assert len(runtime.precisions) == 6
+
+
+@every_device
+def test_a_gpu_says_what_is_not_known_of_it(name):
+    """Its figures come from a datasheet's peak, and its package from nowhere that was seen to work."""
+    profile = load_device(name)
+    if profile.runtime.provider is None:
+        assert all(entry.arithmetic != "f16" for entry in profile.latency)
+        return
+    assert Precision.W16 in profile.runtime.precisions
+    assert profile.latency_of(Precision.W16).arithmetic == "f16"
+    assert {(entry.evidence, entry.spread.value) for entry in profile.latency} == {("datasheet", 10.0)}
+    marks = {named.name: named.source.mark for named in profile.facts()}
+    assert marks["runtimes[0].origin"] == marks["latency[f16].rate"] == Mark.UNVERIFIED
+    assert any("was not run" in limit for limit in profile.runtime.limits)
+    assert "was not measured on the device" in how_to_narrow(profile)
 
 
 @every_device
@@ -148,6 +165,9 @@ def test_reference_kernels_are_never_predicted_faster_than_fast_ones(name, macs)
     def latency(precision):
         return predict_latency(ops, profile, runtime=profile.runtime, precision=precision).upper
 
+    if Precision.W8A16 not in profile.runtime.precisions:
+        assert profile.runtime.provider is not None
+        return
     assert latency(Precision.W8A16) >= latency(Precision.W8A8)
     if profile.device_class == "linux":
         assert latency(Precision.W8A16) >= latency(Precision.F32)

@@ -2,6 +2,7 @@
 """Profiles that people write: what is read, and that every mistake names its file and line."""
 
 import pickle
+import re
 from contextlib import suppress
 from itertools import pairwise
 
@@ -17,6 +18,14 @@ from edgepack.model.precision import Precision
 
 SHIPPED = device_path("rpi4").read_text()
 MCU = device_path("nrf52840").read_text()
+GPU = device_path("jetson-orin-nano").read_text()
+CPU_TOO = """
+  - name: onnxruntime
+    version: 1.31.1
+    kernels: mlas
+    threads: 1
+    precisions: [f32]
+"""
 
 
 @pytest.fixture
@@ -164,6 +173,34 @@ def test_a_runtime_without_a_wheel_for_the_architecture_is_refused(write, runtim
     assert error.hint == "for armv7 there is tflite-runtime"
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("name: onnxruntime\n    version: 1.23.2", "name: litert\n    version: 2.3.0", "litert has no providers"),
+        ("\ngpu:\n", "\nnpu:\n", "a provider without a GPU"),
+        ("precisions: [f32, w16, w8a8, w8a8-per-tensor]", "precisions: [f32, w8]", "w8 would run on the processor"),
+        ("\n# t = MACs", CPU_TOO + "\n# t = MACs", "runtimes on the GPU and on the processor in one profile"),
+    ],
+)
+def test_a_provider_needs_a_gpu_that_all_figures_are_of(write, old, new, words):
+    assert old in GPU
+    text = GPU.replace(old, new, 1).replace("mlas", "xnnpack" if "litert" in new else "mlas")
+    error = refused(write(text))
+    assert (error.code, words in error.message) == ("EP-321", True), error.message
+    assert error.hint
+
+
+def test_a_gpu_s_runtime_says_where_its_package_comes_from(write):
+    text = re.sub(r"    origin:\n.*\n.*\n", "", GPU)
+    error = refused(write(text))
+    assert (error.code, "where its package comes from" in error.message) == ("EP-321", True), error.message
+
+
+def test_an_unknown_provider_is_refused(write):
+    error = refused(write(GPU.replace("provider: tensorrt", "provider: rocm")))
+    assert (error.code, "'rocm'" in error.message) == ("EP-307", True)
+
+
 def test_a_release_that_never_was_is_refused(write):
     text = SHIPPED.replace("name: litert", "name: tflite-runtime").replace("2.3.0", "2.15.0")
     error = refused(write(text))
@@ -273,7 +310,7 @@ def test_a_profile_keeps_the_runtimes_of_a_format():
     assert profile.taking(("onnx", "tflite")).runtime.name == "litert"
     with pytest.raises(ProfileError) as caught:
         load_device("stm32h747").taking(("onnx",))
-    assert caught.value.code == "EP-337"
+    assert caught.value.code == "EP-338"
     assert "stm32h747 has no runtime that takes onnx: it has tflite (tflm" in caught.value.message
 
 

@@ -114,7 +114,8 @@ def onnx_operators_without_counterpart(folder):
     ]
     edges = [edge("x", "batch", 4, 4)], [edge("y", 1, "found", dtype=TensorProto.INT64)]
     write_onnx(folder / "m.onnx", nodes, *edges)
-    return "m.onnx", DATA, ["Det x1 (at 'size_1')", "NonZero x1 (at 'where_1')", "needs no training"]
+    words = ["Det x1 (at 'size_1')", "NonZero x1 (at 'where_1')", "--device rpi4 --format onnx"]
+    return "m.onnx", DATA, words, ["--format=tflite"]
 
 
 def two_models_in_a_zip(folder):

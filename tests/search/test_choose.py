@@ -70,8 +70,9 @@ def test_float_wins_where_it_is_predicted_faster():
     assert "no int8 dot product" in choice.reason
 
 
-def test_the_reason_does_not_speak_of_dot_products_where_the_core_has_them():
-    choice = choose([F32, INT8], objective="latency", profile=RPI5)
+@pytest.mark.parametrize("profile", [RPI5, load_device("jetson-nano-gpu")])
+def test_the_reason_does_not_speak_of_dot_products_where_the_core_has_them_or_a_gpu_multiplies(profile):
+    choice = choose([F32, INT8], objective="latency", profile=profile)
     assert choice is not None
     assert "dot product" not in choice.reason
 

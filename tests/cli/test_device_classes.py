@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all-linux and all-mcu stand for."""
+
+import pytest
+
+from edgepack.cli._devices import profiles_of
+from edgepack.errors import ProfileError
+
+
+def named(*names, formats=()):
+    return {profile.name for profile in profiles_of({}, names, formats=formats)}
+
+
+def test_a_class_is_all_of_its_devices():
+    assert {"rpi4", "jetson-orin-nano", "stm32mp157"} <= named("all-linux")
+    assert named("all-linux") & named("all-mcu") == set()
+
+
+def test_of_a_class_those_are_taken_that_take_the_format():
+    assert named("all-linux") - named("all-linux", formats=["tflite"]) == {"jetson-nano-gpu", "jetson-orin-nano"}
+    assert named("all-linux") - named("all-linux", formats=["onnx"]) == {"stm32mp157"}
+
+
+@pytest.mark.parametrize(("name", "formats"), [("all-mcu", ["onnx"]), ("jetson-orin-nano", ["tflite"])])
+def test_where_none_takes_it_that_is_refused(name, formats):
+    with pytest.raises(ProfileError) as caught:
+        named(name, formats=formats)
+    assert caught.value.code == "EP-338"
