@@ -50,7 +50,8 @@ def built(edgepack, tmp_path_factory):
 
 def test_both_formats_answer_as_the_fake_quantized_net(built, images, checked, tmp_path):
     given, answers = tmp_path / "images.npy", tmp_path / "answers.npy"
-    np.save(given, images)
+    (edge,) = json.loads((built / "tflite" / "manifest.json").read_text())["model"]["inputs"]
+    np.save(given, images.transpose(edge["axes"]))
     found = checked("e2e/check_rounded.py", MODELS=str(built / "work" / "models"), GIVEN=str(given),
                     ANSWERS=str(answers))  # fmt: skip
     assert found["nets"] == 1, "both builds train the same net"
