@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := digits-rpi4
+# Test files at a time; each brings a TensorFlow process of its own.
+JOBS ?= 2
 
 .PHONY: demo models test test-all lint types format benchmarks clean
 
@@ -17,7 +19,7 @@ models: $(STAMP)
 	-$(BIN)/python tests/fetch_models.py
 
 test: $(STAMP) lint types models
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
 
 test-all: $(STAMP) lint types models
 	$(BIN)/python -m pytest

@@ -64,7 +64,9 @@ def check(
         check_layout(summary, layout)
         known = as_imported(summary, layout)
         seen = examine(data, known.inputs, known.outputs, layers=dict(summary.op_counts))
-    console.result(data_check_output(data, seen).as_json(), _page(data, seen, source=source, model=model))
+    console.result(
+        data_check_output(data, seen).as_json(), _page(data, seen, source=source, model=model, layout=layout)
+    )
     if seen.problems:
         raise SystemExit(_WRONG)
 
@@ -94,7 +96,7 @@ def init(console: Console, output: Path) -> None:
     )
 
 
-def _page(data: "Data", seen: "Examination", *, source: str | None, model: Path | None) -> str:
+def _page(data: "Data", seen: "Examination", *, source: str | None, model: Path | None, layout: "Layout") -> str:
     lines = [line for split in seen.splits for line in _paragraph(split)]
     better = "higher" if data.metric.higher_is_better else "lower"
     lines.append(f"metric       {data.metric.name} ({better} is better)" + ("" if data.labelled else ": not measured"))
@@ -106,7 +108,8 @@ def _page(data: "Data", seen: "Examination", *, source: str | None, model: Path 
     elif model is None:
         lines.append(f"nothing wrong\nNext: edgepack data check {source or '...'} --model MODEL")
     else:
-        lines.append(f"nothing wrong\nNext: edgepack build {model} --device=NAME --data {source or '...'}")
+        turned = "" if layout == "source" else f" --layout {layout}"
+        lines.append(f"nothing wrong\nNext: edgepack build {model} --device=NAME --data {source or '...'}{turned}")
     return "\n".join(lines)
 
 

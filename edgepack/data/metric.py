@@ -276,8 +276,8 @@ def check_baseline(metric: Metric, score: float, labels: Array) -> None:
         "EP-215",
         f"{words}no better than chance ({chance:.3f} without looking at the input): the data or the preprocessing "
         "is wrong",
-        hint="check label order, scale and layout with edgepack data check SOURCE --model MODEL; "
-        "for rare classes set metric: macro-f1 in data.yaml",
+        hint="check label order, scale and layout with edgepack data check SOURCE --model MODEL (--layout nhwc where "
+        "an ONNX model gets channels last); for rare classes set metric: macro-f1 in data.yaml",
     )
 
 

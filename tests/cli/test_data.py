@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from edgepack.cli.data import command
 from edgepack.errors import DataError, OutputError
+from tests.write_onnx import write_quadrant_images, write_quadrants
 
 
 @pytest.fixture
@@ -127,3 +128,13 @@ def test_check_against_the_real_model(field, tmp_path):
     assert "32x32x3 float32 in 0..255" in result.stdout
     assert "nothing wrong" in result.stdout
     assert run(*args, str(field("fsdd/fsdd_dscnn.h5"))).exit_code == 2
+
+
+def test_check_names_the_build_that_reads_the_samples_as_it_did(tmp_path):
+    model = write_quadrants(tmp_path / "m.onnx")
+    with np.load(write_quadrant_images(tmp_path / "first.npz", count=40)) as stored:
+        np.savez(tmp_path / "last.npz", x=stored["x"].transpose(0, 2, 3, 1), y=stored["y"])
+    plain = run("check", str(tmp_path / "first.npz"), "--model", str(model))
+    turned = run("check", str(tmp_path / "last.npz"), "--model", str(model), "--layout", "nhwc")
+    assert plain.output.rstrip().endswith("first.npz")
+    assert turned.output.rstrip().endswith("last.npz --layout nhwc")
