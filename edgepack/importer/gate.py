@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import keras
     import onnx
 
-    from edgepack.importer._samples import Feeds
+    from edgepack.importer.samples import Feeds
 
 TOLERANCE: Final = 1e-4
 """Largest difference of an output, of its range over the samples."""
@@ -53,8 +53,8 @@ def check_parity(imported: Imported, original: "onnx.ModelProto", *, where: str)
             the source computes in 16 bits; EP-141),
             with the first operator whose result does.
     """
-    from edgepack.importer._samples import draw
     from edgepack.importer._session import answers
+    from edgepack.importer.samples import draw
 
     names = [edge.name for edge in imported.outputs]
     is_open = any(None in edge.shape for edge in imported.inputs)
@@ -112,7 +112,7 @@ def apart(pairs: Sequence[tuple[Array, Array]], *, allowed: float = TOLERANCE) -
 
 def _differs(imported: Imported, output: str, off: float, *, where: str, allowed: float) -> ModelError:
     """Return the error for an output that differs, with the operator where that begins."""
-    from edgepack.importer._samples import draw
+    from edgepack.importer.samples import draw
 
     feeds = draw(imported.inputs, imported.prepared, batch=_prepared_batch(imported), seed=0)
     nodes = {name: node for node in imported.prepared.graph.node for name in node.output}

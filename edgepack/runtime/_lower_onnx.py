@@ -129,7 +129,6 @@ def _float_graph(model: Model, calibration: tuple[Path, ...] | None) -> "tuple[o
     """Return the float graph with the model's edges, held against its source, and the layers by node."""
     import onnx
 
-    samples = parity.probes(calibration, model.inputs)
     if model.onnx is not None:
         own = onnx.load(model.onnx)
         graph, layers = tidied(own, model, own=True), {}
@@ -139,6 +138,7 @@ def _float_graph(model: Model, calibration: tuple[Path, ...] | None) -> "tuple[o
         graph = tidied(converted(content, model), model)
         layers = name_nodes(graph.graph, _kernels(model))
         wanted, what = parity.of_tflite(content), "the float .tflite that it was made from"
+    samples = parity.probes(calibration, model.inputs, graph)
     parity.check_exact(parity.of_onnx(graph), wanted, samples, what=what)
     # onnxruntime's quantizer calls the copies of a bias that layers share t20, t21 and so on where the bias is t2.
     shorten(graph.graph, end="_")
@@ -160,7 +160,7 @@ def _from_integers(
     parity.check_near(
         parity.of_onnx(graph),
         parity.of_tflite(content),
-        parity.probes(calibration, tuple(replace(spec, dtype=_real(spec.dtype)) for spec in model.inputs)),
+        parity.probes(calibration, tuple(replace(spec, dtype=_real(spec.dtype)) for spec in model.inputs), graph),
         what="the int8 .tflite that it was made from",
         tolerance=parity.ROUNDED,
     )
@@ -186,7 +186,7 @@ def _quantized(
     parity.check_near(
         parity.of_onnx(made),
         parity.of_onnx(base),
-        parity.probes(calibration, model.inputs),
+        parity.probes(calibration, model.inputs, base),
         what="the float graph that it rounds",
         tolerance=parity.GARBAGE,
     )

@@ -13,6 +13,8 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import CandidateError
+from edgepack.importer.refusals import of_onnxruntime
+from edgepack.importer.samples import draw
 from edgepack.model.affine import dequantize, quantize
 from edgepack.model.model import TensorSpec
 
@@ -33,57 +35,74 @@ _LEAST_SHARE: Final = 0.02
 _TINY: Final = float(np.finfo(np.float32).tiny)
 
 
-def probes(paths: tuple[Path, ...] | None, inputs: tuple[TensorSpec, ...]) -> list[list[Array]]:
-    """Return a few samples: the first of the calibration data, or seeded noise where there is none."""
-    found: list[list[Array]] = []
-    arrays = [np.load(path, mmap_mode="r") for path in paths] if paths else []
+def probes(
+    paths: tuple[Path, ...] | None, inputs: tuple[TensorSpec, ...], graph: "onnx.ModelProto"
+) -> list[list[Array]]:
+    """Return a few samples for ``graph``: the first of the calibration data, or seeded noise where there is none."""
+    if not paths:
+        return [list(draw(inputs, graph, batch=1, seed=row).values()) for row in range(SAMPLES)]
+    arrays = [np.load(path, mmap_mode="r") for path in paths]
     shapes = [tuple(size or 1 for size in spec.shape) for spec in inputs]
-    for row in range(min([SAMPLES, *(len(array) for array in arrays)])):
-        random = np.random.default_rng(row)
-        drawn = [random.normal(size=shape) for shape in shapes]
-        values = [array[row].reshape(shape) for array, shape in zip(arrays, shapes, strict=True)] if arrays else drawn
-        found.append([value.astype(spec.dtype) for value, spec in zip(values, inputs, strict=True)])
-    return found
+    return [
+        [
+            array[row].reshape(shape).astype(spec.dtype)
+            for array, shape, spec in zip(arrays, shapes, inputs, strict=True)
+        ]
+        for row in range(min([SAMPLES, *map(len, arrays)]))
+    ]
 
 
 def of_onnx(graph: "onnx.ModelProto") -> Answers:
-    """Return the answers of onnxruntime here."""
+    """Return the answers of onnxruntime here, which raise a CandidateError where it cannot run ``graph`` (EP-695).
+
+    Raises:
+        CandidateError: It does not take the graph (EP-695).
+    """
     import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    refusals = (state.Fail, state.InvalidGraph, state.InvalidArgument, state.NotImplemented, state.RuntimeException)
     try:
         session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except refusals as error:
-        raise CandidateError(
-            "EP-695", f"onnxruntime refuses the graph that was made: {str(error)[:400]}", hint="try another precision"
-        ) from error
+    except of_onnxruntime() as error:
+        raise _refused("onnxruntime refuses the graph that was made", error) from error
     names = [item.name for item in session.get_inputs()]
 
     def answers(sample: Sequence[Array]) -> list[Array]:
-        found: list[Array] = session.run(None, dict(zip(names, sample, strict=True)))
+        try:
+            found: list[Array] = session.run(None, dict(zip(names, sample, strict=True)))
+        except of_onnxruntime() as error:
+            raise _refused("onnxruntime cannot run the graph that was made", error) from error
         return found
 
     return answers
 
 
 def of_tflite(content: bytes) -> Answers:
-    """Return the answers of LiteRT here; reals go in and come out."""
+    """Return the answers of LiteRT here, reals to reals; they raise a CandidateError where it cannot run ``content``.
+
+    Raises:
+        CandidateError: It does not take the file (EP-695).
+    """
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
+    try:
+        interpreter = Interpreter(model_content=content, num_threads=1)
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise _refused("LiteRT refuses the .tflite on the way", error) from error
     ins, outs = interpreter.get_input_details(), interpreter.get_output_details()
 
     def answers(sample: Sequence[Array]) -> list[Array]:
-        for detail, value in zip(ins, sample, strict=True):
-            scale, zero_point = detail["quantization"]
-            raw = quantize(value, np.dtype(detail["dtype"]), scale=scale, zero_point=zero_point)
-            interpreter.set_tensor(detail["index"], raw)
-        interpreter.invoke()
+        try:
+            for detail, value in zip(ins, sample, strict=True):
+                scale, zero_point = detail["quantization"]
+                raw = quantize(value, np.dtype(detail["dtype"]), scale=scale, zero_point=zero_point)
+                interpreter.set_tensor(detail["index"], raw)
+            interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise _refused("LiteRT cannot run the .tflite on the way", error) from error
         found = [(interpreter.get_tensor(detail["index"]), *detail["quantization"]) for detail in outs]
         return [dequantize(raw, scale=scale, zero_point=zero_point) for raw, scale, zero_point in found]
 
@@ -128,6 +147,12 @@ def _pairs(made: Answers, wanted: Answers, samples: Sequence[Sequence[Array]]) -
         (np.stack(found).astype(np.float64), np.stack(expected).astype(np.float64).reshape(np.stack(found).shape))
         for found, expected in zip(ours, theirs, strict=True)
     ]
+
+
+def _refused(what: str, error: Exception) -> CandidateError:
+    return CandidateError(
+        "EP-695", f"{what}: {str(error)[:400] or type(error).__name__}", hint="give real samples with --data"
+    )
 
 
 def _other(what: str, place: int, off: str) -> CandidateError:
