@@ -14,6 +14,7 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import CandidateError
+from edgepack.importer.refusals import of_tools
 from edgepack.runtime._onnx_names import graphs_of
 from edgepack.runtime._onnx_quantize import copy_of, without_unused
 
@@ -47,7 +48,7 @@ def half_throughout(graph: "onnx.ModelProto") -> "onnx.ModelProto":
 
     try:
         made: onnx.ModelProto = convert_float_to_float16(copy_of(graph), keep_io_types=True)
-    except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except of_tools() as error:
         raise CandidateError(
             "EP-691", f"onnxruntime's converter refuses float16: {str(error)[:400]}", hint="use f32"
         ) from error

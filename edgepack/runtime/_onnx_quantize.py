@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.errors import CandidateError
+from edgepack.importer.refusals import of_tools
 from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.precision import Precision
 from edgepack.runtime._calibration import CalibrationSet
@@ -185,7 +186,7 @@ def _told(precision: Precision) -> Iterator[None]:
     """Say in edgepack's words that the quantizer refuses."""
     try:
         yield
-    except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError, NotImplementedError) as error:
+    except of_tools() as error:
         raise CandidateError(
             "EP-691",
             f"onnxruntime's quantizer refuses {precision.value}: {str(error)[:400] or type(error).__name__}",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
+from edgepack.importer.slimming import slimmed
 from edgepack.model.model import Model, TensorSpec
 from edgepack.runtime._onnx_names import graphs_of, has_inner, name_edges
 
@@ -44,16 +45,13 @@ def tidied(graph: "onnx.ModelProto", model: Model, *, own: bool = False, simplif
 
 def _slimmed(graph: "onnx.ModelProto", model: Model) -> "onnx.ModelProto":
     try:
-        import onnxslim
+        return slimmed(graph)
     except ImportError as error:
         raise not_importable("lowering to ONNX", "onnxslim", error, extra="onnx") from error
-    try:
-        slim: onnx.ModelProto = onnxslim.slim(graph)
-    except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except ValueError as error:
         raise CandidateError(
             "EP-691", f"the ONNX graph of {model.source} cannot be simplified: {str(error)[:400]}"
         ) from error
-    return slim
 
 
 def pinned(graph: "onnx.ModelProto") -> "onnx.ModelProto":
