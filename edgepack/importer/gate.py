@@ -97,17 +97,28 @@ def apart(pairs: Sequence[tuple[Array, Array]], *, allowed: float = TOLERANCE) -
     """Return the largest difference of two accounts of one value, of its range; 0 where they agree."""
     if any(one.shape != other.shape for one, other in pairs):
         return float("inf")
-    flat = [np.concatenate([np.ravel(pair[side]).astype(np.float64) for pair in pairs]) for side in (0, 1)]
-    both = np.isfinite(flat[0]) & np.isfinite(flat[1])
-    if not np.array_equal(flat[0][~both], flat[1][~both], equal_nan=True):
+    known = finite(*(np.concatenate([np.ravel(pair[side]) for pair in pairs]) for side in (0, 1)))
+    if known is None:
         return float("inf")
-    ours, theirs = flat[0][both], flat[1][both]
+    ours, theirs = known
     if not theirs.size:
         return 0.0
     span = float(theirs.max() - theirs.min())
     difference = float(np.abs(ours - theirs).max())
     most = max(allowed * span, _ROUNDING * float(np.abs(theirs).max()))
     return difference / (span or float(np.abs(theirs).max()) or 1.0) if difference > most else 0.0
+
+
+def finite(ours: Array, theirs: Array) -> tuple[Array, Array] | None:
+    """Return two accounts of one value where both are finite, flat, as float64.
+
+    None where they are not so in the same places: NaN agrees with NaN, and an infinity with itself.
+    """
+    flat = [np.ravel(side).astype(np.float64) for side in (ours, theirs)]
+    both = np.isfinite(flat[0]) & np.isfinite(flat[1])
+    if not np.array_equal(flat[0][~both], flat[1][~both], equal_nan=True):
+        return None
+    return flat[0][both], flat[1][both]
 
 
 def _differs(imported: Imported, output: str, off: float, *, where: str, allowed: float) -> ModelError:

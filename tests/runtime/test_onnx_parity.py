@@ -53,3 +53,13 @@ def test_an_id_beyond_the_table_costs_a_candidate(tmp_path):
         with pytest.raises(CandidateError, match=f"{who} cannot run") as caught:
             answers(beyond)
         assert caught.value.code == "EP-695"
+
+
+def test_nan_agrees_with_nan_alone():
+    given, bent = [np.array([1, np.nan, np.inf], np.float32)], [np.array([1, 2, np.inf], np.float32)]
+    for check in (parity.check_exact, lambda *sides, **last: parity.check_near(*sides, tolerance=0.1, **last)):
+        check(lambda _: given, lambda _: given, [[]] * 2, what="its source")
+        for ours, theirs in ((given, bent), (bent, given)):
+            with pytest.raises(CandidateError, match="output 0 is off by values that are not finite") as caught:
+                check(lambda _, ours=ours: ours, lambda _, theirs=theirs: theirs, [[]], what="its source")
+            assert caught.value.code == "EP-695"
