@@ -29,7 +29,7 @@ from edgepack.runtime._onnx_four_bits import four_bits
 from edgepack.runtime._onnx_fusion import check_fusion
 from edgepack.runtime._onnx_gpu import half_throughout, symmetric
 from edgepack.runtime._onnx_integer import clamped, joined, unsigned, widened
-from edgepack.runtime._onnx_names import name_nodes, shorten
+from edgepack.runtime._onnx_names import name_apart, name_nodes, shorten
 from edgepack.runtime._onnx_tidy import pinned, tidied
 from edgepack.runtime._promise_gpu import check_half, check_symmetric
 from edgepack.runtime._promise_layers import KernelBits
@@ -132,6 +132,7 @@ def _float_graph(model: Model, calibration: tuple[Path, ...] | None) -> "tuple[o
     if model.onnx is not None:
         own = onnx.load(model.onnx)
         graph, layers = tidied(own, model, own=True), {}
+        name_apart(graph.graph)
         wanted, what = parity.of_onnx(tidied(own, model, own=True, simplify=False)), str(model.source)
     else:
         content = tflite_content(model, Recipe(precision=PrecisionPlan(default=Precision.F32)), None)
@@ -174,13 +175,11 @@ def _quantized(
         case Precision.F32:
             return base
         case Precision.W16:
-            if not form.gpu:
-                return quantize.half(base)
-            made = half_throughout(base)
+            made = half_throughout(base) if form.gpu else quantize.half(base)
         case Precision.W8:
-            return quantize.dynamic(base, inner=model.kind == "onnx")
+            made = quantize.dynamic(base, inner=model.kind == "onnx")
         case Precision.W4:
-            return four_bits(base)
+            made = four_bits(base)
         case _:
             made = quantize.static(base, precision, CalibrationSet.opened(calibration, model.inputs), form)
     parity.check_near(
@@ -188,7 +187,7 @@ def _quantized(
         parity.of_onnx(base),
         parity.probes(calibration, model.inputs, base),
         what="the float graph that it rounds",
-        tolerance=parity.GARBAGE,
+        tolerance=parity.HALVED if precision is Precision.W16 else parity.GARBAGE,
     )
     return made
 
