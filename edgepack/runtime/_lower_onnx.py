@@ -35,7 +35,7 @@ from edgepack.runtime._promise_gpu import check_half, check_symmetric
 from edgepack.runtime._promise_layers import KernelBits
 from edgepack.runtime._promise_onnx import check_onnx_promise
 from edgepack.runtime.artifact import IoTensor
-from edgepack.runtime.form import Form
+from edgepack.runtime.form import OLDEST, Form
 
 if TYPE_CHECKING:
     import onnx
@@ -64,7 +64,7 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise not_importable("lowering to ONNX", "onnx and onnxruntime", error, extra="onnx") from error
-    _check_combination(recipe)
+    _check_combination(recipe, form)
     precision = recipe.precision.default
     domains = frozenset[str]()
     if model.fake_quantized or model.quantized:
@@ -74,7 +74,7 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
         domains = frozenset(item.domain for item in base.opset_import)
         graph = _quantized(base, model, precision, calibration, form)
     shorten(graph.graph)
-    pinned(graph)
+    pinned(graph, ir=form.ir)
     found = parse_onnx(graph)
     check_onnx_promise(found, model, precision, form, domains=domains)
     integer = model.fake_quantized or model.quantized or precision in _INTEGER
@@ -104,7 +104,13 @@ def _notes(
     return told + tuple(words for name, words in _OWN_OPERATORS.items() if any(name in op for op in found.op_names))
 
 
-def _check_combination(recipe: Recipe) -> None:
+def _check_combination(recipe: Recipe, form: Form) -> None:
+    if not form.opset:
+        raise CandidateError(
+            "EP-693",
+            f"the profile's onnxruntime is older than {OLDEST}, and which files it takes is not known",
+            hint=f"name onnxruntime {OLDEST} or newer in the profile",
+        )
     plan = recipe.precision
     precisions = {plan.default, *plan.layers.values()}
     if Precision.W8A16 in precisions:

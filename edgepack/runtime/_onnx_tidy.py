@@ -13,8 +13,8 @@ from edgepack.runtime._onnx_names import graphs_of, has_inner, name_edges
 if TYPE_CHECKING:
     import onnx
 
-IR_VERSION: Final = 10
-"""Written whatever the packages here would write: onnx 1.23 writes 14, and onnxruntime 1.31 takes 13 at most."""
+_NEWEST_IR: Final = 10
+"""Written where the runtime takes it, whatever the packages here would write: onnx 1.23 writes 14."""
 
 
 def tidied(graph: "onnx.ModelProto", model: Model, *, own: bool = False, simplify: bool = True) -> "onnx.ModelProto":
@@ -54,7 +54,7 @@ def _slimmed(graph: "onnx.ModelProto", model: Model) -> "onnx.ModelProto":
         ) from error
 
 
-def pinned(graph: "onnx.ModelProto") -> "onnx.ModelProto":
+def pinned(graph: "onnx.ModelProto", *, ir: int = _NEWEST_IR) -> "onnx.ModelProto":
     """Return ``graph``, changed in place, with versions that runtimes take and without what no runtime reads."""
     used = {node.domain for part in _graphs(graph) for node in part.node}
     kept = [item for item in graph.opset_import if item.domain in used | {""}]
@@ -62,7 +62,7 @@ def pinned(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     del graph.opset_import[:]
     for domain, version in sorted(known.items()):
         graph.opset_import.add(domain=domain, version=version)
-    graph.ir_version = IR_VERSION
+    graph.ir_version = ir
     graph.producer_name, graph.producer_version, graph.doc_string, graph.domain = "edgepack", "", "", ""
     del graph.metadata_props[:]
     graph.graph.name, graph.graph.doc_string = "main", ""

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A source's own graph, lowered to ONNX: nodes without names, versions, and what rounding is held against."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -15,7 +17,7 @@ from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.runtime import _lower_onnx
 from edgepack.runtime._onnx_names import graphs_of
-from edgepack.runtime.form import Form
+from edgepack.runtime.form import Form, newest_versions
 from edgepack.runtime.lower import lower
 from tests.write_onnx import edge, write_onnx
 
@@ -80,3 +82,16 @@ def test_what_rounds_weights_alone_is_held_against_its_float_graph(monkeypatch, 
     with pytest.raises(CandidateError, match="something else than the float graph that it rounds") as caught:
         lowered(model, precision, tmp_path)
     assert caught.value.code == "EP-695"
+
+
+@pytest.mark.parametrize("ir", [8, 9, 10])
+def test_the_file_has_the_ir_version_that_the_runtime_takes(ir, tmp_path):
+    artifact = lowered(dense(tmp_path / "own.onnx", "Gemm"), Precision.W8, tmp_path, replace(X86, ir=ir))
+    assert onnx.load(artifact.path).ir_version == ir
+
+
+def test_a_runtime_older_than_the_table_is_told(tmp_path):
+    opset, ir = newest_versions("1.12.1")
+    with pytest.raises(CandidateError, match=r"onnxruntime is older than 1\.14") as caught:
+        lowered(dense(tmp_path / "own.onnx", "Gemm"), Precision.F32, tmp_path, replace(X86, opset=opset, ir=ir))
+    assert (caught.value.code, "1.14 or newer" in caught.value.hint) == ("EP-693", True)
