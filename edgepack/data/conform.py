@@ -9,7 +9,6 @@ from edgepack.arrays import Array
 from edgepack.errors import DataError
 from edgepack.model.model import TensorSpec
 
-_QUANTIZED = frozenset({"int8", "uint8", "int16"})
 _IMAGE_AXES = 3
 _COLORS = {1, 3}
 
@@ -19,8 +18,8 @@ def conform(value: Array, spec: TensorSpec, where: Callable[[], str], *, image: 
 
     Samples lie as the user's training code feeds them (``spec.axes``) and are turned here as the model takes them.
 
-    An input in a quantized type (int8, uint8, int16) keeps data of that very type and gets anything else as float32:
-    the runtime quantizes real values with the file's own scale.
+    An integer input with a scale (``spec.scaled``) keeps data of that very type and gets anything else as float32: the
+    runtime quantizes real values with the file's own scale. One without takes whole numbers in its range alone.
 
     Args:
         value: One sample, preprocessed, no batch dimension.
@@ -33,7 +32,7 @@ def conform(value: Array, spec: TensorSpec, where: Callable[[], str], *, image: 
     """
     value = _placed(value, spec, where, image=image)
     target = np.dtype(spec.dtype)
-    if target.name in _QUANTIZED and value.dtype != target:
+    if spec.scaled and value.dtype != target:
         target = np.dtype(np.float32)
     if value.dtype.kind not in "biuf":
         raise DataError("EP-208", f"{where()} has type {value.dtype}, and input {spec.name!r} takes {spec.dtype}")

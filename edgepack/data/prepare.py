@@ -103,7 +103,7 @@ def _identity(data: Data, split: Split, inputs: tuple[TensorSpec, ...], outputs:
             _FORMAT,
             split.digest,
             data.preprocess.model_dump(mode="json"),
-            [[spec.name, list(spec.sample_shape), spec.dtype, list(spec.axes)] for spec in inputs],
+            [[spec.name, list(spec.sample_shape), spec.dtype, list(spec.axes), spec.scaled] for spec in inputs],
             [list(spec.axes) for spec in outputs[:1]],
         ]
     )

@@ -27,12 +27,14 @@ class TensorSpec:
         dtype: NumPy name, ``float32`` say.
         axes: Axis i of the tensor is axis ``axes[i]`` of what the user's training code feeds or gets; empty where they
             are the same.
+        scaled: It is an integer of a ``.tflite`` with a scale: the runtime quantizes reals with it, and gives reals.
     """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
     axes: tuple[int, ...] = ()
+    scaled: bool = False
 
     @property
     def sample_shape(self) -> tuple[int | None, ...]:

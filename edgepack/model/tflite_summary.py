@@ -11,6 +11,8 @@ from edgepack.model.summary import Layer, NonFinite, Summary, count_ops, find_no
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, read_constant, read_tflite
 
 _FLOAT_BYTES = {"float16": 2, "float32": 4, "float64": 8}
+_SCALED = frozenset({"int8", "uint8", "int16"})
+"""Types of inputs and outputs that runtimes quantize reals to; a scale of another type means nothing."""
 
 
 def summarize_tflite(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary:
@@ -48,7 +50,8 @@ def io_specs(graph: TfliteGraph) -> tuple[tuple[TensorSpec, ...], tuple[TensorSp
     def spec(index: int) -> TensorSpec:
         tensor = graph.tensors[index]
         shape = tuple(None if size < 0 else size for size in tensor.shape_signature or tensor.shape)
-        return TensorSpec(names.get(index, tensor.name), shape, tensor.dtype)
+        scaled = tensor.dtype in _SCALED and len(tensor.scales) == 1 and tensor.scales[0] != 0
+        return TensorSpec(names.get(index, tensor.name), shape, tensor.dtype, scaled=scaled)
 
     return tuple(spec(index) for index in graph.inputs), tuple(spec(index) for index in graph.outputs)
 

@@ -11,8 +11,8 @@ from edgepack.errors import DataError
 from edgepack.model.model import TensorSpec
 
 
-def spec(*shape, dtype="float32", name="in"):
-    return TensorSpec(name, (1, *shape), dtype)
+def spec(*shape, dtype="float32", name="in", scaled=False):
+    return TensorSpec(name, (1, *shape), dtype, scaled=scaled)
 
 
 def here():
@@ -66,25 +66,28 @@ def test_a_cast_that_overflows_is_not_finite():
 
 
 @pytest.mark.parametrize(
-    ("stored", "model", "becomes"),
+    ("stored", "model", "scaled", "becomes"),
     [
-        ("uint8", "float32", "float32"),
-        ("float64", "float32", "float32"),
-        ("int8", "int8", "int8"),
-        ("uint8", "int8", "float32"),
-        ("float32", "int8", "float32"),
-        ("int64", "int32", "int32"),
-        ("float32", "int32", "int32"),
+        ("uint8", "float32", False, "float32"),
+        ("float64", "float32", False, "float32"),
+        ("int8", "int8", True, "int8"),
+        ("uint8", "int8", True, "float32"),
+        ("float32", "int8", True, "float32"),
+        ("float32", "int8", False, "int8"),
+        ("int64", "uint8", False, "uint8"),
+        ("int64", "int32", False, "int32"),
+        ("float32", "int32", False, "int32"),
     ],
 )
-def test_types(stored, model, becomes):
-    assert conform(np.ones(3, stored), spec(3, dtype=model), here).dtype.name == becomes
+def test_types(stored, model, scaled, becomes):
+    assert conform(np.ones(3, stored), spec(3, dtype=model, scaled=scaled), here).dtype.name == becomes
 
 
-@pytest.mark.parametrize(("value", "word"), [(np.array([0.5]), "fractions"), (np.array([2**40]), "beyond its range")])
-def test_a_cast_that_would_lose_something(value, word):
+@pytest.mark.parametrize("model", ["int32", "uint8", "int8", "int16"])
+@pytest.mark.parametrize(("value", "word"), [(np.array([0.7]), "fractions"), (np.array([2**40]), "beyond its range")])
+def test_a_cast_that_would_lose_something(value, word, model):
     with pytest.raises(DataError, match=word) as caught:
-        conform(value, spec(1, dtype="int32"), here)
+        conform(value, spec(1, dtype=model), here)
     assert caught.value.code == "EP-208"
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from edgepack.errors import ModelError
 from edgepack.model.tflite_file import parse_tflite, read_tflite
+from edgepack.model.tflite_summary import io_specs
+from tests.write_tflite import Op, Tensor, tflite_bytes
 
 
 def test_a_dense_layer_is_read_whole(tmp_path, tiny_tflite):
@@ -23,6 +25,17 @@ def test_a_dense_layer_is_read_whole(tmp_path, tiny_tflite):
     assert (graph.signatures[0].key, graph.signatures[0].inputs) == ("serving_default", (("x", 0),))
     assert graph.description == "written by hand"
     assert (graph.tensors[1].is_constant, graph.tensors[0].is_constant) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "scaled"), [("int8", 0.5, True), ("int8", None, False), ("float32", 0.5, False)]
+)
+def test_only_integers_with_a_scale_take_reals(dtype, scale, scaled, tmp_path):
+    known = None if scale is None else (scale, 0)
+    ends = [Tensor(name, (1, 4), dtype, quantization=known) for name in ("x", "y")]
+    content = tflite_bytes(ends, [Op("RESHAPE", 1, (0,), (1,), "ReshapeOptions")], inputs=[0], outputs=[1])
+    inputs, outputs = io_specs(parse_tflite(content, tmp_path))
+    assert [spec.scaled for spec in (*inputs, *outputs)] == [scaled, scaled]
 
 
 def _reads(data: bytes, path) -> bool:
