@@ -36,8 +36,8 @@ _KEEP_SIGN: Final = frozenset(
 _SIX: Final = 6.0
 
 
-def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether any operator rounds."""
+def rounds(model: onnx.ModelProto) -> bool:
+    """As ``is_quantized``."""
     return any(node.op_type in _QUANTIZED for node in model.graph.node)
 
 

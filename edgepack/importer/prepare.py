@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make an ONNX graph ready to be imported: every shape known, what depends on shapes alone computed."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -35,12 +34,11 @@ def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], 
     """
     import onnx
 
-    from edgepack.importer._graph import BATCH_KEY, RANGES_KEY
+    from edgepack.importer._graph import BATCH_KEY
     from edgepack.importer.quantized import float_graph
 
-    source = float_graph(model)
     fixed = onnx.ModelProto()
-    fixed.CopyFrom(source.model)
+    fixed.CopyFrom(float_graph(model).model)
     batch = _fix(fixed, shapes, where)
     _forget_shapes(fixed)
     slim = _slim(fixed)
@@ -48,8 +46,7 @@ def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], 
     slim.ir_version = max(slim.ir_version, _LEAST_IR)
     found = _inferred(slim, where)
     kept = {item.key: item.value for item in found.metadata_props}
-    ranges = json.dumps({name: list(limits) for name, limits in source.ranges.items()})
-    onnx.helper.set_model_props(found, {**kept, BATCH_KEY: str(batch), RANGES_KEY: ranges})
+    onnx.helper.set_model_props(found, {**kept, BATCH_KEY: str(batch)})
     return found
 
 

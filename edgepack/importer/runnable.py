@@ -53,7 +53,7 @@ def runnable(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]],
     """
     try:
         fixed = simplified(_settled(model, shapes, where), shapes=shapes, where=where)
-        inputs = _inputs(model, fixed, where)
+        inputs = inputs_of(model, fixed, where)
         answers = _held_against(model, fixed, inputs, where)
     except ModelError as error:
         if error.code != "EP-155":
@@ -90,11 +90,16 @@ def _settled(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], wh
     if not any(True for node in model.graph.node for _ in graphs_in(node)):
         return model
     fixed = of_batch_one(model, shapes)
-    feeds = draw(_inputs(model, fixed, where), fixed, batch=1, seed=_SEEDS[0])
+    feeds = draw(inputs_of(model, fixed, where), fixed, batch=1, seed=_SEEDS[0])
     return settled(model, feeds, where=where)
 
 
-def _inputs(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) -> tuple[Edge, ...]:
+def inputs_of(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) -> tuple[Edge, ...]:
+    """Return the inputs of ``model`` with the sizes that they have in ``fixed``, which is ``model`` at batch 1.
+
+    Raises:
+        ModelError: One takes no tensor of numbers (EP-158).
+    """
     import onnx
 
     weights = {item.name for item in fixed.graph.initializer}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack.importer.prepare import batch_name
+from edgepack.importer.quantized import is_quantized
 from edgepack.importer.read import damaged, graphs_in, nodes_of, read_onnx, refusal
 from edgepack.model._onnx_layers import Constants, constants_of, kernel_count, layers_of
 from edgepack.model.model import Format, TensorSpec
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-_QUANTIZED = frozenset({"QLinearConv", "QLinearMatMul", "DequantizeLinear"})
 _IMAGES, _PLANE = 4, 2
 
 
@@ -41,8 +41,8 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
     layers = layers_of(graph, constants, _known(model, whole))
     ops = count_ops(f"{node.domain}.{node.op_type}".lstrip(".") for node in graph.node)
     notes = [f"opset {item.version} of {item.domain or 'ai.onnx'}" for item in model.opset_import]
-    if any(node.op_type in _QUANTIZED for node in graph.node):
-        notes.append("it is quantized: build takes its float graph, with the ranges that it holds")
+    if is_quantized(model):
+        notes.append("it is quantized: build takes its float graph")
     every = [*arrays.items(), *inner]
     found = (find_non_finite(name, array) for name, array in every)
     return Summary(
