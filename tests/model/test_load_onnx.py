@@ -176,7 +176,7 @@ def test_other_floats_become_those_of_32_bits_at_both_ends(load, tmp_path, kind)
     assert model.onnx is None, "onnxruntime's quantizers do not take its graph as it is"
 
 
-@pytest.mark.parametrize("way", ["QDQ", "dynamic"])
+@pytest.mark.parametrize("way", ["QDQ", "QOperator", "dynamic"])
 def test_a_quantized_file_is_loaded_as_the_float_graph_inside(load, worker, tmp_path, way):
     first = write_float_onnx(tmp_path / "float.onnx", batch="n")
     images = np.random.default_rng(0).uniform(0, 1, (6, 3, 8, 8)).astype(np.float32)
