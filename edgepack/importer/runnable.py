@@ -10,9 +10,9 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import ModelError
+from edgepack.importer.batch import batch_axis, batch_names
 from edgepack.importer.gate import apart
 from edgepack.importer.imported import Edge
-from edgepack.importer.prepare import batch_name
 from edgepack.importer.read import graphs_in
 from edgepack.importer.simplify import of_batch_one, simplified
 
@@ -103,8 +103,8 @@ def inputs_of(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) ->
     import onnx
 
     weights = {item.name for item in fixed.graph.initializer}
-    name = batch_name(_real_inputs(model))
-    named = {item.name: _place(item, name) for item in _real_inputs(model)}
+    names = batch_names(_real_inputs(model))
+    places = {item.name: batch_axis(item, names) for item in _real_inputs(model)}
     found = []
     for item in (item for item in fixed.graph.input if item.name not in weights):
         kind = item.type.tensor_type.elem_type
@@ -112,20 +112,18 @@ def inputs_of(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) ->
         if dtype.kind not in _NUMBERS:
             raise _unfit(where, f"input {item.name!r} takes no tensor of numbers")
         shape = tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)
-        found.append(_edge(item.name, shape, dtype.name, named[item.name]))
+        found.append(_edge(item.name, shape, dtype.name, places[item.name]))
     return tuple(found)
 
 
 def _outputs(model: "onnx.ModelProto", fixed: "onnx.ModelProto", answers: Sequence[Array]) -> tuple[Edge, ...]:
     """Return the outputs as they came, their shapes written into ``fixed``."""
-    name = batch_name(_real_inputs(model))
-    named = {item.name: _place(item, name) for item in model.graph.output}
+    names = batch_names(_real_inputs(model))
+    places = {item.name: batch_axis(item, names) for item in model.graph.output}
     found = []
     for item, answer in zip(fixed.graph.output, answers, strict=True):
         _set_shape(item, answer.shape)
-        place = named[item.name]
-        fits = place is not None and place < answer.ndim and answer.shape[place] == 1
-        found.append(_edge(item.name, answer.shape, answer.dtype.name, place if fits else None))
+        found.append(_edge(item.name, answer.shape, answer.dtype.name, places[item.name]))
     return tuple(found)
 
 
@@ -162,15 +160,9 @@ def _real_inputs(model: "onnx.ModelProto") -> "list[onnx.ValueInfoProto]":
     return [item for item in model.graph.input if item.name not in weights]
 
 
-def _place(item: "onnx.ValueInfoProto", batch: str) -> int | None:
-    """Return the axis of ``item`` that is called ``batch``; None where none is."""
-    words = [dim.dim_param for dim in item.type.tensor_type.shape.dim]
-    return words.index(batch) if batch and batch in words else None
-
-
 def _edge(name: str, shape: tuple[int, ...], dtype: str, place: int | None) -> Edge:
     """Return an edge at batch 1; without axes where none can be the batch."""
-    if place is None:
+    if place is None or shape[place : place + 1] != (1,):
         place = next((axis for axis, size in enumerate(shape) if size == 1), None)
     if place is None:
         return Edge(name=name, shape=shape, dtype=dtype, axes=())
