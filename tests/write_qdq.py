@@ -35,9 +35,22 @@ def write_float_onnx(path: Path, *, batch: int | str = 1) -> Path:
     return path
 
 
-def write_int8_onnx(path: Path, source: Path, samples: np.ndarray) -> Path:
-    """Write ``source`` as QDQ with int8 weights and activations, float at its edges, calibrated on ``samples``."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+def write_int8_onnx(path: Path, source: Path, samples: np.ndarray, *, way: str = "QDQ") -> Path:
+    """Write ``source`` with int8 weights and activations, float at its edges, calibrated on ``samples``.
+
+    ``way`` is QDQ, QOperator, or dynamic, which calibrates nothing and takes bytes.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_dynamic,
+        quantize_static,
+    )
+
+    if way == "dynamic":
+        quantize_dynamic(source, path)
+        return path
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -50,7 +63,7 @@ def write_int8_onnx(path: Path, source: Path, samples: np.ndarray) -> Path:
         source,
         path,
         Reader(),
-        quant_format=QuantFormat.QDQ,
+        quant_format=QuantFormat[way],
         per_channel=True,
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,

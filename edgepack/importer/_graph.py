@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A prepared ONNX graph as the handlers read it: nodes with their attributes, constants as arrays, every shape."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -16,13 +15,11 @@ from edgepack.errors import ModelError
 
 BATCH_KEY: Final = "edgepack.batch"
 """Metadata of a prepared graph: the number that stands for an open batch."""
-RANGES_KEY: Final = "edgepack.ranges"
-"""Metadata of a prepared graph: the ranges of a quantized source, by name of a value, as JSON."""
 _OWN_DOMAINS: Final = frozenset({"", "ai.onnx"})
 _NOT_FOLDED: Final = frozenset(
     [
         *("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli"),
-        *("QuantizeLinear", "DequantizeLinear"),  # their ranges are kept
+        *("QuantizeLinear", "DequantizeLinear"),  # that weights were rounded is told by them alone
     ]
 )
 _MOST_FOLDED: Final = 1 << 24  # elements
@@ -66,7 +63,6 @@ class Graph:
         inputs, outputs: Names in order, without those that only name an initializer.
         batch: The number that stands for the batch; 0 where the batch is not open.
         where: The source, for messages.
-        ranges: Of a quantized source.
     """
 
     nodes: list[Node]
@@ -77,7 +73,6 @@ class Graph:
     outputs: tuple[str, ...]
     batch: int
     where: str
-    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def users(self) -> dict[str, list[Node]]:
         """Return who reads each value."""
@@ -104,7 +99,6 @@ def read_graph(model: onnx.ModelProto, *, where: str) -> Graph:
         outputs=tuple(item.name for item in graph.output),
         batch=int(metadata.get(BATCH_KEY, "0")),
         where=where,
-        ranges={name: (low, high) for name, (low, high) in json.loads(metadata.get(RANGES_KEY, "{}")).items()},
     )
     _fold(found, opsets)
     return found

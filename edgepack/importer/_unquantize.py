@@ -12,32 +12,37 @@ from edgepack.arrays import Array
 from edgepack.importer.quantized import FloatGraph
 
 _LINEAR: Final = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul", "QLinearAdd": "Add", "QLinearMul": "Mul"}
+# Of one input and its grid, then the output's; onnxruntime's own.
+_ALONE: Final = {
+    "QLinearAveragePool": "AveragePool",
+    "QLinearGlobalAveragePool": "GlobalAveragePool",
+    "QLinearLeakyRelu": "LeakyRelu",
+    "QLinearSigmoid": "Sigmoid",
+    "QLinearSoftmax": "Softmax",
+}
+_OWN: Final = frozenset({*_ALONE, "QGemm", "QLinearConcat", "QLinearWhere"})
+_NOT_IN_FLOAT: Final = frozenset({"channels_last", "opset"})
 _INTEGER: Final = {"ConvInteger": "Conv", "MatMulInteger": "MatMul"}
-_QUANTIZED: Final = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", *_LINEAR, *_INTEGER})
+_QUANTIZED: Final = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", *_LINEAR, *_INTEGER, *_OWN}
+)
 # Operators that graphs in the older format call on integers.
-_PASSING: Final = frozenset({"MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze"})
+_PASSING: Final = frozenset(
+    ["MaxPool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Resize", "Split", "Slice", "Gather"]
+)
 _POSITIVE: Final = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Exp", "Abs"})
 _KEEP_SIGN: Final = frozenset(
     [
-        *(
-            *_PASSING,
-            "AveragePool",
-            "GlobalAveragePool",
-            "GlobalMaxPool",
-            "Concat",
-            "Resize",
-            "Slice",
-            "Split",
-            "Identity",
-        ),
-        *("DepthToSpace", "SpaceToDepth", "QuantizeLinear", "DequantizeLinear", "Gather", "ReduceMean", "ReduceMax"),
+        *_PASSING,
+        *("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Concat", "Identity", "DepthToSpace", "SpaceToDepth"),
+        *("QuantizeLinear", "DequantizeLinear", "ReduceMean", "ReduceMax"),
     ]
 )
 _SIX: Final = 6.0
 
 
-def is_quantized(model: onnx.ModelProto) -> bool:
-    """Whether any operator rounds."""
+def rounds(model: onnx.ModelProto) -> bool:
+    """As ``is_quantized``."""
     return any(node.op_type in _QUANTIZED for node in model.graph.node)
 
 
@@ -61,6 +66,7 @@ class _Graph:
         self._positive: set[str] = set()  # values that are never below 0
         self._ends = {item.name for item in model.graph.input}
         self.ranges: dict[str, tuple[float, float]] = {}
+        self._lookups = {node.output[0]: node for node in model.graph.node if node.op_type == "Gather"}
         for node in model.graph.node:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self._constants[node.output[0]] = node.attribute[0].t
@@ -78,6 +84,8 @@ class _Graph:
             self._dynamic(node)
         elif kind in _LINEAR:
             self._linear(node)
+        elif kind in _OWN:
+            self._own(node)
         elif kind in _INTEGER:
             self._integer(node)
         else:
@@ -140,16 +148,16 @@ class _Graph:
         self._positive.add(made)
         return made
 
-    def _numbers(self, name: str, scale: str, zero: str, axis: int) -> str | None:
+    def _numbers(self, name: str, scale: str, zero: str, *, axis: int, block: int = 0) -> str | None:
         """Return the name of a constant: what the integers ``name`` stand for; None where they are computed."""
         array, steps, points = self._array(name), self._array(scale), self._array(zero) if zero else None
         if array is None or steps is None:
             return None
         numbers = array.astype(np.float32)
         if points is not None:
-            numbers = numbers - _along(points.astype(np.float32), numbers, axis)
+            numbers = numbers - _along(points.astype(np.float32), numbers, axis, block)
         made = f"{name} in float"
-        self._new[made] = (numbers * _along(steps.astype(np.float32), numbers, axis)).astype(np.float32)
+        self._new[made] = (numbers * _along(steps.astype(np.float32), numbers, axis, block)).astype(np.float32)
         return made
 
     def _dequantized(self, node: onnx.NodeProto) -> bool:
@@ -157,15 +165,27 @@ class _Graph:
         name, scale, zero = (*node.input, "")[:3]
         source = self._float_of.get(name)
         if source is None:
-            source = self._numbers(name, scale, zero, _axis(node))
+            axis, block = _whole(node, "axis", 1), _whole(node, "block_size", 0)
+            source = self._numbers(name, scale, zero, axis=axis, block=block)
         if source is None:
-            return False
+            return self._looked_up(node)
         self._nodes.append(helper.make_node("Identity", [source], list(node.output), name=node.name))
         return True
 
+    def _looked_up(self, node: onnx.NodeProto) -> bool:
+        """Write ``node``, which dequantizes rows of a table, as a look into the float table; whether it was one."""
+        name, scale, zero = (*node.input, "")[:3]
+        lookup, steps = self._lookups.get(name), self._array(scale)
+        if lookup is None or steps is None or steps.size > 1:
+            return False
+        table = self._numbers(lookup.input[0], scale, zero, axis=0)
+        if table is not None:
+            self._nodes.append(_like(lookup, "Gather", [table, lookup.input[1]], list(node.output)))
+        return table is not None
+
     def _value(self, name: str, scale: str, zero: str) -> str:
         """Return the float value behind the integers ``name``."""
-        found = self._float_of.get(name) or self._numbers(name, scale, zero, 0)
+        found = self._float_of.get(name) or self._numbers(name, scale, zero, axis=0)
         if found is None:
             found = f"{name} in float"
             self._nodes.append(helper.make_node("DequantizeLinear", [name, scale, zero], [found], name=found))
@@ -177,18 +197,50 @@ class _Graph:
         """Write QLinearConv and the like: three numbers for each of two inputs, two for the output, a bias."""
         x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, *bias = node.input
         inputs = [self._value(x, x_scale, x_zero)]
-        kernel = self._numbers(w, w_scale, w_zero, 0 if node.op_type == "QLinearConv" else -1)
+        kernel = self._numbers(w, w_scale, w_zero, axis=0 if node.op_type == "QLinearConv" else -1)
         inputs.append(kernel if kernel is not None else self._value(w, w_scale, w_zero))
         if bias:
-            steps = self._array(x_scale), self._array(w_scale), self._array(bias[0])
-            if not any(item is None for item in steps):
-                one, other, whole = (np.asarray(item, np.float32) for item in steps)
-                self._new[f"{bias[0]} in float"] = whole * one.reshape(-1) * other.reshape(-1)
-                inputs.append(f"{bias[0]} in float")
+            inputs += self._bias(bias[0], x_scale, w_scale)
+        self._rounded(node, _LINEAR[node.op_type], inputs, [y_scale, y_zero])
+
+    def _own(self, node: onnx.NodeProto) -> None:
+        """Write an operator of onnxruntime's own; one whose channels are last stays, and has no counterpart."""
+        given = list(node.input)
+        if _whole(node, "channels_last", 0):
+            self._nodes.append(node)
+        elif node.op_type in _ALONE:
+            self._rounded(node, _ALONE[node.op_type], [self._value(*given[:3])], given[3:])
+        elif node.op_type == "QLinearConcat":
+            grid, parts = given[:2], [given[place : place + 3] for place in range(2, len(given), 3)]
+            self._rounded(node, "Concat", [self._value(*part) for part in parts], grid)
+        elif node.op_type == "QLinearWhere":
+            self._rounded(node, "Where", [given[0], self._value(*given[1:4]), self._value(*given[4:7])], given[7:])
+        else:
+            axis = 1 - bool(_whole(node, "transB", 0))
+            kernel = self._numbers(*given[3:6], axis=axis) or self._value(*given[3:6])
+            alpha = next((item.f for item in node.attribute if item.name == "alpha"), 1.0)
+            bias = self._bias(given[6], given[1], given[4], alpha=alpha) if given[6] else []
+            self._rounded(node, "Gemm", [self._value(*given[:3]), kernel, *bias], given[7:])
+
+    def _bias(self, name: str, x_scale: str, w_scale: str, *, alpha: float = 1.0) -> list[str]:
+        """Return the float bias behind the integers ``name``; nothing where they are computed."""
+        steps = self._array(x_scale), self._array(w_scale), self._array(name)
+        if any(item is None for item in steps):
+            return []
+        one, other, whole = (np.asarray(item, np.float32) for item in steps)
+        self._new[f"{name} in float"] = whole * one.reshape(-1) * other.reshape(-1) * np.float32(alpha)
+        return [f"{name} in float"]
+
+    def _rounded(self, node: onnx.NodeProto, kind: str, inputs: list[str], grid: list[str]) -> None:
+        """Write the float operator ``kind`` in place of ``node``, and the rounding of what it gives to ``grid``."""
+        if not any(grid):  # it gives floats
+            self._nodes.append(_like(node, kind, inputs, [node.output[0]]))
+            return
         made = f"{node.output[0]} in float"
-        self._nodes.append(_like(node, _LINEAR[node.op_type], inputs, made))
-        self._nodes.append(helper.make_node("QuantizeLinear", [made, y_scale, y_zero], list(node.output)))
-        self._keep_range(made, (y_scale, y_zero))
+        self._nodes.append(_like(node, kind, inputs, [made]))
+        self._follow(self._nodes[-1])
+        self._nodes.append(helper.make_node("QuantizeLinear", [made, *grid], list(node.output)))
+        self._keep_range(made, grid)
         self._float_of[node.output[0]] = self._cut(made)
 
     def _dynamic(self, node: onnx.NodeProto) -> None:
@@ -208,33 +260,34 @@ class _Graph:
         if points is not None:
             numbers = numbers - _along(points.astype(np.float32), numbers, 0 if node.op_type == "ConvInteger" else -1)
         self._new[f"{w} in float"] = numbers
-        made = _like(node, _INTEGER[node.op_type], [self._float_of[x], f"{w} in float"], node.output[0])
+        made = _like(node, _INTEGER[node.op_type], [self._float_of[x], f"{w} in float"], [node.output[0]])
         self._nodes.append(made)
 
     def _twin(self, node: onnx.NodeProto) -> None:
         inputs = [self._float_of[node.input[0]], *node.input[1:]]
-        made = f"{node.output[0]} in float"
+        made = [f"{name} in float" if name else "" for name in node.output]
         self._nodes.append(_like(node, node.op_type, inputs, made))
-        self._float_of[node.output[0]] = made
+        self._follow(self._nodes[-1])
+        self._float_of |= dict(zip(node.output, made, strict=True))
 
 
-def _like(node: onnx.NodeProto, kind: str, inputs: list[str], output: str) -> onnx.NodeProto:
-    made = helper.make_node(kind, inputs, [output], name=f"{node.name or output}")
-    made.attribute.extend(node.attribute)
+def _like(node: onnx.NodeProto, kind: str, inputs: list[str], outputs: list[str]) -> onnx.NodeProto:
+    made = helper.make_node(kind, inputs, outputs, name=f"{node.name or outputs[0]}")
+    made.attribute.extend(item for item in node.attribute if item.name not in _NOT_IN_FLOAT)
     return made
 
 
-def _axis(node: onnx.NodeProto) -> int:
-    return next((item.i for item in node.attribute if item.name == "axis"), 1)
+def _whole(node: onnx.NodeProto, name: str, default: int) -> int:
+    return next((item.i for item in node.attribute if item.name == name), default)
 
 
-def _along(numbers: Array, whole: Array, axis: int) -> Array:
-    """Return ``numbers``, one for all, for each along ``axis``, or for blocks of it, as they meet ``whole``."""
+def _along(numbers: Array, whole: Array, axis: int, block: int = 0) -> Array:
+    """Return ``numbers``, one for all, for each along ``axis``, or for each ``block`` of it, as they meet ``whole``."""
     if numbers.size == 1:
         return numbers.reshape(())
     if numbers.ndim == 1:
         shape = [1] * whole.ndim
         shape[axis] = -1
         return numbers.reshape(shape)
-    repeated = np.repeat(numbers, -(-whole.shape[axis] // numbers.shape[axis]), axis=axis)
+    repeated = np.repeat(numbers, block or -(-whole.shape[axis] // numbers.shape[axis]), axis=axis)
     return repeated.take(np.arange(whole.shape[axis]), axis=axis)

@@ -63,8 +63,6 @@ def walk(model: onnx.ModelProto, *, where: str) -> Imported:
         outputs=tuple(_edge(graph, name, value) for name, value in zip(graph.outputs, outputs, strict=True)),
         values=build.values,
         prepared=model,
-        notes=_notes(graph),
-        ranges=graph.ranges,
     )
 
 
@@ -197,11 +195,3 @@ def _edge(graph: Graph, name: str, value: Value) -> Edge:
     is_open = graph.batch > 0
     shape = tuple(None if is_open and axis == value.batch_axis else size for axis, size in enumerate(value.sizes))
     return Edge(name=name, shape=shape, dtype=graph.dtypes.get(name, "float32"), axes=value.axes)
-
-
-def _notes(graph: Graph) -> tuple[str, ...]:
-    if not graph.ranges:
-        return ()
-    return (
-        f"the source is quantized: its float graph was imported, and the ranges of {len(graph.ranges)} values kept",
-    )

@@ -45,13 +45,12 @@ def check_parity(imported: Imported, original: "onnx.ModelProto", *, where: str)
 
     Args:
         imported: What ``import_onnx`` made.
-        original: The file's own model, with the shapes that it was imported with.
+        original: What was imported, as it was before it was prepared: nothing in it rounds.
         where: Names the file in an error.
 
     Raises:
-        ModelError: onnxruntime refuses the file (EP-155); an output differs by more than 1e-4 of its range (1e-2 where
-            the source computes in 16 bits; EP-141),
-            with the first operator whose result does.
+        ModelError: onnxruntime refuses the file (EP-155); an output differs by more than 1e-4 of its range, 1e-2 where
+            the source computes in 16 bits (EP-141), with the first operator whose result does.
     """
     from edgepack.importer._session import answers
     from edgepack.importer.samples import draw

@@ -99,8 +99,6 @@ class Imported:
         inputs, outputs: In that order.
         values: By name, every ONNX value that was made.
         prepared: The graph that was read.
-        notes: What the user should know.
-        ranges: Smallest and largest number that a quantized source can hold in a value, by the value's name.
     """
 
     net: "keras.Model"
@@ -108,5 +106,3 @@ class Imported:
     outputs: tuple[Edge, ...]
     values: Mapping[str, Value]
     prepared: "onnx.ModelProto"
-    notes: tuple[str, ...] = ()
-    ranges: Mapping[str, tuple[float, float]]

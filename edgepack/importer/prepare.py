@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make an ONNX graph ready to be imported: every shape known, what depends on shapes alone computed."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
+from edgepack.importer.batch import batch_axis, batch_names, is_open
 from edgepack.importer.slimming import slimmed
 
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _PRIMES: Final = (13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
 _LEAST_IR: Final = 8  # before 4, an initializer that is no input has no shape
-_BATCHES: Final = frozenset({"n", "b", "bs"})
 # Their results hold the batch where no handler looks for it, or lose the layer that a step would work on.
 _KEPT_APART: Final = ["FusionConvBN", "FusionGemm"]
 
@@ -36,12 +35,11 @@ def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], 
     """
     import onnx
 
-    from edgepack.importer._graph import BATCH_KEY, RANGES_KEY
+    from edgepack.importer._graph import BATCH_KEY
     from edgepack.importer.quantized import float_graph
 
-    source = float_graph(model)
     fixed = onnx.ModelProto()
-    fixed.CopyFrom(source.model)
+    fixed.CopyFrom(float_graph(model).model)
     batch = _fix(fixed, shapes, where)
     _forget_shapes(fixed)
     slim = _slim(fixed)
@@ -49,8 +47,7 @@ def prepare(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]], 
     slim.ir_version = max(slim.ir_version, _LEAST_IR)
     found = _inferred(slim, where)
     kept = {item.key: item.value for item in found.metadata_props}
-    ranges = json.dumps({name: list(limits) for name, limits in source.ranges.items()})
-    onnx.helper.set_model_props(found, {**kept, BATCH_KEY: str(batch), RANGES_KEY: ranges})
+    onnx.helper.set_model_props(found, {**kept, BATCH_KEY: str(batch)})
     return found
 
 
@@ -87,29 +84,20 @@ def _fix(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where:
     """Write every dimension of the inputs into ``model``; return what stands for the batch, 0 where it is not open."""
     initializers = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in initializers]
-    name = batch_name(inputs)
+    names = batch_names(inputs)
     taken = set(_sizes(model))
     batch = next((prime for prime in _PRIMES if prime not in taken), _PRIMES[-1])
     used = 0
     for item in inputs:
         dims, given = item.type.tensor_type.shape.dim, shapes.get(item.name, ())
-        opens = [axis for axis, dim in enumerate(dims) if not (dim.HasField("dim_value") and dim.dim_value > 0)]
-        batches = [axis for axis in opens if (dims[axis].dim_param == name if name else axis == 0)]
+        opens, place = [axis for axis in range(len(dims)) if is_open(item, axis)], batch_axis(item, names)
         for axis in opens:
-            if axis not in batches and axis >= len(given):
-                _refuse_open(item, axis, model, where)
+            if axis != place and axis >= len(given):
+                _refuse_open(item, axis, place, model=model, where=where)
         for axis in opens:
-            dims[axis].dim_value = batch if axis in batches else given[axis]
-        used = batch if batches else used
+            dims[axis].dim_value = batch if axis == place else given[axis]
+        used = used if place is None else batch
     return used
-
-
-def batch_name(inputs: "Sequence[onnx.ValueInfoProto]") -> str:
-    """Return what the graph calls its batch: the first open dimension in front, else any called so; or nothing."""
-    dims = [(axis, dim) for item in inputs for axis, dim in enumerate(item.type.tensor_type.shape.dim)]
-    front = [dim.dim_param for axis, dim in dims if axis == 0 and dim.dim_param]
-    other = [dim.dim_param for _, dim in dims if "batch" in (low := dim.dim_param.lower()) or low in _BATCHES]
-    return next(iter([*front, *other]), "")
 
 
 def _sizes(model: "onnx.ModelProto") -> Iterator[int]:
@@ -120,12 +108,14 @@ def _sizes(model: "onnx.ModelProto") -> Iterator[int]:
             yield dim.dim_value
 
 
-def _refuse_open(item: "onnx.ValueInfoProto", axis: int, model: "onnx.ModelProto", where: str) -> None:
+def _refuse_open(
+    item: "onnx.ValueInfoProto", axis: int, place: int | None, *, model: "onnx.ModelProto", where: str
+) -> None:
     import onnx
 
     dims = item.type.tensor_type.shape.dim
     words = [dim.dim_param or (str(dim.dim_value) if dim.dim_value else "?") for dim in dims]
-    example = "x".join("1" if n == 0 else str(dim.dim_value or 128) for n, dim in enumerate(dims))
+    example = "x".join("1" if n == place else str(dim.dim_value or 128) for n, dim in enumerate(dims))
     inner = [
         node for node in model.graph.node if any(part.type == onnx.AttributeProto.GRAPH for part in node.attribute)
     ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The float graph inside a quantized ONNX graph, and the ranges that its values were quantized to."""
+"""The float graph inside a quantized ONNX graph, and the ranges that its values were rounded in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +27,13 @@ def float_graph(model: "onnx.ModelProto") -> FloatGraph:
 
     A graph that is not quantized comes back as it is.
     """
-    from edgepack.importer._unquantize import is_quantized, unquantize
+    from edgepack.importer._unquantize import unquantize
 
     return unquantize(model) if is_quantized(model) else FloatGraph(model, {})
+
+
+def is_quantized(model: "onnx.ModelProto") -> bool:
+    """Whether any operator of ``model`` rounds, or stands for numbers that were rounded."""
+    from edgepack.importer._unquantize import rounds
+
+    return rounds(model)

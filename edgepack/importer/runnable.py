@@ -10,9 +10,9 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import ModelError
+from edgepack.importer.batch import batch_axis, batch_names
 from edgepack.importer.gate import apart
 from edgepack.importer.imported import Edge
-from edgepack.importer.prepare import batch_name
 from edgepack.importer.read import graphs_in
 from edgepack.importer.simplify import of_batch_one, simplified
 
@@ -53,7 +53,7 @@ def runnable(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]],
     """
     try:
         fixed = simplified(_settled(model, shapes, where), shapes=shapes, where=where)
-        inputs = _inputs(model, fixed, where)
+        inputs = inputs_of(model, fixed, where)
         answers = _held_against(model, fixed, inputs, where)
     except ModelError as error:
         if error.code != "EP-155":
@@ -90,16 +90,21 @@ def _settled(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], wh
     if not any(True for node in model.graph.node for _ in graphs_in(node)):
         return model
     fixed = of_batch_one(model, shapes)
-    feeds = draw(_inputs(model, fixed, where), fixed, batch=1, seed=_SEEDS[0])
+    feeds = draw(inputs_of(model, fixed, where), fixed, batch=1, seed=_SEEDS[0])
     return settled(model, feeds, where=where)
 
 
-def _inputs(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) -> tuple[Edge, ...]:
+def inputs_of(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) -> tuple[Edge, ...]:
+    """Return the inputs of ``model`` with the sizes that they have in ``fixed``, which is ``model`` at batch 1.
+
+    Raises:
+        ModelError: One takes no tensor of numbers (EP-158).
+    """
     import onnx
 
     weights = {item.name for item in fixed.graph.initializer}
-    name = batch_name(_real_inputs(model))
-    named = {item.name: _place(item, name) for item in _real_inputs(model)}
+    names = batch_names(_real_inputs(model))
+    places = {item.name: batch_axis(item, names) for item in _real_inputs(model)}
     found = []
     for item in (item for item in fixed.graph.input if item.name not in weights):
         kind = item.type.tensor_type.elem_type
@@ -107,20 +112,18 @@ def _inputs(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) -> t
         if dtype.kind not in _NUMBERS:
             raise _unfit(where, f"input {item.name!r} takes no tensor of numbers")
         shape = tuple(dim.dim_value for dim in item.type.tensor_type.shape.dim)
-        found.append(_edge(item.name, shape, dtype.name, named[item.name]))
+        found.append(_edge(item.name, shape, dtype.name, places[item.name]))
     return tuple(found)
 
 
 def _outputs(model: "onnx.ModelProto", fixed: "onnx.ModelProto", answers: Sequence[Array]) -> tuple[Edge, ...]:
     """Return the outputs as they came, their shapes written into ``fixed``."""
-    name = batch_name(_real_inputs(model))
-    named = {item.name: _place(item, name) for item in model.graph.output}
+    names = batch_names(_real_inputs(model))
+    places = {item.name: batch_axis(item, names) for item in model.graph.output}
     found = []
     for item, answer in zip(fixed.graph.output, answers, strict=True):
         _set_shape(item, answer.shape)
-        place = named[item.name]
-        fits = place is not None and place < answer.ndim and answer.shape[place] == 1
-        found.append(_edge(item.name, answer.shape, answer.dtype.name, place if fits else None))
+        found.append(_edge(item.name, answer.shape, answer.dtype.name, places[item.name]))
     return tuple(found)
 
 
@@ -157,15 +160,9 @@ def _real_inputs(model: "onnx.ModelProto") -> "list[onnx.ValueInfoProto]":
     return [item for item in model.graph.input if item.name not in weights]
 
 
-def _place(item: "onnx.ValueInfoProto", batch: str) -> int | None:
-    """Return the axis of ``item`` that is called ``batch``; None where none is."""
-    words = [dim.dim_param for dim in item.type.tensor_type.shape.dim]
-    return words.index(batch) if batch and batch in words else None
-
-
 def _edge(name: str, shape: tuple[int, ...], dtype: str, place: int | None) -> Edge:
     """Return an edge at batch 1; without axes where none can be the batch."""
-    if place is None:
+    if place is None or shape[place : place + 1] != (1,):
         place = next((axis for axis, size in enumerate(shape) if size == 1), None)
     if place is None:
         return Edge(name=name, shape=shape, dtype=dtype, axes=())

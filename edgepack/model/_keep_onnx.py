@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Take an ONNX graph as it is, where no Keras graph can be made of it: no layers, no TFLite, onnxruntime alone."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from edgepack.errors import ModelError
 from edgepack.importer.imported import Edge
-from edgepack.importer.quantized import float_graph
-from edgepack.importer.read import read_onnx
 from edgepack.importer.runnable import runnable
 from edgepack.importer.simplify import with_edges
 from edgepack.model._onnx_digest import digest_onnx
+from edgepack.model._onnx_source import OnnxSource
 from edgepack.model.layout import Layout, turned
 from edgepack.model.model import Model, TensorSpec
-from edgepack.model.shapes import fix_shapes, format_shape
-from edgepack.model.summary import Summary
 from edgepack.work import whole_folder
 
 _REVISION: Final = "as it is, 1"
@@ -23,29 +19,18 @@ _REVISION: Final = "as it is, 1"
 _KEPT: Final = "prepared.onnx"
 
 
-def keep_onnx(
-    path: Path,
-    summary: Summary,
-    refused: ModelError,
-    *,
-    shapes: Mapping[str, tuple[int, ...]],
-    layout: Layout,
-    folder: Path,
-) -> Model:
-    """Write the graph at ``path``, ``refused`` by the importer, under its digest below ``folder``, of batch 1.
+def keep_onnx(source: OnnxSource, refused: ModelError, *, layout: Layout, folder: Path) -> Model:
+    """Write the graph ``source``, ``refused`` by the importer, under its digest below ``folder``, of batch 1.
 
     Raises:
-        ModelError: A dimension is open (EP-112), the file is unsuitable (EP-105, EP-142, EP-15x).
+        ModelError: The graph is unsuitable (EP-142, EP-158).
     """
     import onnx
 
-    where = str(path)
-    source = float_graph(read_onnx(path)).model
-    _, notes = fix_shapes(summary.inputs, {})
-    given = tuple(f"{name} fixed to {format_shape(shape)} by --shape" for name, shape in sorted(shapes.items()))
-    found = runnable(source, shapes=shapes, where=where)
+    where = str(source.path)
+    found = runnable(source.model, shapes=source.shapes, where=where)
     inputs, outputs = (tuple(_spec(edge, layout) for edge in side) for side in (found.inputs, found.outputs))
-    digest = digest_onnx(source, inputs, outputs, revision=_REVISION)
+    digest = digest_onnx(source.model, inputs, outputs, revision=_REVISION)
     target = folder / digest
     with whole_folder(target) as scratch:
         onnx.save(with_edges(found.graph, names={}, channels_last=layout == "nhwc"), scratch / _KEPT)
@@ -53,12 +38,12 @@ def keep_onnx(
     return Model(
         path=target / _KEPT,
         kind="onnx",
-        source=path,
-        source_format=summary.format,
+        source=source.path,
+        source_format=source.summary.format,
         inputs=inputs,
         outputs=outputs,
         digest=digest,
-        notes=(f"no steps and no TFLite: {why}; onnxruntime takes it as it is", *notes, *given),
+        notes=(f"no steps and no TFLite: {why}; onnxruntime takes it as it is", *source.notes),
         why_untrainable=why,
         onnx=target / _KEPT,
     )

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Final
 from edgepack.errors import ModelError
 from edgepack.importer.imported import Edge, Imported
 from edgepack.importer.layers import import_layers
-from edgepack.importer.read import read_onnx
 from edgepack.importer.simplify import simplified, with_edges
 from edgepack.model._export import export, legal_names, with_axes
 from edgepack.model._onnx_digest import digest_onnx
+from edgepack.model._onnx_source import OnnxSource
 from edgepack.model._unroll import unroll
 from edgepack.model.flat import as_list, flat
 from edgepack.model.layout import Layout, turned
 from edgepack.model.model import Model, TensorSpec
-from edgepack.model.shapes import fix_shapes, format_shape
-from edgepack.model.summary import Summary
+from edgepack.model.shapes import format_shape
 from edgepack.model.trainable import TRAINABLE
 from edgepack.work import whole_folder
 
@@ -32,47 +31,43 @@ _OTHER_FLOATS: Final = frozenset({"float16", "float64", "bfloat16"})
 _FIRST_PER_CHANNEL: Final = 13  # opset
 
 
-def load_onnx(
-    path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int, ...]], layout: Layout, folder: Path
-) -> Model:
-    """Import the file at ``path`` and export it under its digest below ``folder``.
+def load_onnx(source: OnnxSource, *, layout: Layout, folder: Path) -> Model:
+    """Import the graph ``source`` and export it under its digest below ``folder``.
 
     Raises:
-        ModelError: A dimension is open (EP-112), the file is unsuitable (EP-105, EP-15x), holds what cannot be
-            imported (EP-14x), or the import answers otherwise than onnxruntime (EP-141).
+        ModelError: onnxruntime does not take it (EP-155), it holds what cannot be imported (EP-14x), or the import
+            answers otherwise than onnxruntime (EP-141).
     """
     import keras
 
     from edgepack.importer.gate import check_parity, check_runs
 
-    source, where = read_onnx(path), str(path)
-    _, notes = fix_shapes(summary.inputs, {})
-    given = tuple(f"{name} fixed to {format_shape(shape)} by --shape" for name, shape in sorted(shapes.items()))
-    check_runs(source, where=where)
+    graph, shapes, where = source.model, source.shapes, str(source.path)
+    check_runs(graph, where=where)
     keras.backend.clear_session()
     import_layers()
-    imported = _imported(source, shapes, where)
-    check_parity(imported, source, where=where)
+    imported = _imported(graph, shapes, where)
+    check_parity(imported, graph, where=where)
     inputs, renamed = legal_names([_spec(edge, layout) for edge in imported.inputs])
     ends, renamed_ends = legal_names([_spec(edge, layout) for edge in imported.outputs])
-    digest = digest_onnx(source, inputs, ends, revision=_REVISION)
+    digest = digest_onnx(graph, inputs, ends, revision=_REVISION)
     target = folder / digest
     unrolling = unroll(imported.net)
     edges = zip((*imported.inputs, *imported.outputs), (*inputs, *ends), strict=True)
     names = {edge.name: spec.name for edge, spec in edges}
-    small = simplified(source, shapes=shapes, where=where)
+    small = simplified(graph, shapes=shapes, where=where)
     kept = with_edges(small, names=names, channels_last=layout == "nhwc")
     with whole_folder(target) as scratch:
         outputs = _write(imported, inputs, ends, kept=kept, folder=scratch)
     return Model(
         path=target,
         kind="savedmodel",
-        source=path,
-        source_format=summary.format,
+        source=source.path,
+        source_format=source.summary.format,
         inputs=inputs,
         outputs=outputs,
         digest=digest,
-        notes=(*notes, *given, *renamed, *renamed_ends, *imported.notes, *unrolling, *_turned_notes(inputs)),
+        notes=(*source.notes, *renamed, *renamed_ends, *unrolling, *_turned_notes(inputs)),
         trainable=target / TRAINABLE,
         onnx=target / _PREPARED if _quantizes(kept) else None,
     )

@@ -35,7 +35,7 @@ def check_batch(summary: Summary) -> None:
     Raises:
         ModelError: Every input's batch is fixed, one of them to more than 1 (EP-157).
     """
-    if summary.format is not Format.ONNX or any(None in spec.shape for spec in summary.inputs):
+    if summary.format is not Format.ONNX or any(spec.shape[:1] == (None,) for spec in summary.inputs):
         return
     single = any(spec.shape[:1] == (1,) for spec in summary.inputs)
     for spec in summary.inputs:

@@ -81,12 +81,17 @@ def _load_onnx(
     """Import the graph; where that cannot be, keep it or say which command would."""
     require_onnx_extra()
     check_batch(summary)
+    if summary.refusal is not None and not as_it_is:
+        raise with_way_out(summary.refusal, path)
+    from edgepack.model._onnx_source import read_source
+
+    source = read_source(path, summary, shapes=shapes)
     try:
         if summary.refusal is not None:
             raise summary.refusal
         from edgepack.model._load_onnx import load_onnx
 
-        return load_onnx(path, summary, shapes=shapes, layout=layout, folder=folder)
+        return load_onnx(source, layout=layout, folder=folder)
     except ModelError as error:
         if error.code not in _NOT_IMPORTABLE:
             raise
@@ -94,7 +99,7 @@ def _load_onnx(
             raise with_way_out(error, path) from error
         from edgepack.model._keep_onnx import keep_onnx
 
-        return keep_onnx(path, summary, error, shapes=shapes, layout=layout, folder=folder)
+        return keep_onnx(source, error, layout=layout, folder=folder)
 
 
 def with_way_out(refused: ModelError, path: Path) -> ModelError:

@@ -6,18 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepack.importer.prepare import batch_name
+from edgepack.importer.batch import batch_axis, batch_names
+from edgepack.importer.quantized import is_quantized
 from edgepack.importer.read import damaged, graphs_in, nodes_of, read_onnx, refusal
 from edgepack.model._onnx_layers import Constants, constants_of, kernel_count, layers_of
 from edgepack.model.model import Format, TensorSpec
-from edgepack.model.shapes import apply_shapes, with_batch_of_one
+from edgepack.model.shapes import apply_shapes, as_in_file, with_batch_of_one
 from edgepack.model.summary import Layer, Shape, Summary, count_ops, find_non_finite
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-_QUANTIZED = frozenset({"QLinearConv", "QLinearMatMul", "DequantizeLinear"})
 _IMAGES, _PLANE = 4, 2
 
 
@@ -33,16 +33,16 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
     arrays = dict(_arrays(graph, path))
     inner = [found for part in _inner_graphs(graph) for found in _arrays(part, path)]
     items = [item for item in graph.input if item.name not in arrays]
-    batch = batch_name(items)
+    batch = batch_names(items)
     specs = [_batch_first(item, batch) for item in items]
     inputs = apply_shapes(specs, {name: _turned(specs, name, given) for name, given in shapes.items()})
     constants = constants_of(graph, arrays)
-    whole = {spec.name: _as_in_file(spec) for spec in inputs}
+    whole = {spec.name: as_in_file(spec, with_batch_of_one(spec.shape)) for spec in inputs}
     layers = layers_of(graph, constants, _known(model, whole))
     ops = count_ops(f"{node.domain}.{node.op_type}".lstrip(".") for node in graph.node)
     notes = [f"opset {item.version} of {item.domain or 'ai.onnx'}" for item in model.opset_import]
-    if any(node.op_type in _QUANTIZED for node in graph.node):
-        notes.append("it is quantized: build takes its float graph, with the ranges that it holds")
+    if is_quantized(model):
+        notes.append("it is quantized: build takes its float graph")
     every = [*arrays.items(), *inner]
     found = (find_non_finite(name, array) for name, array in every)
     return Summary(
@@ -62,13 +62,12 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
     )
 
 
-def _batch_first(item: "onnx.ValueInfoProto", batch: str) -> TensorSpec:
-    """Return an input or output with the axis that is called ``batch`` in front, wherever the file has it."""
-    spec = _spec(item)
-    places = [axis for axis, dim in enumerate(item.type.tensor_type.shape.dim) if batch and dim.dim_param == batch]
-    if not places or places[0] == 0:
+def _batch_first(item: "onnx.ValueInfoProto", batch: frozenset[str]) -> TensorSpec:
+    """Return an input or output with its batch in front, which is called one of ``batch``, wherever the file has it."""
+    spec, place = _spec(item), batch_axis(item, batch)
+    if not place:
         return spec
-    axes = (places[0], *(axis for axis in range(len(spec.shape)) if axis != places[0]))
+    axes = (place, *(axis for axis in range(len(spec.shape)) if axis != place))
     return replace(spec, shape=tuple(spec.shape[axis] for axis in axes), axes=axes)
 
 
@@ -76,12 +75,6 @@ def _turned(specs: Sequence[TensorSpec], name: str, given: tuple[int, ...]) -> t
     """Return what ``--shape`` says of the input ``name``, in the file's order, in that of its spec."""
     axes = next((spec.axes for spec in specs if spec.name == name), ())
     return tuple(given[axis] for axis in axes) if len(axes) == len(given) else given
-
-
-def _as_in_file(spec: TensorSpec) -> Shape:
-    """Return the shape at batch 1, in the file's order."""
-    shape = with_batch_of_one(spec.shape)
-    return tuple(shape[spec.axes.index(axis)] for axis in range(len(shape))) if spec.axes else shape
 
 
 def _inner_graphs(graph: "onnx.GraphProto") -> "Iterator[onnx.GraphProto]":

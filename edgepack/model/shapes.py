@@ -60,10 +60,11 @@ def _merge(spec: TensorSpec, given: tuple[int, ...]) -> tuple[int | None, ...]:
         size not in {None, wanted} for size, wanted in zip(spec.shape, given, strict=True)
     )
     if clash or (spec.shape[:1] == (None,) and given[:1] != (1,)):
-        why = "the batch is always 1" if not clash else f"the model has {format_shape(spec.shape)}"
+        why = "the batch is always 1" if not clash else f"the model has {format_shape(as_in_file(spec, spec.shape))}"
+        asked = given if len(given) != len(spec.shape) else as_in_file(spec, given)
         raise ModelError(
             "EP-114",
-            f"--shape {spec.name}={'x'.join(map(str, given))} does not match input {spec.name!r}: {why}",
+            f"--shape {spec.name}={'x'.join(map(str, asked))} does not match input {spec.name!r}: {why}",
             hint=f"give --shape {suggestion(spec)}",
         )
     return given
@@ -85,7 +86,8 @@ def fix_shapes(
                 continue
             raise ModelError(
                 "EP-112",
-                f"input {spec.name!r} is {format_shape(spec.shape)}: a dimension other than the batch is open",
+                f"input {spec.name!r} is {format_shape(as_in_file(spec, spec.shape))}: a dimension other than the "
+                "batch is open",
                 hint=f"give it with --shape {suggestion(spec)}",
             )
     open_batch = [spec.name for spec in specs if spec.shape[:1] == (None,)]
@@ -99,6 +101,11 @@ def with_batch_of_one(shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
     return (1, *shape[1:]) if shape[:1] == (None,) else shape
 
 
+def as_in_file(spec: TensorSpec, shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """Return ``shape``, in the order of ``spec``, in that of the model's file, where ``--shape`` has it."""
+    return tuple(shape[spec.axes.index(axis)] for axis in range(len(shape))) if spec.axes else shape
+
+
 def format_shape(shape: Sequence[int | None]) -> str:
     """Return ``[None, 128]``."""
     return f"[{', '.join(str(size) for size in shape)}]"
@@ -106,5 +113,5 @@ def format_shape(shape: Sequence[int | None]) -> str:
 
 def suggestion(spec: TensorSpec) -> str:
     """Return a value for ``--shape`` that would fix ``spec``, with 128 where the size is not known."""
-    batch_fixed = with_batch_of_one(spec.shape)
+    batch_fixed = as_in_file(spec, with_batch_of_one(spec.shape))
     return f"{spec.name}={'x'.join('128' if size is None else str(size) for size in batch_fixed)}"

@@ -23,6 +23,7 @@ from onnx_zoo_other import OTHERS, QUANTIZED, UNROUNDED
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.importer.importer import import_onnx
 from edgepack.importer.prepare import prepare
+from edgepack.importer.quantized import float_graph
 from edgepack.model._export import export, legal_names
 from edgepack.model.flat import as_list
 from edgepack.model.model import Format, Model, TensorSpec
@@ -167,7 +168,7 @@ def examined(model, original):
     found = {
         "edges": [[edge.name, edge.shape, edge.dtype] for edge in (*imported.inputs, *imported.outputs)],
         "declared": [declared(value) for value in (*model.graph.input, *model.graph.output)],
-        "ranges": {name: list(ends) for name, ends in imported.ranges.items()},
+        "ranges": {name: list(ends) for name, ends in float_graph(model).ranges.items()},
         "layers": [[layer.name for layer in net.layers] for net in (imported.net, again.net)],
         "off_at_1": off(answers(imported.net, imported, single), reference(original, single)),
         "off_at_4": off(answers(imported.net, imported, several), reference(original, several)),

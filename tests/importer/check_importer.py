@@ -97,8 +97,7 @@ def quantized(folder):
         report[name] = {
             "from the float graph": off(found, answers(float_graph(model).model, feeds)),
             "from the source": off(found, answers(source, feeds)),
-            "ranges": {value: list(limits) for value, limits in imported.ranges.items()},
-            "notes": list(imported.notes),
+            "ranges": {value: list(limits) for value, limits in float_graph(model).ranges.items()},
             "kinds": sorted({type(layer).__name__ for layer in imported.net.operations}),
             "left": sorted(left),
         }

@@ -64,7 +64,7 @@ def test_an_architecture_is_imported(checked, name):
 
 
 @pytest.mark.tf
-def test_a_quantized_graph_comes_in_as_its_float_graph_with_its_ranges(checked):
+def test_a_quantized_graph_comes_in_as_its_float_graph(checked):
     found = checked("importer/check_architecture.py", NAME="quantized", PATH="", FORM="all", INT8=False)
     check(found, moves_nothing=True)
     assert found["ranges"]["input"] == pytest.approx([-128 * 0.04, 127 * 0.04])

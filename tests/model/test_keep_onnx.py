@@ -6,6 +6,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import helper
+from onnxruntime.quantization import quantize_dynamic
 
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError, ModelError
@@ -144,6 +145,25 @@ def test_operators_that_only_onnxruntime_knows_are_kept(load, tmp_path):
     artifact = lower(model, recipe, calibration=(tmp_path / "x.npy",), folder=tmp_path, form=ARM)
     assert "ai.onnx.ml.Normalizer v1" in artifact.ops
     assert {tensor.dtype for _, tensor in read_onnx_graph(artifact.path).weights} == {"int8"}
+
+
+def test_of_a_quantized_graph_without_counterpart_the_float_graph_is_kept(load, tmp_path):
+    nodes = [
+        helper.make_node("Normalizer", ["x"], ["a"], name="norm", domain="ai.onnx.ml", norm="L2"),
+        helper.make_node("MatMul", ["a", "w"], ["y"], name="dense"),
+    ]
+    weights = {"w": np.random.default_rng(3).standard_normal((6, 4)).astype(np.float32)}
+    ends = [edge("x", "n", 6)], [edge("y", "n", 4)]
+    first = write_onnx(tmp_path / "float.onnx", nodes, *ends, weights, domains=["ai.onnx.ml"])
+    quantize_dynamic(first, tmp_path / "m.onnx")
+    model = load(tmp_path / "m.onnx")
+    assert model.kind == "onnx"
+    assert "it is quantized: its float graph is taken" in model.notes
+    given = {"x": np.random.default_rng(4).standard_normal((1, 6)).astype(np.float32)}
+    one, other = (onnxruntime.InferenceSession(str(file)).run(None, given)[0] for file in (first, model.path))
+    np.testing.assert_allclose(one, other, atol=0.02)
+    kinds = {node.op_type for node in onnx.load(model.path).graph.node}
+    assert not {"MatMulInteger", "DynamicQuantizeLinear"} & kinds
 
 
 def test_an_lstm_gets_weights_of_8_bits(load, tmp_path):

@@ -12,6 +12,7 @@ from edgepack.model.inspect import inspect
 from edgepack.model.load import load_model
 from edgepack.model.predict import predict
 from tests.write_onnx import edge, write_dense_answers, write_onnx
+from tests.write_qdq import write_float_onnx, write_int8_onnx
 
 pytestmark = pytest.mark.tf
 
@@ -173,3 +174,17 @@ def test_other_floats_become_those_of_32_bits_at_both_ends(load, tmp_path, kind)
     model = load(path)
     assert [spec.dtype for spec in (*model.inputs, *model.outputs)] == ["float32", "float32"]
     assert model.onnx is None, "onnxruntime's quantizers do not take its graph as it is"
+
+
+@pytest.mark.parametrize("way", ["QDQ", "QOperator", "dynamic"])
+def test_a_quantized_file_is_loaded_as_the_float_graph_inside(load, worker, tmp_path, way):
+    first = write_float_onnx(tmp_path / "float.onnx", batch="n")
+    images = np.random.default_rng(0).uniform(0, 1, (6, 3, 8, 8)).astype(np.float32)
+    path = write_int8_onnx(tmp_path / "m.onnx", first, images, way=way)
+    model = load(path)
+    assert model.notes[0] == "it is quantized: its float graph is taken"
+    assert model.trainable is not None
+    (wanted,) = onnxruntime.InferenceSession(str(first)).run(None, {"image": images})
+    (found,) = answers(worker, model, [images.transpose(0, 2, 3, 1)], tmp_path)
+    np.testing.assert_allclose(found, wanted, atol=0.03)
+    assert "QuantizeLinear" not in {node.op_type for node in onnx.load(model.onnx).graph.node}
