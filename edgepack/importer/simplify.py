@@ -87,12 +87,11 @@ def with_edges(model: "onnx.ModelProto", *, names: Mapping[str, str], channels_l
     changed.CopyFrom(model)
     graph = changed.graph
     weights = {item.name for item in graph.initializer}
-    for side in ([item for item in graph.input if item.name not in weights], graph.output):
-        for item in side:
-            new = names.get(item.name, item.name)
-            if new != item.name and new in set(_names(graph)):
-                _rename(graph, new, free_name(graph, new))
-            _rename(graph, item.name, new)
+    edges = [*(item for item in graph.input if item.name not in weights), *graph.output]
+    for item, new in [(item, names.get(item.name, item.name)) for item in edges]:  # renaming one may move another
+        if new != item.name and new in set(_names(graph)):
+            _rename(graph, new, free_name(graph, new))
+        _rename(graph, item.name, new)
     if channels_last:
         for item in (item for item in graph.input if item.name not in weights and _is_image(item)):
             inner = free_name(graph, item.name)
