@@ -13,9 +13,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgepack.errors import ModelError
-from edgepack.importer._samples import Feeds
 from edgepack.importer._session import answers
 from edgepack.importer.read import graphs_in, nodes_of
+from edgepack.importer.samples import Feeds
 
 _SIZES: Final = frozenset({"Shape", "Size"})
 _ANY_SIZE: Final = frozenset({"If", "Loop", "Scan", "NonZero", "Unique", "Compress", "NonMaxSuppression"})

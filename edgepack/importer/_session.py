@@ -7,16 +7,12 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from edgepack.arrays import Array
 from edgepack.errors import ModelError
-from edgepack.importer._samples import Feeds
+from edgepack.importer.refusals import of_onnxruntime
+from edgepack.importer.samples import Feeds
 
-_REFUSALS = (
-    state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented,
-    state.RuntimeException, state.EPFail,
-)  # fmt: skip
 _WORDS = 300
 
 
@@ -39,7 +35,7 @@ def ran(session: onnxruntime.InferenceSession, names: Sequence[str] | None, feed
     """
     try:
         found: list[Array] = session.run(None if names is None else list(names), feeds)
-    except _REFUSALS as error:
+    except of_onnxruntime() as error:
         raise _refused(error, where) from error
     return found
 
@@ -67,7 +63,7 @@ def opened(model: onnx.ModelProto, *, where: str, keep: Path | None = None) -> o
         options.optimized_model_filepath = str(keep)
     try:
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except _REFUSALS as error:
+    except of_onnxruntime() as error:
         raise _refused(error, where) from error
 
 

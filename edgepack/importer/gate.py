@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import keras
     import onnx
 
-    from edgepack.importer._samples import Feeds
+    from edgepack.importer.samples import Feeds
 
 TOLERANCE: Final = 1e-4
 """Largest difference of an output, of its range over the samples."""
@@ -52,8 +52,8 @@ def check_parity(imported: Imported, original: "onnx.ModelProto", *, where: str)
         ModelError: onnxruntime refuses the file (EP-155); an output differs by more than 1e-4 of its range, 1e-2 where
             the source computes in 16 bits (EP-141), with the first operator whose result does.
     """
-    from edgepack.importer._samples import draw
     from edgepack.importer._session import answers
+    from edgepack.importer.samples import draw
 
     names = [edge.name for edge in imported.outputs]
     is_open = any(None in edge.shape for edge in imported.inputs)
@@ -96,11 +96,10 @@ def apart(pairs: Sequence[tuple[Array, Array]], *, allowed: float = TOLERANCE) -
     """Return the largest difference of two accounts of one value, of its range; 0 where they agree."""
     if any(one.shape != other.shape for one, other in pairs):
         return float("inf")
-    flat = [np.concatenate([np.ravel(pair[side]).astype(np.float64) for pair in pairs]) for side in (0, 1)]
-    both = np.isfinite(flat[0]) & np.isfinite(flat[1])
-    if not np.array_equal(flat[0][~both], flat[1][~both], equal_nan=True):
+    known = finite(*(np.concatenate([np.ravel(pair[side]) for pair in pairs]) for side in (0, 1)))
+    if known is None:
         return float("inf")
-    ours, theirs = flat[0][both], flat[1][both]
+    ours, theirs = known
     if not theirs.size:
         return 0.0
     span = float(theirs.max() - theirs.min())
@@ -109,9 +108,21 @@ def apart(pairs: Sequence[tuple[Array, Array]], *, allowed: float = TOLERANCE) -
     return difference / (span or float(np.abs(theirs).max()) or 1.0) if difference > most else 0.0
 
 
+def finite(ours: Array, theirs: Array) -> tuple[Array, Array] | None:
+    """Return two accounts of one value where both are finite, flat, as float64.
+
+    None where they are not so in the same places: NaN agrees with NaN, and an infinity with itself.
+    """
+    flat = [np.ravel(side).astype(np.float64) for side in (ours, theirs)]
+    both = np.isfinite(flat[0]) & np.isfinite(flat[1])
+    if not np.array_equal(flat[0][~both], flat[1][~both], equal_nan=True):
+        return None
+    return flat[0][both], flat[1][both]
+
+
 def _differs(imported: Imported, output: str, off: float, *, where: str, allowed: float) -> ModelError:
     """Return the error for an output that differs, with the operator where that begins."""
-    from edgepack.importer._samples import draw
+    from edgepack.importer.samples import draw
 
     feeds = draw(imported.inputs, imported.prepared, batch=_prepared_batch(imported), seed=0)
     nodes = {name: node for node in imported.prepared.graph.node for name in node.output}

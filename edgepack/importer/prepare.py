@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from edgepack.errors import ModelError
 from edgepack.importer.batch import batch_axis, batch_names, is_open
 from edgepack.importer.read import graphs_in
+from edgepack.importer.slimming import slimmed
 
 if TYPE_CHECKING:
     import onnx
@@ -60,13 +61,10 @@ def _forget_shapes(model: "onnx.ModelProto") -> None:
 
 def _slim(model: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return ``model`` simplified; as it is where the simplifier does not know its way, as in very old opsets."""
-    import onnxslim
-
     try:
-        found: onnx.ModelProto = onnxslim.slim(model, skip_fusion_patterns=_KEPT_APART)
-    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, AssertionError):
+        return slimmed(model, kept_apart=_KEPT_APART)
+    except ValueError:
         return model
-    return found
 
 
 def _inferred(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":

@@ -40,8 +40,8 @@ def check_rounding(
     Raises:
         ModelError: onnxruntime cannot run one of them (EP-155); an output differs by more than rounding (EP-141).
     """
-    from edgepack.importer._samples import draw
     from edgepack.importer._session import opened, ran
+    from edgepack.importer.samples import draw
 
     fixed = of_batch_one(source, shapes)
     edges = inputs_of(source, fixed, where)

@@ -85,7 +85,7 @@ def runner(path: Path, *, where: str) -> Callable[[Sequence[Array]], list[Array]
 def _settled(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where: str) -> "onnx.ModelProto":
     """Return ``model`` without the branches that its sizes decide."""
     from edgepack.importer._branches import settled
-    from edgepack.importer._samples import draw
+    from edgepack.importer.samples import draw
 
     if not any(True for node in model.graph.node for _ in graphs_in(node)):
         return model
@@ -131,8 +131,8 @@ def _held_against(
     model: "onnx.ModelProto", fixed: "onnx.ModelProto", inputs: Sequence[Edge], where: str
 ) -> list[Array]:
     """Return the outputs of ``fixed`` for one sample, which are those of ``model``."""
-    from edgepack.importer._samples import draw
     from edgepack.importer._session import answers
+    from edgepack.importer.samples import draw
 
     names = [item.name for item in fixed.graph.output]
     drawn = [draw(inputs, fixed, batch=1, seed=seed) for seed in _SEEDS]

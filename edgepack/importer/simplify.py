@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
 from edgepack.importer.read import graphs_in, graphs_of, nodes_of
+from edgepack.importer.refusals import of_tools
+from edgepack.importer.slimming import slimmed
 
 if TYPE_CHECKING:
     import onnx
@@ -36,7 +38,7 @@ def simplified(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]
     del fixed.graph.value_info[:]
     try:
         found: onnx.ModelProto = onnx.shape_inference.infer_shapes(_slim(fixed, where), data_prop=True)
-    except (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except of_tools() as error:
         words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ModelError(
             "EP-142",
@@ -63,14 +65,11 @@ def of_batch_one(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]]
 
 
 def _slim(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
-    import onnxslim
-
     from edgepack.importer._session import optimized
 
     if any(True for node in model.graph.node for _ in graphs_in(node)):
         return optimized(model, where=where)
-    slim: onnx.ModelProto = onnxslim.slim(model)
-    return slim
+    return slimmed(model)
 
 
 def with_edges(model: "onnx.ModelProto", *, names: Mapping[str, str], channels_last: bool) -> "onnx.ModelProto":

@@ -29,13 +29,13 @@ from edgepack.runtime._onnx_four_bits import four_bits
 from edgepack.runtime._onnx_fusion import check_fusion
 from edgepack.runtime._onnx_gpu import half_throughout, symmetric
 from edgepack.runtime._onnx_integer import clamped, joined, unsigned, widened
-from edgepack.runtime._onnx_names import name_nodes, shorten
+from edgepack.runtime._onnx_names import name_apart, name_nodes, shorten
 from edgepack.runtime._onnx_tidy import pinned, tidied
 from edgepack.runtime._promise_gpu import check_half, check_symmetric
 from edgepack.runtime._promise_layers import KernelBits
 from edgepack.runtime._promise_onnx import check_onnx_promise
 from edgepack.runtime.artifact import IoTensor
-from edgepack.runtime.form import Form
+from edgepack.runtime.form import OLDEST, Form
 
 if TYPE_CHECKING:
     import onnx
@@ -64,7 +64,7 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
         import onnxruntime  # noqa: F401
     except ImportError as error:
         raise not_importable("lowering to ONNX", "onnx and onnxruntime", error, extra="onnx") from error
-    _check_combination(recipe)
+    _check_combination(recipe, form)
     precision = recipe.precision.default
     domains = frozenset[str]()
     if model.fake_quantized or model.quantized:
@@ -74,7 +74,7 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
         domains = frozenset(item.domain for item in base.opset_import)
         graph = _quantized(base, model, precision, calibration, form)
     shorten(graph.graph)
-    pinned(graph)
+    pinned(graph, ir=form.ir)
     found = parse_onnx(graph)
     check_onnx_promise(found, model, precision, form, domains=domains)
     integer = model.fake_quantized or model.quantized or precision in _INTEGER
@@ -104,7 +104,13 @@ def _notes(
     return told + tuple(words for name, words in _OWN_OPERATORS.items() if any(name in op for op in found.op_names))
 
 
-def _check_combination(recipe: Recipe) -> None:
+def _check_combination(recipe: Recipe, form: Form) -> None:
+    if not form.opset:
+        raise CandidateError(
+            "EP-693",
+            f"the profile's onnxruntime is older than {OLDEST}, and which files it takes is not known",
+            hint=f"name onnxruntime {OLDEST} or newer in the profile",
+        )
     plan = recipe.precision
     precisions = {plan.default, *plan.layers.values()}
     if Precision.W8A16 in precisions:
@@ -129,16 +135,17 @@ def _float_graph(model: Model, calibration: tuple[Path, ...] | None) -> "tuple[o
     """Return the float graph with the model's edges, held against its source, and the layers by node."""
     import onnx
 
-    samples = parity.probes(calibration, model.inputs)
     if model.onnx is not None:
         own = onnx.load(model.onnx)
         graph, layers = tidied(own, model, own=True), {}
+        name_apart(graph.graph)
         wanted, what = parity.of_onnx(tidied(own, model, own=True, simplify=False)), str(model.source)
     else:
         content = tflite_content(model, Recipe(precision=PrecisionPlan(default=Precision.F32)), None)
         graph = tidied(converted(content, model), model)
         layers = name_nodes(graph.graph, _kernels(model))
         wanted, what = parity.of_tflite(content), "the float .tflite that it was made from"
+    samples = parity.probes(calibration, model.inputs, graph)
     parity.check_exact(parity.of_onnx(graph), wanted, samples, what=what)
     # onnxruntime's quantizer calls the copies of a bias that layers share t20, t21 and so on where the bias is t2.
     shorten(graph.graph, end="_")
@@ -160,7 +167,7 @@ def _from_integers(
     parity.check_near(
         parity.of_onnx(graph),
         parity.of_tflite(content),
-        parity.probes(calibration, tuple(replace(spec, dtype=_real(spec.dtype)) for spec in model.inputs)),
+        parity.probes(calibration, tuple(replace(spec, dtype=_real(spec.dtype)) for spec in model.inputs), graph),
         what="the int8 .tflite that it was made from",
         tolerance=parity.ROUNDED,
     )
@@ -174,21 +181,19 @@ def _quantized(
         case Precision.F32:
             return base
         case Precision.W16:
-            if not form.gpu:
-                return quantize.half(base)
-            made = half_throughout(base)
+            made = half_throughout(base) if form.gpu else quantize.half(base)
         case Precision.W8:
-            return quantize.dynamic(base, inner=model.kind == "onnx")
+            made = quantize.dynamic(base, inner=model.kind == "onnx")
         case Precision.W4:
-            return four_bits(base)
+            made = four_bits(base)
         case _:
             made = quantize.static(base, precision, CalibrationSet.opened(calibration, model.inputs), form)
     parity.check_near(
         parity.of_onnx(made),
         parity.of_onnx(base),
-        parity.probes(calibration, model.inputs),
+        parity.probes(calibration, model.inputs, base),
         what="the float graph that it rounds",
-        tolerance=parity.GARBAGE,
+        tolerance=parity.HALVED if precision is Precision.W16 else parity.GARBAGE,
     )
     return made
 

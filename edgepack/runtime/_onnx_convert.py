@@ -17,6 +17,7 @@ import numpy as np
 
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
+from edgepack.importer.refusals import of_tools
 from edgepack.model.model import Model
 from edgepack.runtime._compact import with_names
 
@@ -47,7 +48,7 @@ def converted(content: bytes, model: Model) -> "onnx.ModelProto":
             made: onnx.ModelProto = convert.from_tflite(
                 str(path), opset=OPSET, custom_op_handlers={"TFL_GELU": (_gelu, [])}
             )[0]
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
+        except of_tools() as error:
             raise _refused(model, str(error)) from error
     unsupported = [line for line in said if "Unsupported ops" in line or "not supported" in line]
     if unsupported:

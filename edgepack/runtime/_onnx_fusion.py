@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import CandidateError
+from edgepack.importer.refusals import of_onnxruntime
 from edgepack.runtime.form import Form
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def check_fusion(graph: "onnx.ModelProto", form: Form) -> Fusion:
     """Return how much of ``graph`` is computed in integers.
 
     Raises:
-        CandidateError: Nothing is (EP-694).
+        CandidateError: Nothing is (EP-694), or onnxruntime refuses the graph (EP-695).
     """
     kinds = _optimized(graph, form)
     found = Fusion(
@@ -81,5 +82,12 @@ def _optimized(graph: "onnx.ModelProto", form: Form) -> Counter[str]:
         options.intra_op_num_threads = 1
         if not form.unsigned:
             options.add_session_config_entry("session.qdqisint8allowed", "1")
-        onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        try:
+            onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except of_onnxruntime() as error:
+            raise CandidateError(
+                "EP-695",
+                f"onnxruntime cannot optimize the graph that was made: {str(error)[:400]}",
+                hint="try another precision",
+            ) from error
         return Counter(node.op_type for node in onnx.load(path).graph.node)

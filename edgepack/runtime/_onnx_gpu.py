@@ -14,8 +14,10 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import CandidateError
+from edgepack.importer.refusals import of_tools
+from edgepack.model.onnx_file import parse_onnx
 from edgepack.runtime._onnx_names import graphs_of
-from edgepack.runtime._onnx_quantize import copy_of, without_unused
+from edgepack.runtime._onnx_quantize import check_half_range, copy_of, without_unused
 
 if TYPE_CHECKING:
     import onnx
@@ -41,13 +43,18 @@ def half_throughout(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     """Return ``graph`` in float16, with its inputs and outputs as they are.
 
     Raises:
-        CandidateError: The converter refuses it (EP-691).
+        CandidateError: A weight is larger than float16 holds (EP-690), or the converter refuses the graph (EP-691).
     """
+    import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
+    weights = {tensor.name for _, tensor in parse_onnx(graph).weights}
+    for item in (item for part in graphs_of(graph.graph) for item in part.initializer if item.name in weights):
+        if item.data_type == onnx.TensorProto.FLOAT:
+            check_half_range(item.name, onnx.numpy_helper.to_array(item))
     try:
         made: onnx.ModelProto = convert_float_to_float16(copy_of(graph), keep_io_types=True)
-    except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except of_tools() as error:
         raise CandidateError(
             "EP-691", f"onnxruntime's converter refuses float16: {str(error)[:400]}", hint="use f32"
         ) from error
@@ -55,10 +62,10 @@ def half_throughout(graph: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _sorted(graph: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Put nodes, in place, behind what they take: the converter appends its casts at the end."""
+    """Put nodes, in place, behind what they take: the converter appends its casts at the end, one for each user."""
     makes = {out for node in graph.graph.node for out in node.output}
     ready, placed = set[str](), list[Any]()
-    waiting = list(graph.graph.node)
+    waiting = list({tuple(node.output): node for node in graph.graph.node}.values())
     while waiting:
         free = [node for node in waiting if ready.issuperset(makes.intersection(_taken(node)))] or waiting
         placed += free
@@ -138,7 +145,7 @@ def _placed(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     """Take out, in place, each pair whose numbers nothing multiplies."""
     makers = {out: node for node in graph.graph.node for out in node.output}
     multiplied = {name for node in graph.graph.node if node.op_type in MULTIPLYING for name in node.input}
-    outputs = {item.name for item in graph.graph.output}
+    outputs = [item.name for item in graph.graph.output]
     real: dict[str, str] = {}
     for node in graph.graph.node:
         before = makers.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
@@ -146,21 +153,31 @@ def _placed(graph: "onnx.ModelProto") -> "onnx.ModelProto":
             real[node.output[0]] = real.get(before.input[0], before.input[0])
     for node in graph.graph.node:
         node.input[:] = [real.get(name, name) for name in node.input]
-    for name in outputs & real.keys():
-        _give(graph, makers, real[name], name)
-    used = {name for node in graph.graph.node for name in node.input} | outputs
+    given = {name: name for name in outputs if name not in real}
+    for name in (name for name in outputs if name in real):
+        _give(graph, makers, real[name], name, given)
+    used = {name for node in graph.graph.node for name in node.input}.union(outputs)
     for kind in ("DequantizeLinear", "QuantizeLinear"):
         gone = [node for node in graph.graph.node if node.op_type == kind and node.output[0] not in used]
         for node in gone:
             graph.graph.node.remove(node)
-        used = {name for node in graph.graph.node for name in node.input} | outputs
+        used = {name for node in graph.graph.node for name in node.input}.union(outputs)
     return graph
 
 
-def _give(graph: "onnx.ModelProto", makers: dict[str, Any], inner: str, output: str) -> None:
-    """Let what made ``inner`` give ``output`` itself, and all that took the one take the other."""
+def _give(graph: "onnx.ModelProto", makers: dict[str, Any], inner: str, output: str, given: dict[str, str]) -> None:
+    """Let what made ``inner`` give ``output`` itself, and all that took the one take the other.
+
+    What is an output already, as ``given`` has it by its inner name, is handed on.
+    """
+    import onnx
+
     if inner not in makers:  # an input that goes straight out keeps its pair
         return
+    if inner in given:
+        makers[output].CopyFrom(onnx.helper.make_node("Identity", [given[inner]], [output]))
+        return
+    given[inner] = output
     makers[output].output[0] = f"{output}/rounded"
     for node in graph.graph.node:
         for side in (node.input, node.output):

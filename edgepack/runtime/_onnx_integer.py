@@ -83,10 +83,12 @@ def joined(graph: "onnx.ModelProto") -> "onnx.ModelProto":
         for name in node.input:
             users.setdefault(name, []).append(node)
     constants = {item.name: item for item in graph.graph.initializer}
-    flat, gone = _matrices(graph), []
+    flat, gone, outputs = _matrices(graph), [], {item.name for item in graph.graph.output}
     for node in graph.graph.node:
         after = users.get(node.output[0], [])
         if node.op_type != "MatMul" or len(after) != 1 or after[0].op_type != "Add" or node.input[0] not in flat:
+            continue
+        if node.output[0] in outputs:
             continue
         add = after[0]
         bias = next(name for name in add.input if name != node.output[0])

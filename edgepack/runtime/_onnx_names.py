@@ -96,6 +96,18 @@ def name_nodes(graph: "onnx.GraphProto", kernels: "KernelBits | None") -> dict[s
     return layers
 
 
+def name_apart(graph: "onnx.GraphProto") -> None:
+    """Give each node a name that no other has, its own where that is free; in place.
+
+    What is made of a node is called after it, and sources may leave names out.
+    """
+    taken: dict[str, str] = {}
+    for part in graphs_of(graph):
+        for node in part.node:
+            node.name = _unlike(node.name or node.op_type, taken)
+            taken[node.name] = node.op_type
+
+
 def _unlike(name: str, taken: Mapping[str, str]) -> str:
     count, found = 1, name
     while found in taken:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.errors import CandidateError
+from edgepack.importer.refusals import of_tools
 from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.precision import Precision
 from edgepack.runtime._calibration import CalibrationSet
@@ -90,6 +91,16 @@ def half(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     return made
 
 
+def check_half_range(name: str, values: np.ndarray) -> None:
+    """Refuse a weight that float16 does not hold: it would be infinite, or clamped without a word (EP-690)."""
+    if np.abs(values).max(initial=0.0) > _LARGEST_HALF:
+        raise CandidateError(
+            "EP-690",
+            f"w16 cannot hold the weight {name!r}: {float(np.abs(values).max()):g} is beyond float16",
+            hint="use f32 or w8",
+        )
+
+
 def _halve(graph: "onnx.GraphProto", weights: set[str]) -> None:
     import onnx
 
@@ -100,12 +111,7 @@ def _halve(graph: "onnx.GraphProto", weights: set[str]) -> None:
         values = onnx.numpy_helper.to_array(item)
         if values.size < HALF_LEAST_ELEMENTS:
             continue
-        if np.abs(values).max(initial=0.0) > _LARGEST_HALF:
-            raise CandidateError(
-                "EP-690",
-                f"w16 cannot hold the weight {item.name!r}: {float(np.abs(values).max()):g} is beyond float16",
-                hint="use f32 or w8",
-            )
+        check_half_range(item.name, values)
         name = item.name
         item.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}/half"))
         casts.append(onnx.helper.make_node("Cast", [item.name], [name], f"{name}/widened", to=onnx.TensorProto.FLOAT))
@@ -185,7 +191,7 @@ def _told(precision: Precision) -> Iterator[None]:
     """Say in edgepack's words that the quantizer refuses."""
     try:
         yield
-    except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError, NotImplementedError) as error:
+    except of_tools() as error:
         raise CandidateError(
             "EP-691",
             f"onnxruntime's quantizer refuses {precision.value}: {str(error)[:400] or type(error).__name__}",

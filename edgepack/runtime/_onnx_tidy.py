@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
+from edgepack.importer.slimming import slimmed
 from edgepack.model.model import Model, TensorSpec
 from edgepack.runtime._onnx_names import graphs_of, has_inner, name_edges
 
 if TYPE_CHECKING:
     import onnx
 
-IR_VERSION: Final = 10
-"""Written whatever the packages here would write: onnx 1.23 writes 14, and onnxruntime 1.31 takes 13 at most."""
+_NEWEST_IR: Final = 10
+"""Written where the runtime takes it, whatever the packages here would write: onnx 1.23 writes 14."""
 
 
 def tidied(graph: "onnx.ModelProto", model: Model, *, own: bool = False, simplify: bool = True) -> "onnx.ModelProto":
@@ -44,19 +45,16 @@ def tidied(graph: "onnx.ModelProto", model: Model, *, own: bool = False, simplif
 
 def _slimmed(graph: "onnx.ModelProto", model: Model) -> "onnx.ModelProto":
     try:
-        import onnxslim
+        return slimmed(graph)
     except ImportError as error:
         raise not_importable("lowering to ONNX", "onnxslim", error, extra="onnx") from error
-    try:
-        slim: onnx.ModelProto = onnxslim.slim(graph)
-    except (ValueError, RuntimeError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except ValueError as error:
         raise CandidateError(
             "EP-691", f"the ONNX graph of {model.source} cannot be simplified: {str(error)[:400]}"
         ) from error
-    return slim
 
 
-def pinned(graph: "onnx.ModelProto") -> "onnx.ModelProto":
+def pinned(graph: "onnx.ModelProto", *, ir: int = _NEWEST_IR) -> "onnx.ModelProto":
     """Return ``graph``, changed in place, with versions that runtimes take and without what no runtime reads."""
     used = {node.domain for part in _graphs(graph) for node in part.node}
     kept = [item for item in graph.opset_import if item.domain in used | {""}]
@@ -64,7 +62,7 @@ def pinned(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     del graph.opset_import[:]
     for domain, version in sorted(known.items()):
         graph.opset_import.add(domain=domain, version=version)
-    graph.ir_version = IR_VERSION
+    graph.ir_version = ir
     graph.producer_name, graph.producer_version, graph.doc_string, graph.domain = "edgepack", "", "", ""
     del graph.metadata_props[:]
     graph.graph.name, graph.graph.doc_string = "main", ""

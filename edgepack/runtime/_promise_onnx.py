@@ -12,7 +12,6 @@ from edgepack.model.precision import Precision
 from edgepack.runtime._onnx_quantize import HALF_LEAST_ELEMENTS
 from edgepack.runtime.form import Form
 
-_NEWEST_IR: Final = 13
 _STANDARD: Final = frozenset({"", "ai.onnx"})
 _EXTENSION: Final = "com.microsoft"
 _EXTENDED: Final = frozenset({Precision.W4, Precision.W8})
@@ -65,7 +64,7 @@ def _check_versions(graph: OnnxGraph, precision: Precision, form: Form, domains:
     foreign = sorted(graph.domains - allowed)
     wrong = [f"operators of {', '.join(foreign)}"] if foreign else []
     wrong += [f"operator set {graph.opset} (at most {form.opset})"] if graph.opset > form.opset else []
-    wrong += [f"IR version {graph.ir_version} (at most {_NEWEST_IR})"] if graph.ir_version > _NEWEST_IR else []
+    wrong += [f"IR version {graph.ir_version} (at most {form.ir})"] if graph.ir_version > form.ir else []
     if wrong:
         raise CandidateError(
             "EP-693",

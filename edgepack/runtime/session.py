@@ -52,7 +52,7 @@ class RuntimeSession:
         self._limit = processes or len(os.sched_getaffinity(0))
         self._install = install
         self._pool: list[ServedRuntime] = []
-        self._holds: dict[ServedRuntime, tuple[Path, int]] = {}
+        self._holds: dict[ServedRuntime, tuple[Artifact, int]] = {}
         self._started = 0
 
     def __enter__(self) -> Self:
@@ -206,7 +206,7 @@ class RuntimeSession:
                 self.stop()
 
     def _load(self, process: ServedRuntime, artifact: Artifact, *, threads: int = 1) -> None:
-        held = (artifact.path, threads)
+        held = (artifact, threads)  # whole: another account of the same file is checked anew
         if self._holds.get(process) == held:
             return
         self._holds.pop(process, None)

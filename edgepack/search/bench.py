@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
 from edgepack.events import Note, Reporter, StageStarted
 from edgepack.figure import Figure
+from edgepack.importer.samples import draw
 from edgepack.measure.accuracy import compare
 from edgepack.measure.judge import Gate
 from edgepack.model.model import Model
@@ -203,12 +204,11 @@ def _golden(model: Model, calibration: Prepared | None, work: Work, seed: int) -
     paths = tuple(folder / f"input_{index}.npy" for index in range(len(model.inputs)))
     if not folder.exists():
         with whole_folder(folder) as scratch:
-            for index, spec in enumerate(model.inputs):
-                if calibration is not None:
-                    samples = np.load(calibration.inputs[index][1], mmap_mode="r")[:_GOLDEN_SAMPLES]
-                else:
-                    shape = (_GOLDEN_SAMPLES, *(size or 1 for size in spec.sample_shape))
-                    noise = np.random.default_rng([seed, index]).random(shape)
-                    samples = noise.astype(spec.dtype)
-                np.save(scratch / f"input_{index}.npy", samples)
+            if calibration is not None:
+                samples = [np.load(path, mmap_mode="r")[:_GOLDEN_SAMPLES] for _, path in calibration.inputs]
+            else:
+                several = [replace(spec, shape=(None, *spec.sample_shape)) for spec in model.inputs]
+                samples = list(draw(several, None, batch=_GOLDEN_SAMPLES, seed=seed).values())
+            for index, array in enumerate(samples):
+                np.save(scratch / f"input_{index}.npy", array)
     return paths

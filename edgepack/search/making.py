@@ -126,13 +126,16 @@ def _walked(setting: Setting, recipe: Recipe, keys: Sequence[str], stack: ExitSt
 
 
 def _start(setting: Setting, recipe: Recipe, reached: Waypoint | None) -> Graph:
-    """Return the graph at ``reached``, or the model as it came; an ONNX model gets its normalization back."""
+    """Return the graph at ``reached``, or the model as it came; an ONNX model gets its normalization back.
+
+    Whether anything trains has no say in that: recipes that begin alike share the way, whatever follows.
+    """
     from edgepack.model.trainable import read_net, read_trainable
 
     if reached is None:
         net = read_trainable(setting.model)
         samples = setting.train or setting.calibration
-        if recipe.trains and setting.model.source_format is Format.ONNX and samples is not None:
+        if recipe.steps and setting.model.source_format is Format.ONNX and samples is not None:
             net = unfold(net, samples)
         return Graph(net=net, plan=recipe.precision)
     return Graph(

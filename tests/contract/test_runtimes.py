@@ -13,7 +13,7 @@ from edgepack.model.precision import Precision
 from edgepack.registry import discover
 from edgepack.runtime._backends import BACKENDS
 from edgepack.runtime.base import Runtime, get_runtime
-from edgepack.runtime.form import Form, newest_opset
+from edgepack.runtime.form import Form, newest_versions
 
 NAMES = sorted(discover("edgepack.runtime", Runtime))
 # Two roundings of the same integer arithmetic: XNNPACK's and the reference kernels' differ by one step at most here.
@@ -31,7 +31,8 @@ def session(runtime_session, name):
 def made(name, lowered):
     """The small convolutional model lowered to the format that the runtime takes; ONNX has reals at its edges."""
     if get_runtime(name).format == "onnx":
-        form = Form(format="onnx", unsigned=True, opset=newest_opset(get_runtime(name).installed()))
+        opset, ir = newest_versions(get_runtime(name).installed())
+        form = Form(format="onnx", unsigned=True, opset=opset, ir=ir)
         return lambda precision, _: lowered("conv", precision, "float", form)
     return lambda precision, io: lowered("conv", precision, io)
 

@@ -2,6 +2,7 @@
 """A net that PyTorch trained is pruned, distilled and trained with rounding; both formats answer as it was left."""
 
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -61,3 +62,12 @@ def test_both_formats_answer_as_the_fake_quantized_net(built, images, checked, t
         for name, rows in (("clean", slice(0, 899)), ("noisy", slice(899, None))):
             agreed = (made[rows].argmax(axis=1) == wanted[rows].argmax(axis=1)).mean()
             assert agreed >= 0.99, f"{file_format}, {name} digits: {agreed:.4f} of the answers"
+
+
+def test_the_way_begins_with_the_normalization_that_the_exporter_folded(built):
+    kept = {path: json.loads(path.read_text()) for path in (built / "work" / "waypoints").glob("*.json")}
+    first = [path for path, found in kept.items() if [step["kind"] for step in found["reports"]] == ["prune"]]
+    assert first
+    for path in first:
+        with zipfile.ZipFile(path.with_suffix(".keras")) as archive:
+            assert b"BatchNormalization" in archive.read("config.json")

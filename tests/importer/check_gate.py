@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 from edgepack.errors import ModelError
-from edgepack.importer._samples import draw
 from edgepack.importer.gate import check_parity
 from edgepack.importer.imported import Edge
 from edgepack.importer.importer import import_onnx
 from edgepack.importer.prepare import prepare
 from edgepack.importer.read import read_onnx
+from edgepack.importer.samples import draw
 
 DENSE, BRANCHES, TABLE = (Path(name) for name in (dense, branches, table))  # noqa: F821 - given by the caller
 

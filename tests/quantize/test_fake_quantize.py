@@ -19,7 +19,7 @@ BENT = ["silu", "hard_silu", "leaky", "cut"]
 FLOAT = ["layer_norm", "attention", "elu", "prelu", "planned"]
 NETS = ["net_plain", "net_residual", "net_series", "net_recurrent", "net_two"]
 # Kernels round their own way: a result is off by one step now and then, and what follows adds such steps up.
-STEPS = 4
+STEPS = 4 * (1 + 1e-5)  # what float32 makes of four
 # In the mean it is half a step at most. A pool rounds halves away from 0 as the integers stand, which for a quarter of
 # the means is the other way; a separable convolution is rounded twice.
 MEANS = {"average": 1.5, "separable": 0.75, "scaled_separable": 0.75}

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -16,10 +17,11 @@ from edgepack.measure.agreement import relative_rms
 from edgepack.model.model import TensorSpec
 from edgepack.model.onnx_file import read_onnx_graph
 from edgepack.model.precision import Precision
+from edgepack.runtime._onnx_gpu import half_throughout, symmetric
 from edgepack.runtime._promise_gpu import check_half, check_symmetric
 from edgepack.runtime.form import Form, form_of
 from edgepack.runtime.lower import lower
-from tests.write_onnx import edge
+from tests.write_onnx import edge, write_onnx
 
 GPU = Form(format="onnx", opset=23, gpu=True)
 
@@ -155,3 +157,44 @@ def test_a_float32_product_is_no_float16_graph(tmp_path):
     with pytest.raises(CandidateError, match="Conv c gives float32") as caught:
         check_half(read_onnx_graph(path), Precision.W16)
     assert caught.value.code == "EP-692"
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_outputs_that_share_a_value_all_get_it(bare):
+    graph = quantized(np.int8(0))
+    node, part = onnx.helper.make_node, graph.graph
+    part.node[-1].output[0] = "h"
+    del part.output[:]
+    for name in ("one", "two", "three"):
+        part.node.append(node("QuantizeLinear", ["h", "s", "z"], [f"{name}/q"]))
+        part.node.append(node("DequantizeLinear", [f"{name}/q", "s", "z"], [name]))
+    part.output.extend(edge(name, 1, 3, 4, 4) for name in ("one", "two", "three", *(["h"] if bare else [])))
+    made = symmetric(graph)
+    assert [item.output[0] for item in made.graph.node if item.op_type == "Conv"] == ["h" if bare else "one"]
+    session = onnxruntime.InferenceSession(made.SerializeToString())
+    found = session.run(None, {"x": np.random.default_rng(1).normal(size=(1, 2, 4, 4)).astype(np.float32)})
+    assert np.abs(found[0]).max() > 0
+    assert all((one == found[0]).all() for one in found)
+    assert sum(item.op_type == "QuantizeLinear" for item in made.graph.node) == 1
+
+
+def test_a_weight_beyond_float16_is_refused_there_too(tmp_path):
+    weights = {"w": np.array([[7e4, 1], [1, 1]], np.float32)}
+    nodes = [onnx.helper.make_node("MatMul", ["x", "w"], ["y"], "m")]
+    path = write_onnx(tmp_path / "m.onnx", nodes, [edge("x", 1, 2)], [edge("y", 1, 2)], weights)
+    with pytest.raises(CandidateError, match="cannot hold the weight 'w': 70000 is beyond float16") as caught:
+        half_throughout(onnx.load(path))
+    assert caught.value.code == "EP-690"
+
+
+def test_what_stays_float32_may_share_its_input(tmp_path):
+    nodes = [
+        onnx.helper.make_node("MatMul", ["x", "w"], ["h"], "m"),
+        onnx.helper.make_node("CumSum", ["h", "axis"], ["up"], "up"),
+        onnx.helper.make_node("CumSum", ["h", "axis"], ["down"], "down", reverse=1),
+        onnx.helper.make_node("Add", ["up", "down"], ["y"], "sum"),
+    ]
+    weights = {"w": np.eye(4, dtype=np.float32), "axis": np.array(1)}
+    path = write_onnx(tmp_path / "m.onnx", nodes, [edge("x", 1, 4)], [edge("y", 1, 4)], weights)
+    session = onnxruntime.InferenceSession(half_throughout(onnx.load(path)).SerializeToString())
+    assert session.run(None, {"x": np.ones((1, 4), np.float32)})[0].tolist() == [[5, 5, 5, 5]]

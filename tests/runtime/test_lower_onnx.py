@@ -19,7 +19,7 @@ from edgepack.model.onnx_file import parse_onnx, read_onnx_graph
 from edgepack.model.precision import Precision
 from edgepack.runtime._onnx_four_bits import pack
 from edgepack.runtime._promise_onnx import check_onnx_promise
-from edgepack.runtime.form import Form, newest_opset
+from edgepack.runtime.form import Form, newest_versions
 from edgepack.runtime.lower import lower
 from tests.write_onnx import edge, write_onnx
 from tests.write_tflite import Op, Tensor, tflite_bytes
@@ -233,14 +233,14 @@ def test_a_bias_behind_a_flattening_stays(worker, tmp_path):
     assert answer.tolist() == [[1, 0, 5]]
 
 
-def small(weights, *, opset=17, domain=""):
+def small(weights, *, opset=17, ir=10, domain=""):
     """A Conv from x to y."""
     nodes = [onnx.helper.make_node("Conv", ["x", "k"], ["y"], "c", domain=domain)]
     graph = onnx.helper.make_graph(
         nodes, "g", [edge("x", 1, 2, 4, 4)], [edge("y", 1, 3, 4, 4)], [numpy_helper.from_array(weights, "k")]
     )
     opsets = [onnx.helper.make_opsetid("", opset)] + ([onnx.helper.make_opsetid(domain, 1)] if domain else [])
-    return parse_onnx(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10))
+    return parse_onnx(onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir))
 
 
 @pytest.mark.parametrize(
@@ -250,6 +250,7 @@ def small(weights, *, opset=17, domain=""):
         ({}, Precision.W8A8, "EP-692", "not written so"),
         ({}, Precision.W16, "EP-692", "not written so"),
         ({"opset": 25}, Precision.F32, "EP-693", "operator set 25 (at most 21)"),
+        ({"ir": 11}, Precision.F32, "EP-693", "IR version 11 (at most 10)"),
         ({"domain": "com.acme"}, Precision.F32, "EP-693", "operators of com.acme"),
     ],
 )
@@ -288,6 +289,12 @@ def test_four_bits_unpack_to_what_was_packed():
     assert relative_rms(again, weights) < 0.15
 
 
-@pytest.mark.parametrize(("version", "opset"), [("1.31.1", 26), ("1.18.0", 21), ("1.14.1", 18), ("2.0", 26)])
-def test_the_newest_operator_set_is_the_releases_own(version, opset):
-    assert newest_opset(version) == opset
+@pytest.mark.parametrize(
+    ("version", "versions"),
+    [
+        *(("1.31.1", (26, 10)), ("1.18.0", (21, 10)), ("1.17.3", (20, 9)), ("1.14.1", (18, 8)), ("2.0", (26, 10))),
+        *(("1.13.1", (0, 0)), ("1.9", (0, 0))),
+    ],
+)
+def test_the_newest_versions_are_the_releases_own(version, versions):
+    assert newest_versions(version) == versions

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 from edgepack.runtime._onnx_fusion import check_fusion
-from edgepack.runtime._onnx_integer import clamped
+from edgepack.runtime._onnx_integer import clamped, joined
 from edgepack.runtime.form import Form
 from tests.write_onnx import edge, write_onnx
 
@@ -60,3 +60,13 @@ def test_a_clamp_where_the_range_ends_is_left_to_the_runtime(tmp_path):
     graph = rounded(tmp_path / "a.onnx", "Relu", zero_point=0)
     assert check_fusion(graph, X86).convolutions == 1
     assert clamped(graph).SerializeToString() == graph.SerializeToString()
+
+
+@pytest.mark.parametrize("ends", [["y"], ["y", "h"]])
+def test_a_product_that_is_an_answer_too_stays(ends, tmp_path):
+    nodes = [onnx.helper.make_node("MatMul", ["x", "k"], ["h"], "m"), onnx.helper.make_node("Add", ["h", "b"], ["y"])]
+    weights = {"k": np.eye(2, dtype=np.float32), "b": np.ones(2, np.float32)}
+    outputs = [edge(name, 1, 2) for name in ends]
+    made = joined(onnx.load(write_onnx(tmp_path / "a.onnx", nodes, [edge("x", 1, 2)], outputs, weights)))
+    assert [node.op_type for node in made.graph.node] == (["Gemm"] if len(ends) == 1 else ["MatMul", "Add"])
+    assert (answer(made, np.ones((1, 2), np.float32)) == 2).all()
