@@ -116,10 +116,10 @@ def _lines(
 
 
 def _edges(label: str, specs: "tuple[TensorSpec, ...]") -> Iterator[str]:
-    from edgepack.model.shapes import format_shape
+    from edgepack.model.shapes import as_in_file, format_shape
 
     for spec in specs:
-        shape = format_shape(spec.shape) if spec.shape else "[shape not known before loading]"
+        shape = format_shape(as_in_file(spec, spec.shape)) if spec.shape else "[shape not known before loading]"
         yield f"  {label:<9} {spec.name} {shape} {spec.dtype}"
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
 from edgepack.importer.batch import batch_axis, batch_names, is_open
+from edgepack.importer.read import graphs_in
 from edgepack.importer.slimming import slimmed
 
 if TYPE_CHECKING:
@@ -111,14 +112,10 @@ def _sizes(model: "onnx.ModelProto") -> Iterator[int]:
 def _refuse_open(
     item: "onnx.ValueInfoProto", axis: int, place: int | None, *, model: "onnx.ModelProto", where: str
 ) -> None:
-    import onnx
-
     dims = item.type.tensor_type.shape.dim
     words = [dim.dim_param or (str(dim.dim_value) if dim.dim_value else "?") for dim in dims]
     example = "x".join("1" if n == place else str(dim.dim_value or 128) for n, dim in enumerate(dims))
-    inner = [
-        node for node in model.graph.node if any(part.type == onnx.AttributeProto.GRAPH for part in node.attribute)
-    ]
+    inner = [node for node in model.graph.node if any(True for _ in graphs_in(node))]
     kinds = ", ".join(sorted({node.op_type for node in inner}))
     more = f"; even so the control flow in it ({kinds}) comes in only where it depends on sizes alone" if inner else ""
     raise ModelError(

@@ -73,6 +73,13 @@ def nodes_of(graph: "onnx.GraphProto") -> "Iterator[onnx.NodeProto]":
             yield from nodes_of(inner)
 
 
+def graphs_of(graph: "onnx.GraphProto") -> "Iterator[onnx.GraphProto]":
+    """Yield ``graph`` and every graph inside it."""
+    yield graph
+    for node in nodes_of(graph):
+        yield from graphs_in(node)
+
+
 def graphs_in(node: "onnx.NodeProto") -> "Iterator[onnx.GraphProto]":
     """Yield the graphs that ``node`` holds: branches, or the body of a loop."""
     for attribute in node.attribute:
@@ -174,14 +181,12 @@ def _external(model: "onnx.ModelProto") -> Iterator[tuple[str, str]]:
 
 
 def _tensors(graph: "onnx.GraphProto") -> "Iterator[onnx.TensorProto]":
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-        for inner in graphs_in(node):
-            yield from _tensors(inner)
+    for part in graphs_of(graph):
+        yield from part.initializer
+    for attribute in (attribute for node in nodes_of(graph) for attribute in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
 
 
 def _no_data(path: Path, name: str, where: str) -> ModelError:

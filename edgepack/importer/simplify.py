@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
-from edgepack.importer.read import graphs_in, nodes_of
+from edgepack.importer.read import graphs_in, graphs_of, nodes_of
 from edgepack.importer.refusals import of_tools
 from edgepack.importer.slimming import slimmed
 
@@ -86,12 +86,11 @@ def with_edges(model: "onnx.ModelProto", *, names: Mapping[str, str], channels_l
     changed.CopyFrom(model)
     graph = changed.graph
     weights = {item.name for item in graph.initializer}
-    for side in ([item for item in graph.input if item.name not in weights], graph.output):
-        for item in side:
-            new = names.get(item.name, item.name)
-            if new != item.name and new in set(_names(graph)):
-                _rename(graph, new, free_name(graph, new))
-            _rename(graph, item.name, new)
+    edges = [*(item for item in graph.input if item.name not in weights), *graph.output]
+    for item, new in [(item, names.get(item.name, item.name)) for item in edges]:  # renaming one may move another
+        if new != item.name and new in set(_names(graph)):
+            _rename(graph, new, free_name(graph, new))
+        _rename(graph, item.name, new)
     if channels_last:
         for item in (item for item in graph.input if item.name not in weights and _is_image(item)):
             inner = free_name(graph, item.name)
@@ -122,7 +121,7 @@ def replace_everywhere(graph: "onnx.GraphProto", old: str, new: str) -> None:
     for node in nodes_of(graph):
         node.input[:] = [new if name == old else name for name in node.input]
         node.output[:] = [new if name == old else name for name in node.output]
-    for item in (item for part in _parts(graph) if part is not graph for item in part.output if item.name == old):
+    for item in (item for part in graphs_of(graph) if part is not graph for item in part.output if item.name == old):
         item.name = new  # a branch may give out what is outside of it
 
 
@@ -134,14 +133,8 @@ def free_name(graph: "onnx.GraphProto", name: str) -> str:
     return found
 
 
-def _parts(graph: "onnx.GraphProto") -> "Iterator[onnx.GraphProto]":
-    yield graph
-    for node in nodes_of(graph):
-        yield from graphs_in(node)
-
-
 def _names(graph: "onnx.GraphProto") -> Iterator[str]:
-    for part in _parts(graph):
+    for part in graphs_of(graph):
         yield from (item.name for side in (part.input, part.output, part.initializer) for item in side)
         for node in part.node:
             yield from node.input
@@ -152,7 +145,7 @@ def _rename(graph: "onnx.GraphProto", old: str, new: str) -> None:
     """Call the value ``old`` by another name wherever it stands."""
     if old == new:
         return
-    for part in _parts(graph):
+    for part in graphs_of(graph):
         items: Sequence[onnx.ValueInfoProto | onnx.TensorProto] = [
             *part.input, *part.output, *part.initializer, *part.value_info,
         ]  # fmt: skip

@@ -10,7 +10,7 @@ from edgepack.errors import ModelError
 from edgepack.measure.finding import Finding, Severity, layers_of_kind, times
 from edgepack.model.layout import check_batch
 from edgepack.model.model import Format, TensorSpec
-from edgepack.model.shapes import format_shape, suggestion, with_batch_of_one
+from edgepack.model.shapes import as_in_file, format_shape, suggestion, with_batch_of_one
 from edgepack.model.summary import Summary
 
 # Keras layers that look strings up in tables: TFLite has no builtin operator for that.
@@ -30,13 +30,14 @@ def attention(summary: Summary, profile: DeviceProfile | None) -> Iterator[Findi
 
 def _open_dimensions(summary: Summary) -> Iterator[Finding]:
     for spec in summary.inputs:
+        shape = format_shape(as_in_file(spec, spec.shape))
         if spec.shape[:1] == (None,):
-            yield Finding("info", "EP-112", f"batch of {format_shape(spec.shape)} will be fixed to 1", _input(spec))
+            yield Finding("info", "EP-112", f"batch of {shape} will be fixed to 1", _input(spec))
         if None in with_batch_of_one(spec.shape):
             yield Finding(
                 "error",
                 "EP-112",
-                f"its shape is {format_shape(spec.shape)}: a dimension other than the batch is open",
+                f"its shape is {shape}: a dimension other than the batch is open",
                 where=_input(spec),
                 next=f"--shape {suggestion(spec)}",
             )

@@ -2,6 +2,7 @@
 """Import an ONNX model, hold it against onnxruntime, and export it. Imports TensorFlow: worker process only."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -48,13 +49,14 @@ def load_onnx(source: OnnxSource, *, layout: Layout, folder: Path) -> Model:
     import_layers()
     imported = _imported(graph, shapes, where)
     check_parity(imported, graph, where=where)
-    inputs, renamed = legal_names([_spec(edge, layout) for edge in imported.inputs])
-    ends, renamed_ends = legal_names([_spec(edge, layout) for edge in imported.outputs])
+    names, renamed = _legal(imported)
+    inputs, ends = (
+        tuple(replace(_spec(edge, layout), name=names[edge.name]) for edge in side)
+        for side in (imported.inputs, imported.outputs)
+    )
     digest = digest_onnx(graph, inputs, ends, revision=_REVISION)
     target = folder / digest
     unrolling = unroll(imported.net)
-    edges = zip((*imported.inputs, *imported.outputs), (*inputs, *ends), strict=True)
-    names = {edge.name: spec.name for edge, spec in edges}
     small = simplified(graph, shapes=shapes, where=where)
     kept = with_edges(small, names=names, channels_last=layout == "nhwc")
     with whole_folder(target) as scratch:
@@ -67,7 +69,7 @@ def load_onnx(source: OnnxSource, *, layout: Layout, folder: Path) -> Model:
         inputs=inputs,
         outputs=outputs,
         digest=digest,
-        notes=(*source.notes, *renamed, *renamed_ends, *unrolling, *_turned_notes(inputs)),
+        notes=(*source.notes, *renamed, *unrolling, *_turned_notes(inputs)),
         trainable=target / TRAINABLE,
         onnx=target / _PREPARED if _quantizes(kept) else None,
     )
@@ -98,6 +100,13 @@ def _imported(source: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], 
             f"{where} cannot become a Keras graph: {words}",
             hint="what needs no training still works: onnxruntime's own quantization; else report it with the model",
         ) from error
+
+
+def _legal(imported: Imported) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return what each input and output is called from now on, by its name, and notes; an input may be an output."""
+    edges = {edge.name: TensorSpec(edge.name, (), edge.dtype) for edge in (*imported.inputs, *imported.outputs)}
+    found, notes = legal_names(list(edges.values()))
+    return {name: spec.name for name, spec in zip(edges, found, strict=True)}, notes
 
 
 def _spec(edge: Edge, layout: Layout) -> TensorSpec:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgepack.digest import canonical_json, digest_bytes
+from edgepack.importer.read import graphs_of, nodes_of
 from edgepack.model.model import TensorSpec
 
 if TYPE_CHECKING:
@@ -24,11 +25,16 @@ def digest_onnx(
     """
     graph = type(source.graph)()
     graph.CopyFrom(source.graph)
-    graph.ClearField("doc_string")
     graph.ClearField("initializer")
-    for node in graph.node:
+    for part in graphs_of(graph):
+        for field in ("name", "doc_string", "value_info", "metadata_props"):
+            part.ClearField(field)
+    for node in nodes_of(graph):
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
+    for item in (*graph.input, *graph.output):
+        item.ClearField("doc_string")
+        item.ClearField("metadata_props")
     opsets = sorted((item.domain, item.version) for item in source.opset_import)
     edges = [[spec.name, list(spec.shape), spec.dtype, list(spec.axes)] for spec in (*inputs, *outputs)]
     head = canonical_json([revision, opsets, edges])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.digest import digest_bytes
+from edgepack.importer.read import graphs_in
 from edgepack.model.summary import Layer, Shape
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _layer(node: "onnx.NodeProto", constants: Constants, known: Mapping[str, Sha
         input_shapes=tuple(map(_channels_last, sources)),
         output_shapes=tuple(map(_channels_last, outs)),
     )
-    if any(item.HasField("g") for item in node.attribute):
+    if any(True for _ in graphs_in(node)):
         return replace(plain, macs=None)
     make = _MAKERS.get(node.op_type)
     return plain if make is None else make(node, plain, _Shapes(node, constants, known))

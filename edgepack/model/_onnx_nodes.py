@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
+from edgepack.importer.read import graphs_in, nodes_of
 from edgepack.model.onnx_graph import OnnxOp, OnnxTensor
 
 if TYPE_CHECKING:
@@ -68,11 +69,11 @@ class Tables:
 
     def all_nodes(self) -> list["onnx.NodeProto"]:
         """Return every node, those of inner graphs too."""
-        return list(_nodes(self.graph))
+        return list(nodes_of(self.graph))
 
     def bodies(self, node: "onnx.NodeProto") -> "list[Tables]":
         """Return the tables of the graphs that ``node`` holds."""
-        return [self.inner(item.g, item.g) for item in node.attribute if item.HasField("g")]
+        return [self.inner(graph, graph) for graph in graphs_in(node)]
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Return the sizes of a tensor; None where one is open."""
@@ -224,14 +225,6 @@ def _attributes(node: "onnx.NodeProto") -> dict[str, Any]:
     import onnx
 
     return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-
-
-def _nodes(graph: "onnx.GraphProto") -> "Iterator[onnx.NodeProto]":
-    for node in graph.node:
-        yield node
-        for item in node.attribute:
-            if item.HasField("g"):
-                yield from _nodes(item.g)
 
 
 def _type(kind: int) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgepack.importer.batch import batch_axis, batch_names
 from edgepack.importer.quantized import is_quantized
-from edgepack.importer.read import damaged, graphs_in, nodes_of, read_onnx, refusal
+from edgepack.importer.read import damaged, graphs_of, read_onnx, refusal
 from edgepack.model._onnx_layers import Constants, constants_of, kernel_count, layers_of
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.shapes import apply_shapes, as_in_file, with_batch_of_one
@@ -31,7 +31,7 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
     model = read_onnx(path)
     graph = model.graph
     arrays = dict(_arrays(graph, path))
-    inner = [found for part in _inner_graphs(graph) for found in _arrays(part, path)]
+    inner = [found for part in graphs_of(graph) if part is not graph for found in _arrays(part, path)]
     items = [item for item in graph.input if item.name not in arrays]
     batch = batch_names(items)
     specs = [_batch_first(item, batch) for item in items]
@@ -75,11 +75,6 @@ def _turned(specs: Sequence[TensorSpec], name: str, given: tuple[int, ...]) -> t
     """Return what ``--shape`` says of the input ``name``, in the file's order, in that of its spec."""
     axes = next((spec.axes for spec in specs if spec.name == name), ())
     return tuple(given[axis] for axis in axes) if len(axes) == len(given) else given
-
-
-def _inner_graphs(graph: "onnx.GraphProto") -> "Iterator[onnx.GraphProto]":
-    for node in nodes_of(graph):
-        yield from graphs_in(node)
 
 
 def _arrays(graph: "onnx.GraphProto", path: Path) -> "Iterator[tuple[str, np.ndarray]]":

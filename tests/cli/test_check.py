@@ -197,6 +197,17 @@ def test_an_open_size_of_an_onnx_model_is_asked_for(tmp_path):
 
 
 @pytest.mark.field
+def test_sizes_are_shown_and_asked_for_in_the_order_of_the_file(tmp_path):
+    model = write_relu(tmp_path / "m.onnx", "seq", "batch", 5)
+    done = check(model, "--device", "rpi4")
+    assert done.returncode == 2
+    assert "input     x [None, None, 5] float32" in done.stdout
+    assert "--shape x=128x1x5" in done.stdout
+    done = check(model, "--device", "rpi4", "--shape", "x=128x1x5")
+    assert done.returncode == 0, done.stdout
+    assert "input     x [128, 1, 5] float32" in done.stdout
+
+
 def test_a_real_model_is_refused_where_it_cannot_fit(field):
     model = field("cifar10/resnet8_cifar10jpeg_ft.h5")
     done = check(model, "--device", "stm32l4r5", "--max-ram", "4KiB", "--json")

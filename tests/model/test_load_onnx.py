@@ -188,3 +188,14 @@ def test_a_quantized_file_is_loaded_as_the_float_graph_inside(load, worker, tmp_
     (found,) = answers(worker, model, [images.transpose(0, 2, 3, 1)], tmp_path)
     np.testing.assert_allclose(found, wanted, atol=0.03)
     assert "QuantizeLinear" not in {node.op_type for node in onnx.load(model.onnx).graph.node}
+
+
+def test_an_input_and_an_output_that_would_be_called_alike_are_told_apart(load, worker, tmp_path):
+    nodes = [helper.make_node("Neg", ["x:0"], ["a"]), helper.make_node("Relu", ["a"], ["x_0"])]
+    model = load(write_onnx(tmp_path / "m.onnx", nodes, [edge("x:0", "n", 4)], [edge("x_0", "n", 4)]))
+    assert [spec.name for spec in (*model.inputs, *model.outputs)] == ["x_0", "x_0_"]
+    kept = onnxruntime.InferenceSession(str(model.onnx))
+    assert [item.name for item in (*kept.get_inputs(), *kept.get_outputs())] == ["x_0", "x_0_"]
+    given = np.array([[1, -2, 3, -4]], np.float32)
+    np.testing.assert_array_equal(kept.run(None, {"x_0": given})[0], [[0, 2, 0, 4]])
+    np.testing.assert_array_equal(answers(worker, model, [given], tmp_path)[0], [[0, 2, 0, 4]])
