@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which of edgepack's extras are installed, asked without importing anything heavy."""
 
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 
 from edgepack.errors import HostError
@@ -16,13 +17,11 @@ def require_build_extra() -> None:
     Raises:
         HostError: One is not installed (EP-504).
     """
-    missing = [package for package in BUILD if not _installed(package)]
-    if missing:
-        raise HostError(
-            "EP-504",
-            f"build needs {', '.join(missing)}, which the light core does not bring",
-            hint="pip install 'edgepack[all]' (from a checkout: pip install '.[all]'); check works without",
-        )
+    _require(
+        BUILD,
+        "build needs {}, which the light core does not bring",
+        hint="pip install 'edgepack[all]' (from a checkout: pip install '.[all]'); check works without",
+    )
 
 
 def require_onnx_extra() -> None:
@@ -31,13 +30,11 @@ def require_onnx_extra() -> None:
     Raises:
         HostError: One is not installed (EP-504).
     """
-    missing = [package for package in ONNX if not _installed(package)]
-    if missing:
-        raise HostError(
-            "EP-504",
-            f"building from ONNX needs {', '.join(missing)}, which is not installed",
-            hint="pip install 'edgepack[onnx]' (from a checkout: pip install '.[onnx]'); check needs onnx alone",
-        )
+    _require(
+        ONNX,
+        "building from ONNX needs {}, which is not installed",
+        hint="pip install 'edgepack[onnx]' (from a checkout: pip install '.[onnx]'); check needs onnx alone",
+    )
 
 
 def has_report_extra() -> bool:
@@ -65,6 +62,13 @@ def not_importable(purpose: str, package: str, error: ImportError, *, extra: str
         f"{purpose} needs {package}, which cannot be imported here: {error}",
         hint=f"pip install 'edgepack[{extra}]'",
     )
+
+
+def _require(packages: Sequence[str], words: str, *, hint: str) -> None:
+    """Refuse where one of ``packages`` is missing, in ``words`` around the names of those that are."""
+    missing = [package for package in packages if not _installed(package)]
+    if missing:
+        raise HostError("EP-504", words.format(", ".join(missing)), hint=hint)
 
 
 def _installed(package: str) -> bool:

@@ -12,7 +12,6 @@ from pathlib import Path
 from edgepack.crew.crew import Crew
 from edgepack.crew.workers import Workers
 from edgepack.device.profile import DeviceProfile
-from edgepack.device.wheels import RUNTIMES
 from edgepack.events import Note, Reporter, StageStarted
 from edgepack.model.load import load_model, with_way_out
 from edgepack.model.model import Model
@@ -56,7 +55,7 @@ def shared(requests: Sequence[Request], report: Reporter) -> Iterator[Shared]:
 
             makers = stack.enter_context(Cluster(request.scheduler, work.root, report, threads=threads))
         crew = stack.enter_context(Workers(request.workers, work.folder("logs"), report, threads=threads))
-        as_it_is = all(_runs_onnx(item.profile) for item in requests)
+        as_it_is = all(item.profile.takes("onnx") for item in requests)
         model = load(request, request.model, crew, report, as_it_is=as_it_is)
         yield Shared(crew=crew, makers=makers or crew, journal=journal, model=model, report=report)
 
@@ -91,7 +90,7 @@ def suited(requests: Sequence[Request], summary: Summary) -> tuple[Request, ...]
     """
     if summary.refusal is None:
         return tuple(requests)
-    if not all(_runs_onnx(request.profile) for request in requests):
+    if not all(request.profile.takes("onnx") for request in requests):
         raise with_way_out(summary.refusal, requests[0].model)
     return tuple(replace(request, profile=request.profile.taking(["onnx"])) for request in requests)
 
@@ -99,7 +98,3 @@ def suited(requests: Sequence[Request], summary: Summary) -> tuple[Request, ...]
 def suiting(profile: DeviceProfile, model: Model) -> DeviceProfile:
     """Return ``profile`` with the runtimes alone that take ``model``: the first of them is used."""
     return profile.taking(["onnx"]) if model.kind == "onnx" else profile
-
-
-def _runs_onnx(profile: DeviceProfile) -> bool:
-    return any(RUNTIMES[item.name].format == "onnx" for item in profile.runtimes)

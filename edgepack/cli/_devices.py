@@ -52,9 +52,8 @@ def profiles_of(
 def _of_class(device_class: str, formats: "Sequence[FileFormat]") -> tuple[str, ...]:
     """Return the shipped devices of a class that take one of ``formats``; all of it where none does, to be refused."""
     from edgepack.device.profile import device_names, load_device
-    from edgepack.device.wheels import RUNTIMES
 
     profiles = [load_device(name) for name in device_names()]
     whole = [profile for profile in profiles if profile.device_class == device_class]
-    taken = [item for item in whole if any(RUNTIMES[runtime.name].format in formats for runtime in item.runtimes)]
+    taken = [item for item in whole if any(map(item.takes, formats))]
     return tuple(profile.name for profile in taken or whole)

@@ -107,6 +107,10 @@ class DeviceProfile(Strict):
         """The runtime that is used unless another is asked for: the first."""
         return self.runtimes[0]
 
+    def takes(self, file_format: FileFormat) -> bool:
+        """Whether one of its runtimes takes files of ``file_format``."""
+        return any(RUNTIMES[item.name].format == file_format for item in self.runtimes)
+
     def taking(self, formats: Sequence[FileFormat]) -> Self:
         """Return the profile with those of its runtimes alone that take one of ``formats``; all where none is named.
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 MAX_OPSET: Final = 26
 MAX_IR: Final = 13
 """What onnxruntime 1.31 takes; the package ``onnx`` 1.23 writes opset 28 and IR 14 where nobody says otherwise."""
+_STANDARD_ALONE: Final = (
+    "export the model with standard operators alone: replace these layers, or leave them out and do their work before "
+    "or after the model"
+)
 _KERAS_DOMAINS: Final = frozenset({"", "ai.onnx", "com.microsoft"})
 _KNOWN_DOMAINS: Final = _KERAS_DOMAINS | {"ai.onnx.ml"}
 """Those that onnxruntime has code for."""
@@ -51,8 +55,7 @@ def refusal(model: "onnx.ModelProto", *, where: str) -> ModelError | None:
         return ModelError(
             "EP-153",
             f"{where} has operators of a domain that neither Keras nor TFLite knows: {listed(foreign)}",
-            hint="export the model with standard operators alone: replace these layers, or leave them out and do "
-            "their work before or after the model",
+            hint=_STANDARD_ALONE,
         )
     inner = [node for node in model.graph.node if node.op_type in _CONTROL_FLOW]
     if inner:
@@ -224,8 +227,7 @@ def _refuse_custom(model: "onnx.ModelProto", path: Path) -> None:
         raise ModelError(
             "EP-153",
             f"{path} has operators of a custom domain, whose code is not in the file: {listed(foreign)}",
-            hint="export the model with standard operators alone: replace these layers, or leave them out and do "
-            "their work before or after the model",
+            hint=_STANDARD_ALONE,
         )
 
 

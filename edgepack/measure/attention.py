@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from edgepack.device.profile import DeviceProfile
-from edgepack.device.wheels import RUNTIMES
 from edgepack.errors import ModelError
 from edgepack.measure.finding import Finding, Severity, layers_of_kind, times
 from edgepack.model.layout import check_batch
@@ -94,7 +93,7 @@ def _as_it_is(summary: Summary, profile: DeviceProfile | None) -> Iterator[Findi
         return
     severity: Severity = "info"
     then = "it is built as it is, for onnxruntime alone: no steps and no TFLite"
-    if profile is not None and not any(RUNTIMES[item.name].format == "onnx" for item in profile.runtimes):
+    if profile is not None and not profile.takes("onnx"):
         severity, then = "error", f"it would be built as it is for onnxruntime, which {profile.name} does not have"
     yield Finding(
         severity,

@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
 from edgepack.importer.read import graphs_in, nodes_of
-from edgepack.model.onnx_graph import OnnxOp, OnnxTensor
+from edgepack.model.onnx_graph import PAIR, OnnxOp, OnnxTensor
 
 if TYPE_CHECKING:
     import onnx
@@ -29,7 +29,6 @@ WEIGHTS: Final[dict[str, tuple[int, ...]]] = {
 _FORMS: Final = frozenset({"Cast", "DequantizeLinear", "Identity", "Reshape", "Transpose"})
 _FUSED_INTO: Final = frozenset({"Conv", "Gemm"})
 _ACTIVATIONS: Final = frozenset({"Relu", "Clip"})
-_PAIR: Final = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _BITS_PER_BYTE: Final = 8
 
 
@@ -134,7 +133,7 @@ def operators(tables: Tables) -> Iterator[OnnxOp]:
 def _vanishes(node: "onnx.NodeProto", tables: Tables, edges: set[str]) -> bool:
     if tables.stored(node.output[0]) is not None:
         return True  # a constant that is unpacked when the file is loaded
-    if node.op_type in _PAIR:
+    if node.op_type in PAIR:
         return node.input[0] not in edges and node.output[0] not in edges
     maker = tables.makers.get(node.input[0]) if node.input else None
     fused = maker is not None and maker.op_type in _FUSED_INTO and node.op_type in _ACTIVATIONS

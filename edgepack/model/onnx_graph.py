@@ -7,6 +7,10 @@ stored.
 """
 
 from dataclasses import dataclass
+from typing import Final
+
+PAIR: Final = frozenset({"QuantizeLinear", "DequantizeLinear"})
+"""Operators that say how a number is rounded, and compute nothing of their own."""
 
 
 @dataclass(frozen=True, slots=True)

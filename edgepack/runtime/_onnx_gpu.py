@@ -14,9 +14,10 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import CandidateError
+from edgepack.importer.read import graphs_in, graphs_of, nodes_of
 from edgepack.importer.refusals import of_tools
 from edgepack.model.onnx_file import parse_onnx
-from edgepack.runtime._onnx_names import graphs_of
+from edgepack.model.onnx_graph import PAIR
 from edgepack.runtime._onnx_quantize import check_half_range, copy_of, without_unused
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ PLACEMENT: Final[dict[str, object]] = {
     "QDQOpTypePerChannelSupportToAxis": {"Conv": 0, "ConvTranspose": 1, "MatMul": 1},
 }
 """Options of onnxruntime's quantizer for this."""
-_PAIR: Final = frozenset({"QuantizeLinear", "DequantizeLinear"})
 _MOVING: Final = frozenset({"Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
 _HIGHEST: Final = 127
 _LOWEST: Final = -128
@@ -79,9 +79,7 @@ def _sorted(graph: "onnx.ModelProto") -> "onnx.ModelProto":
 def _taken(node: Any) -> Iterator[str]:  # noqa: ANN401 - onnx's nodes have no types
     """Yield what a node takes, its inner graphs included."""
     yield from node.input
-    for item in node.attribute:
-        if item.HasField("g"):
-            yield from (name for part in graphs_of(item.g) for inner in part.node for name in inner.input)
+    yield from (name for part in graphs_in(node) for inner in nodes_of(part) for name in inner.input)
 
 
 def symmetric(graph: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -96,7 +94,7 @@ def symmetric(graph: "onnx.ModelProto") -> "onnx.ModelProto":
     constants = {item.name: onnx.numpy_helper.to_array(item) for item in graph.graph.initializer}
     kept: list[Any] = []
     for place, node in enumerate(graph.graph.node):
-        if node.op_type not in _PAIR:
+        if node.op_type not in PAIR:
             kept.append(node)
             continue
         stored = constants.get(node.input[0])

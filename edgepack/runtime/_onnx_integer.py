@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from edgepack.arrays import Array
+from edgepack.model.onnx_graph import PAIR
 from edgepack.model.tflite_file import TfliteGraph
 from edgepack.runtime._onnx_quantize import without_unused
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import onnx
 
 _SHIFT: Final = 128
-_PAIR: Final = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def unsigned(graph: "onnx.ModelProto") -> "onnx.ModelProto":
@@ -40,7 +40,7 @@ def unsigned(graph: "onnx.ModelProto") -> "onnx.ModelProto":
         return moved[name]
 
     for node in graph.graph.node:
-        if node.op_type in _PAIR:
+        if node.op_type in PAIR:
             is_weight = node.op_type == "DequantizeLinear" and node.input[0] in constants
             if not is_weight and len(node.input) > 2:  # noqa: PLR2004 - data, scale, zero point
                 node.input[2] = up(node.input[2])

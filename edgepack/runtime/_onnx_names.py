@@ -5,24 +5,16 @@ tf2onnx counts its names through the life of a process, and they would be a good
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from edgepack.importer.read import graphs_of
+from edgepack.model.onnx_graph import PAIR
 
 if TYPE_CHECKING:
     import onnx
 
     from edgepack.runtime._promise_layers import KernelBits
-
-_PAIR: Final = frozenset({"QuantizeLinear", "DequantizeLinear"})
-
-
-def graphs_of(graph: "onnx.GraphProto") -> "Iterator[onnx.GraphProto]":
-    """Yield ``graph`` and every graph inside it."""
-    yield graph
-    for node in graph.node:
-        for item in node.attribute:
-            if item.HasField("g"):
-                yield from graphs_of(item.g)
 
 
 def has_inner(graph: "onnx.ModelProto") -> bool:
@@ -56,7 +48,7 @@ def shorten(graph: "onnx.GraphProto", *, end: str = "") -> None:
     rename_tensors(graph, names)
     for part in graphs_of(graph):
         for node in part.node:
-            node.name = "" if node.op_type in _PAIR else node.name
+            node.name = "" if node.op_type in PAIR else node.name
     places = {name: place for place, name in enumerate(names.values())}
     for part in graphs_of(graph):
         constants = sorted(part.initializer, key=lambda item: places.get(item.name, -1))
@@ -87,10 +79,10 @@ def name_nodes(graph: "onnx.GraphProto", kernels: "KernelBits | None") -> dict[s
     for part in graphs_of(graph):
         for node in part.node:
             own = [name for name in node.input if name in constants]
-            own += [makers[name].input[0] for name in node.input if name in makers and makers[name].op_type in _PAIR]
+            own += [makers[name].input[0] for name in node.input if name in makers and makers[name].op_type in PAIR]
             known = kernels.scopes([*node.output, *(name for name in own if name in constants)]) if kernels else ()
             base = node.op_type if not known else f"{known[0]}/{node.op_type}"
-            node.name = "" if node.op_type in _PAIR else _unlike(base, layers)
+            node.name = "" if node.op_type in PAIR else _unlike(base, layers)
             if node.name:
                 layers[node.name] = " + ".join(known)
     return layers

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.errors import CandidateError
+from edgepack.importer.read import graphs_of
 from edgepack.importer.refusals import of_tools
 from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.precision import Precision
 from edgepack.runtime._calibration import CalibrationSet
-from edgepack.runtime._onnx_names import graphs_of
 from edgepack.runtime.form import Form
 
 if TYPE_CHECKING:

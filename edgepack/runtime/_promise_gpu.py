@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a written ``.onnx`` file for a GPU promises beside its precision, and the check that it is kept."""
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import CandidateError
+from edgepack.model.onnx_graph import PAIR
 from edgepack.runtime._onnx_gpu import MULTIPLYING
 from edgepack.runtime._promise_onnx import refuse_unkept
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from edgepack.model.onnx_graph import OnnxGraph
     from edgepack.model.precision import Precision
-
-_PAIR: Final = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 def check_symmetric(graph: "onnx.ModelProto", precision: "Precision") -> None:
@@ -31,7 +30,7 @@ def check_symmetric(graph: "onnx.ModelProto", precision: "Precision") -> None:
     makers = {out: node for node in graph.graph.node for out in node.output}
     wrong = []
     for node in graph.graph.node:
-        if node.op_type in _PAIR:
+        if node.op_type in PAIR:
             wrong += [f"{node.op_type} {node.output[0]} {what}" for what in _faults(node, constants, makers)]
         elif node.op_type in MULTIPLYING:
             loose = [name for name in node.input[:2] if not _dequantized(name, makers)]
