@@ -13,14 +13,14 @@ from edgepack.compress.recipe import Recipe
 from edgepack.crew.process import Worker
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower._onnx_four_bits import pack
+from edgepack.lower._promise_onnx import check_onnx_promise
+from edgepack.lower.form import Form, newest_versions
+from edgepack.lower.lower import lower
 from edgepack.measure.agreement import relative_rms
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.onnx_file import parse_onnx, read_onnx_graph
 from edgepack.model.precision import Precision
-from edgepack.runtime._onnx_four_bits import pack
-from edgepack.runtime._promise_onnx import check_onnx_promise
-from edgepack.runtime.form import Form, newest_versions
-from edgepack.runtime.lower import lower
 from tests.write_onnx import edge, write_onnx
 from tests.write_tflite import Op, Tensor, tflite_bytes
 

@@ -11,10 +11,10 @@ from edgepack.crew.process import Worker
 from edgepack.digest import digest_file
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
-from edgepack.runtime.lower import lower
 
 pytestmark = pytest.mark.tf
 

@@ -13,14 +13,14 @@ from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import load_device
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower._onnx_gpu import half_throughout, symmetric
+from edgepack.lower._promise_gpu import check_half, check_symmetric
+from edgepack.lower.form import Form, form_of
+from edgepack.lower.lower import lower
 from edgepack.measure.agreement import relative_rms
 from edgepack.model.model import TensorSpec
 from edgepack.model.onnx_file import read_onnx_graph
 from edgepack.model.precision import Precision
-from edgepack.runtime._onnx_gpu import half_throughout, symmetric
-from edgepack.runtime._promise_gpu import check_half, check_symmetric
-from edgepack.runtime.form import Form, form_of
-from edgepack.runtime.lower import lower
 from tests.write_onnx import edge, write_onnx
 
 GPU = Form(format="onnx", opset=23, gpu=True)
