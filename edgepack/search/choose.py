@@ -10,7 +10,7 @@ from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import State
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
-from edgepack.search.margin import chance_to_hold, holds
+from edgepack.search.margin import SURE, chance_to_hold
 
 Objective = Literal["latency", "size", "ram", "accuracy", "energy"]
 
@@ -24,8 +24,6 @@ _ORDER: dict[Objective, tuple[str, ...]] = {
 }
 # Two predictions from one model that differ by less than this are the same prediction.
 _LATENCY_TIE = 0.02
-# What is worse by less is nearly as good.
-_NEARLY = 0.1
 # Bands differ in width: what is known less well must not win by its point estimate.
 _BY_UPPER_END = frozenset({"latency", "energy"})
 _SUPERLATIVES = {"metric_drop": "smallest drop", "size": "smallest file", "ram": "least RAM"}
@@ -50,7 +48,7 @@ def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: De
 
     Among those that fit, ``objective`` decides; the default, ``latency``, reads: accuracy within the drop, then the
     lowest predicted latency, then the smallest file. Ties go to the earlier, milder recipe. Where the best meets the
-    accuracy by a hair, one that is nearly as good and has room for the noise of other samples is taken in its place.
+    accuracy by a hair, one that has room for the noise of other samples is taken in its place, if it is not much worse.
     """
     fitting = [candidate for candidate in candidates if candidate.state == "fits"]
     if fitting:
@@ -71,14 +69,19 @@ def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: De
 
 
 def _safer(first: Candidate, fitting: Sequence[Candidate], objective: Objective) -> Candidate:
-    """Return ``first``, or the best of those that are nearly as good where it might not hold and they do."""
+    """Return ``first``, or the best for what it costs to be wrong where other samples might not confirm it.
+
+    A figure counts as much more as tries would be needed until one is confirmed: half the chance, twice the figure.
+    """
     leading = _ORDER[objective][0]
-    bound = value_of(first, leading) + abs(value_of(first, leading)) * _NEARLY
-    near = [item for item in fitting if value_of(item, leading) <= bound]
-    safe = [item for item in near if holds(item)]
-    if holds(first):
+    if leading == "metric_drop" or chance_to_hold(first) >= SURE:
         return first
-    return min(safe, key=lambda item: _rank(item, fitting, objective)) if safe else max(near, key=chance_to_hold)
+
+    def weighed(item: Candidate) -> float:
+        chance = min(SURE, chance_to_hold(item))
+        return _key(item, fitting, leading) * SURE / chance if chance else float("inf")
+
+    return min(fitting, key=lambda item: (weighed(item), _rank(item, fitting, objective)))
 
 
 def _about_room(best: Candidate, first: Candidate) -> str:
@@ -86,8 +89,8 @@ def _about_room(best: Candidate, first: Candidate) -> str:
         return ""
     chances = f"{chance_to_hold(first):.0%}, where it has {chance_to_hold(best):.0%}"
     return (
-        f"{best.recipe.name} is taken, nearly as good and further from the limit: the chance that other samples "
-        f"confirm {first.recipe.name} is {chances}."
+        f"{best.recipe.name} is taken, further from the limit: the chance that other samples confirm "
+        f"{first.recipe.name} is {chances}."
     )
 
 
