@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calibration samples as a converter reads them: one at a time from memory-mapped arrays, checked beforehand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,8 +60,12 @@ class CalibrationSet:
         return len(self.arrays[0])
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        return self.rows(range(len(self)))
+
+    def rows(self, rows: Iterable[int]) -> Iterator[dict[str, np.ndarray]]:
+        """Yield the samples in ``rows``."""
         places = list(zip(self.names, self.shapes, self.arrays, self.dtypes, strict=True))
-        for row in range(len(self)):
+        for row in rows:
             yield {name: array[row].reshape(shape).astype(dtype) for name, shape, array, dtype in places}
 
 

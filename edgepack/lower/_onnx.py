@@ -66,19 +66,19 @@ def lower_onnx(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | Non
         raise not_importable("lowering to ONNX", "onnx and onnxruntime", error, extra="onnx") from error
     _check_combination(recipe, form)
     precision = recipe.precision.default
-    domains = frozenset[str]()
+    domains, told = frozenset[str](), tuple[str, ...]()
     if model.fake_quantized or model.quantized:
         graph, layers = _from_integers(model, recipe, calibration, form)
     else:
         base, layers = _float_graph(model, calibration)
         domains = frozenset(item.domain for item in base.opset_import)
-        graph = _quantized(base, model, precision, calibration, form)
+        graph, told = _quantized(base, model, precision, calibration, form)
     shorten(graph.graph)
     pinned(graph, ir=form.ir)
     found = parse_onnx(graph)
     check_onnx_promise(found, model, precision, form, domains=domains)
     integer = model.fake_quantized or model.quantized or precision in _INTEGER
-    notes = _notes(graph, found, precision, form, integer=integer)
+    notes = (*_notes(graph, found, precision, form, integer=integer), *told)
     return Lowered(
         format="onnx",
         content=graph.SerializeToString(deterministic=True),
@@ -176,10 +176,12 @@ def _from_integers(
 
 def _quantized(
     base: "onnx.ModelProto", model: Model, precision: Precision, calibration: tuple[Path, ...] | None, form: Form
-) -> "onnx.ModelProto":
+) -> "tuple[onnx.ModelProto, tuple[str, ...]]":
+    """Return ``base`` at ``precision``, and what is to be told of how it was made."""
+    told = tuple[str, ...]()
     match precision:
         case Precision.F32:
-            return base
+            return base, told
         case Precision.W16:
             made = half_throughout(base) if form.gpu else quantize.half(base)
         case Precision.W8:
@@ -187,7 +189,7 @@ def _quantized(
         case Precision.W4:
             made = four_bits(base)
         case _:
-            made = quantize.static(base, precision, CalibrationSet.opened(calibration, model.inputs), form)
+            made, told = quantize.static(base, precision, CalibrationSet.opened(calibration, model.inputs), form)
     parity.check_near(
         parity.of_onnx(made),
         parity.of_onnx(base),
@@ -195,7 +197,7 @@ def _quantized(
         what="the float graph that it rounds",
         tolerance=parity.HALVED if precision is Precision.W16 else parity.GARBAGE,
     )
-    return made
+    return made, told
 
 
 def _real(dtype: str) -> str:

@@ -55,8 +55,13 @@ def probes(
     ]
 
 
-def of_onnx(graph: "onnx.ModelProto") -> Answers:
+def of_onnx(graph: "onnx.ModelProto", *, integers: bool = True) -> Answers:
     """Return the answers of onnxruntime here, which raise a CandidateError where it cannot run ``graph`` (EP-695).
+
+    Args:
+        graph: A whole one.
+        integers: Multiply in integers where the graph rounds; otherwise in float what was rounded, which is the same
+            but for saturation on a machine without VNNI.
 
     Raises:
         CandidateError: It does not take the graph (EP-695).
@@ -66,6 +71,8 @@ def of_onnx(graph: "onnx.ModelProto") -> Answers:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    if not integers:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except of_onnxruntime() as error:

@@ -17,6 +17,7 @@ from edgepack.errors import CandidateError
 from edgepack.importer.read import graphs_of
 from edgepack.importer.refusals import of_tools
 from edgepack.lower._calibration import CalibrationSet
+from edgepack.lower._onnx_ranges import NARROWED, SEEN, Held, Reader, write_narrowed
 from edgepack.lower.form import Form
 from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.precision import Precision
@@ -27,35 +28,71 @@ if TYPE_CHECKING:
 HALF_LEAST_ELEMENTS: Final = 16
 """Smaller weights stay float32: the Cast that would widen them takes more bytes than it saves."""
 _LARGEST_HALF: Final = float(np.finfo(np.float16).max)
+_SAID: Final = 200  # characters of a tool's own words
 
 
-def static(graph: "onnx.ModelProto", precision: Precision, samples: CalibrationSet, form: Form) -> "onnx.ModelProto":
-    """Return ``graph`` between QuantizeLinear and DequantizeLinear: ranges are the least and the largest values seen.
+def static(
+    graph: "onnx.ModelProto", precision: Precision, samples: CalibrationSet, form: Form
+) -> "tuple[onnx.ModelProto, tuple[str, ...]]":
+    """Return ``graph`` between QuantizeLinear and DequantizeLinear, and what is to be told of its ranges.
+
+    Those are the least and the largest values seen, of which nothing is told; narrower ones where samples that were
+    held back are answered better with them.
 
     Raises:
         CandidateError: The quantizer refuses it (EP-691).
     """
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-
-    from edgepack.lower._onnx_gpu import MULTIPLYING, PLACEMENT
-
     with tempfile.TemporaryDirectory() as scratch, _told(precision):
         # From a file: the quantizer moves the weights of a graph that it is given out of it.
-        source, path = _saved(_typed(graph, samples), scratch), Path(scratch) / "static.onnx"
-        quantize_static(
-            source,
-            path,
-            _Reader(samples),
-            quant_format=QuantFormat.QDQ,
-            per_channel=precision is not Precision.W8A8_PER_TENSOR,
-            reduce_range=form.narrow,
-            activation_type=QuantType.QUInt8 if form.unsigned else QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            op_types_to_quantize=list(MULTIPLYING) if form.gpu else None,
-            extra_options=dict(PLACEMENT) if form.gpu else None,
-        )
-        return _read(path)
+        source = _saved(_typed(graph, samples), scratch)
+        plain = _between_pairs(source, precision, form, samples=samples)
+        held = Held.of(samples, graph)
+        moved = held.distance(plain) if held is not None else 0.0
+        if held is None or not held.needs_better(moved):
+            return plain, ()
+        try:
+            write_narrowed(source, samples, held.fit, kinds=_calibrated(form))
+            other = _between_pairs(source, precision, form, samples=None)
+        except of_tools() as error:  # infinities have no histogram; what was made without one stays
+            said = f"{type(error).__name__}: {error}"[:_SAID]
+            return plain, (f"onnxruntime's Percentile calibrator does not take this graph ({said})",)
+        distance = held.distance(other)
+        return (other, (held.words(distance, moved),)) if distance < moved else (plain, ())
+
+
+def _between_pairs(
+    source: Path, precision: Precision, form: Form, *, samples: CalibrationSet | None
+) -> "onnx.ModelProto":
+    """Quantize ``source`` to the least and the largest values that ``samples`` give, or to the narrowed ranges."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+
+    from edgepack.lower._onnx_gpu import PLACEMENT
+
+    path = source.with_name("static.onnx")
+    quantize_static(
+        source,
+        path,
+        None if samples is None else Reader(samples),
+        quant_format=QuantFormat.QDQ,
+        per_channel=precision is not Precision.W8A8_PER_TENSOR,
+        reduce_range=form.narrow,
+        activation_type=QuantType.QUInt8 if form.unsigned else QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        calibrate_method=CalibrationMethod.Percentile if samples is None else CalibrationMethod.MinMax,
+        op_types_to_quantize=_calibrated(form),
+        extra_options=dict(PLACEMENT) if form.gpu else None,
+        calibration_cache_path=source.with_name(NARROWED if samples is None else SEEN),
+    )
+    return _read(path)
+
+
+def _calibrated(form: Form) -> list[str]:
+    """Return the operators whose inputs and outputs are quantized: for a GPU what multiplies, else all that can be."""
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    from edgepack.lower._onnx_gpu import MULTIPLYING
+
+    return list(MULTIPLYING) if form.gpu else sorted({*QLinearOpsRegistry, *QDQRegistry})
 
 
 def dynamic(graph: "onnx.ModelProto", *, inner: bool) -> "onnx.ModelProto":
@@ -140,17 +177,6 @@ def _typed(graph: "onnx.ModelProto", samples: CalibrationSet) -> "onnx.ModelProt
             kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
             made.graph.value_info.append(onnx.helper.make_tensor_value_info(name, kind, value.shape))
     return made
-
-
-class _Reader:
-    """Calibration samples as onnxruntime's quantizer asks for them."""
-
-    def __init__(self, samples: CalibrationSet) -> None:
-        self._left = iter(samples)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next sample by input name, None behind the last."""
-        return next(self._left, None)
 
 
 def without_unused(graph: "onnx.ModelProto") -> "onnx.ModelProto":

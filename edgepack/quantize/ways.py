@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 _HELD: Final = 5  # one sample in so many is held back
 
 
+def hold_back(count: int) -> tuple[list[int], list[int]]:
+    """Return the places of ``count`` samples to fit to, and of each fifth, to check on: none where there are fewer."""
+    places = range(count)
+    held = [place for place in places if place % _HELD == _HELD - 1]
+    return [place for place in places if place % _HELD != _HELD - 1], held
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
     """Calibration samples, one array an input in each part.
@@ -36,11 +43,9 @@ class Samples:
     def of(cls, prepared: Prepared, net: "keras.Model", *, count: int, seed: Sequence[int]) -> "Samples":
         """Draw ``count`` samples, fewer where there are fewer or they are large, and hold a fifth back."""
         drawn = draw(prepared, net, count=count, seed=seed)
-        rows = range(len(drawn[0]))
-        held = [row for row in rows if row % _HELD == _HELD - 1] or list(rows)
-        others = [row for row in rows if row % _HELD != _HELD - 1]
-        check = [value[held] for value in drawn]
-        return cls([value[others] for value in drawn], check, answers(net, check))
+        fit, held = hold_back(len(drawn[0]))
+        check = [value[held or fit] for value in drawn]
+        return cls([value[fit] for value in drawn], check, answers(net, check))
 
     def distance(self, net: "keras.Model") -> float:
         """Return how far ``net``'s answers on ``check`` are from the float graph's."""
