@@ -74,7 +74,7 @@ class Held:
         if len(rows) < _LEAST_HELD:
             return None
         run = of_onnx(graph, integers=False)
-        answer_bytes = sum(np.asarray(value).nbytes for value in run(_values(samples, rows[:1])[0]))
+        answer_bytes = sum(getattr(value, "nbytes", 0) for value in run(_values(samples, rows[:1])[0]))
         most = max(_LEAST_HELD, min(_MOST_HELD, _ANSWERS_BYTES // max(answer_bytes, 1)))
         held = _values(samples, _thinned(rows, most))
         return cls(fit, held, _answers(run, held))
