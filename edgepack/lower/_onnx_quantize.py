@@ -54,7 +54,7 @@ def static(
             write_narrowed(source, samples, held.fit, kinds=_calibrated(form))
             other = _between_pairs(source, precision, form, samples=None)
         except of_tools() as error:  # infinities have no histogram; what was made without one stays
-            said = f"{type(error).__name__}: {error}"[:_SAID]
+            said = f"{type(error).__name__}: {error}".replace(scratch, "")[:_SAID]
             return plain, (f"onnxruntime's Percentile calibrator does not take this graph ({said})",)
         distance = held.distance(other)
         return (other, (held.words(distance, moved),)) if distance < moved else (plain, ())

@@ -226,12 +226,13 @@ def test_fewer_samples_are_counted_where_they_have_many_values(rounded, monkeypa
 
     monkeypatch.setattr(CalibrationSet, "rows", noted)
     rounded(spiked(COUNT, 11, 500))
-    *_, first, others = read
+    *_, first, others, held = read
     assert first + others == [row for row in range(COUNT) if row % 5 != 4]
+    assert held == list(range(4, COUNT, 5))
     monkeypatch.setattr(ranges, "_MOST_VALUES", 1)
     rounded(spiked(COUNT, 11, 500))
-    *_, first, others = read
-    assert len(first + others) == 32
+    *_, first, others, held = read
+    assert (len(first + others), len(held)) == (32, 40)
     assert (first, others[-1]) == ([0], 193), "evenly spread"
 
 
