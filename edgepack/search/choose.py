@@ -59,15 +59,15 @@ def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: De
         sentences = (
             _why(first, fitting, objective),
             _about_room(best, first),
-            _about_integers(best, profile),
-            _about_losses(candidates),
+            _about_integers(best, profile if best.format is None else profile.taking([best.format])),
+            _about_losses(candidates, best),
         )
         return Choice(best, " ".join(filter(None, sentences)))
     judged = [candidate for candidate in candidates if candidate.verdict is not None and candidate.failure is None]
     if not judged:
         return None
     best = min(judged, key=_shortfall)
-    return Choice(best, f"no candidate fits; {best.recipe.name} comes closest ({best.reason})")
+    return Choice(best, f"no candidate fits; {best.title} comes closest ({best.reason})")
 
 
 def _safer(first: Candidate, fitting: Sequence[Candidate], objective: Objective) -> Candidate:
@@ -86,8 +86,8 @@ def _about_room(best: Candidate, first: Candidate) -> str:
         return ""
     chances = f"{chance_to_hold(first):.0%}, where it has {chance_to_hold(best):.0%}"
     return (
-        f"{best.recipe.name} is taken, nearly as good and further from the limit: the chance that other samples "
-        f"confirm {first.recipe.name} is {chances}."
+        f"{best.title} is taken, nearly as good and further from the limit: the chance that other samples "
+        f"confirm {first.title} is {chances}."
     )
 
 
@@ -134,21 +134,21 @@ def _shortfall(candidate: Candidate) -> tuple[int, float]:
 def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective) -> str:
     rivals = [candidate for candidate in fitting if candidate is not best]
     if not rivals:
-        return f"{best.recipe.name} is the only candidate that fits."
+        return f"{best.title} is the only candidate that fits."
     leading = _ORDER[objective][0]
     word = _SUPERLATIVES.get(leading, f"lowest {leading}")
     told = ", ".join(
-        f"{candidate.recipe.name} {_told(candidate, leading)}"
+        f"{candidate.title} {_told(candidate, leading)}"
         for candidate in sorted(rivals, key=lambda item: _rank(item, fitting, objective))
     )
-    lead = f"{best.recipe.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit"
+    lead = f"{best.title} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit"
     return f"{lead}{_tie(best, fitting, leading)}; then {told}."
 
 
 def _tie(best: Candidate, fitting: Sequence[Candidate], leading: str) -> str:
     """Name the rivals that the leading figure does not tell apart from the best: the next figure decided."""
     key = _key(best, fitting, leading)
-    level = [item.recipe.name for item in fitting if item is not best and _key(item, fitting, leading) == key]
+    level = [item.title for item in fitting if item is not best and _key(item, fitting, leading) == key]
     return f", level with {' and '.join(level)} and decided by the rest" if level else ""
 
 
@@ -173,13 +173,13 @@ def _about_integers(best: Candidate, profile: DeviceProfile) -> str:
     return f"{core}, so int8 saves bytes there rather than time."
 
 
-def _about_losses(candidates: Sequence[Candidate]) -> str:
+def _about_losses(candidates: Sequence[Candidate], best: Candidate) -> str:
     """Name what lost too much accuracy, and where the loss comes from when the candidates tell it."""
     lost = [item for item in candidates if item.scored and item.verdict is not None and not item.verdict.fits]
     if not lost:
         return ""
-    told = f"Out for their accuracy: {'; '.join(f'{item.recipe.name} ({item.reason})' for item in lost)}."
-    states = {item.recipe.precision.default: item.state for item in candidates}
+    told = f"Out for their accuracy: {'; '.join(f'{item.title} ({item.reason})' for item in lost)}."
+    states = {item.recipe.precision.default: item.state for item in candidates if item.format == best.format}
     if states.get(Precision.W8A8) == "misses" and states.get(Precision.W8) == "fits":
         told += " With int8 weights alone it holds, so the activations' ranges are the cause: outliers, or calibration"
         told += " samples that do not show what the model meets."
