@@ -13,8 +13,8 @@ import yaml
 
 PACKAGE = Path(__file__).resolve().parent.parent / "edgepack"
 STAGES = (
-    *("importer", "model", "data", "device", "graph", "quantize", "train", "compress", "runtime", "measure", "search"),
-    "bundle",
+    *("importer", "model", "data", "device", "graph", "quantize", "train", "compress", "lower", "runtime", "measure"),
+    *("search", "bundle"),
 )
 ABOVE = ("pipeline", "planned", "searching", "request", "loading")
 """Modules over the stages."""

@@ -22,10 +22,11 @@ from edgepack.importer import (  # noqa: F401 - each registers its handlers
     _shapes,
     _slicing,
 )
-from edgepack.importer._build import Build, RefusedError, channels_last
+from edgepack.importer._build import Build, RefusedError
 from edgepack.importer._fuse import fuse
 from edgepack.importer._graph import Graph, Node, read_graph
 from edgepack.importer._handlers import KNOWN
+from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Edge, Imported, Value
 
 _SPATIAL = frozenset(

@@ -10,9 +10,9 @@ from edgepack.device.wheels import FileFormat
 from edgepack.errors import EdgepackError
 from edgepack.graph.context import StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.artifact import Artifact
 from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
-from edgepack.runtime.artifact import Artifact
 
 
 @dataclass(frozen=True, slots=True)

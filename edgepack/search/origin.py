@@ -9,7 +9,7 @@ from edgepack.compress.recipe import Recipe
 from edgepack.data.data import Data
 from edgepack.digest import digest_file, digest_json
 from edgepack.graph.context import Target, Training
-from edgepack.runtime.form import form_of
+from edgepack.lower.form import form_of
 from edgepack.search.bench import Bench
 from edgepack.search.setting import target_of
 from edgepack.versions import versions_here

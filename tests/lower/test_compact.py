@@ -11,15 +11,15 @@ import tflite
 from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_bytes
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower import _compact
+from edgepack.lower._compact import compact, with_names
+from edgepack.lower._convert import convert
+from edgepack.lower.lower import lower
 from edgepack.model.flatbuffer_tree import UnknownLayoutError, read_tree, write_tree
 from edgepack.model.model import Format
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import parse_tflite
 from edgepack.model.tflite_schema import SCHEMA
-from edgepack.runtime import _compact
-from edgepack.runtime._compact import compact, with_names
-from edgepack.runtime._convert import convert
-from edgepack.runtime.lower import lower
 from tests.write_tflite import Op, Tensor, tflite_bytes
 
 PLACE = Path("model.tflite")
@@ -132,7 +132,7 @@ def converted(worker, small_model, small_samples, tmp_path):
         plan = PrecisionPlan(default=precision, io=io)
         samples = None
         if precision.needs_calibration:
-            from edgepack.runtime._calibration import CalibrationSet
+            from edgepack.lower._calibration import CalibrationSet
 
             samples = CalibrationSet.opened(small_samples("conv"), model.inputs)
         raw = worker.call("convert", convert, model, plan, samples)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import CandidateError
 from edgepack.importer.refusals import of_onnxruntime
-from edgepack.runtime.form import Form
+from edgepack.lower.form import Form
 
 if TYPE_CHECKING:
     import onnx

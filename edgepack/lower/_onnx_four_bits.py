@@ -11,8 +11,8 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import CandidateError
+from edgepack.lower._onnx_quantize import copy_of, without_unused
 from edgepack.model.onnx_file import parse_onnx
-from edgepack.runtime._onnx_quantize import copy_of, without_unused
 
 if TYPE_CHECKING:
     import onnx

@@ -14,28 +14,28 @@ from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower import _onnx_parity as parity
+from edgepack.lower import _onnx_quantize as quantize
+from edgepack.lower._calibration import CalibrationSet
+from edgepack.lower._lowered import Lowered
+from edgepack.lower._onnx_convert import converted
+from edgepack.lower._onnx_four_bits import four_bits
+from edgepack.lower._onnx_fusion import check_fusion
+from edgepack.lower._onnx_gpu import half_throughout, symmetric
+from edgepack.lower._onnx_integer import clamped, joined, unsigned, widened
+from edgepack.lower._onnx_names import name_apart, name_nodes, shorten
+from edgepack.lower._onnx_tidy import pinned, tidied
+from edgepack.lower._promise_gpu import check_half, check_symmetric
+from edgepack.lower._promise_layers import KernelBits
+from edgepack.lower._promise_onnx import check_onnx_promise
+from edgepack.lower._tflite import tflite_content
+from edgepack.lower.artifact import IoTensor
+from edgepack.lower.form import OLDEST, Form
 from edgepack.model.model import Model
 from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.onnx_graph import OnnxGraph, OnnxTensor
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import parse_tflite
-from edgepack.runtime import _onnx_parity as parity
-from edgepack.runtime import _onnx_quantize as quantize
-from edgepack.runtime._calibration import CalibrationSet
-from edgepack.runtime._lower_tflite import tflite_content
-from edgepack.runtime._lowered import Lowered
-from edgepack.runtime._onnx_convert import converted
-from edgepack.runtime._onnx_four_bits import four_bits
-from edgepack.runtime._onnx_fusion import check_fusion
-from edgepack.runtime._onnx_gpu import half_throughout, symmetric
-from edgepack.runtime._onnx_integer import clamped, joined, unsigned, widened
-from edgepack.runtime._onnx_names import name_apart, name_nodes, shorten
-from edgepack.runtime._onnx_tidy import pinned, tidied
-from edgepack.runtime._promise_gpu import check_half, check_symmetric
-from edgepack.runtime._promise_layers import KernelBits
-from edgepack.runtime._promise_onnx import check_onnx_promise
-from edgepack.runtime.artifact import IoTensor
-from edgepack.runtime.form import OLDEST, Form
 
 if TYPE_CHECKING:
     import onnx

@@ -9,18 +9,14 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import load_device
 from edgepack.errors import CandidateError
-from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower._onnx_gpu import half_throughout, symmetric
+from edgepack.lower._promise_gpu import check_half, check_symmetric
+from edgepack.lower.form import Form, form_of
 from edgepack.measure.agreement import relative_rms
-from edgepack.model.model import TensorSpec
 from edgepack.model.onnx_file import read_onnx_graph
 from edgepack.model.precision import Precision
-from edgepack.runtime._onnx_gpu import half_throughout, symmetric
-from edgepack.runtime._promise_gpu import check_half, check_symmetric
-from edgepack.runtime.form import Form, form_of
-from edgepack.runtime.lower import lower
 from tests.write_onnx import edge, write_onnx
 
 GPU = Form(format="onnx", opset=23, gpu=True)
@@ -89,24 +85,15 @@ def test_int8_is_symmetric_and_quantized_in_front_of_what_multiplies(
 
 @pytest.mark.tf
 def test_an_integer_source_becomes_symmetric_without_its_zero_points_and_int32_biases(
-    worker, lowered, runtime_session, small_model, *, small_samples, tmp_path
+    lower_integers, lowered, runtime_session, small_samples, tmp_path
 ):
-    source = lowered("conv", Precision.W8A8, "int8")
-    edges = [
-        tuple(TensorSpec(item.name, item.shape, item.dtype) for item in side)
-        for side in (source.inputs, source.outputs)
-    ]
-    given = replace(small_model("conv"), path=source.path, kind="tflite", quantized=True)
-    given = replace(given, inputs=edges[0], outputs=edges[1])
-    recipe = Recipe(precision=PrecisionPlan(default=Precision.W8A8, io="int8"), as_is=True)
-    samples = small_samples("conv")
-    artifact = worker.call("lower", lower, given, recipe, calibration=samples, folder=tmp_path, form=GPU)
+    artifact = lower_integers(GPU)
     model = onnx.load(artifact.path)
     assert all(zero.dtype == np.int8 and not zero.any() for zero in zero_points(model))
     assert not any(item.data_type == onnx.TensorProto.INT32 for item in model.graph.initializer)
     assert kinds_before(model, "Conv") == {"DequantizeLinear"}
     assert {item.name: item.dtype for item in artifact.outputs} == {"probs": "float32"}
-    check_answers(artifact, runtime_session, lowered, samples, folder=tmp_path, most=0.15)
+    check_answers(artifact, runtime_session, lowered, small_samples("conv"), folder=tmp_path, most=0.15)
 
 
 def quantized(zero_point, *, bare=False, floating=False):

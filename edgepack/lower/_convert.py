@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower._calibration import CalibrationSet
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
-from edgepack.runtime._calibration import CalibrationSet
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower._calibration import CalibrationSet
+from edgepack.lower._compact import with_names
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, parse_tflite, read_tflite
-from edgepack.runtime._calibration import CalibrationSet
-from edgepack.runtime._compact import with_names
 
 if TYPE_CHECKING:
     from ai_edge_quantizer.quantizer import Quantizer

@@ -7,9 +7,9 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import CandidateError
+from edgepack.lower._onnx_gpu import MULTIPLYING
+from edgepack.lower._promise_onnx import refuse_unkept
 from edgepack.model.onnx_graph import PAIR
-from edgepack.runtime._onnx_gpu import MULTIPLYING
-from edgepack.runtime._promise_onnx import refuse_unkept
 
 if TYPE_CHECKING:
     import onnx

@@ -8,8 +8,8 @@ from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
 from edgepack.importer.read import graphs_of
 from edgepack.importer.slimming import slimmed
+from edgepack.lower._onnx_names import has_inner, name_edges
 from edgepack.model.model import Model, TensorSpec
-from edgepack.runtime._onnx_names import has_inner, name_edges
 
 if TYPE_CHECKING:
     import onnx

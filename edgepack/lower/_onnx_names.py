@@ -14,7 +14,7 @@ from edgepack.model.onnx_graph import PAIR
 if TYPE_CHECKING:
     import onnx
 
-    from edgepack.runtime._promise_layers import KernelBits
+    from edgepack.lower._promise_layers import KernelBits
 
 
 def has_inner(graph: "onnx.ModelProto") -> bool:

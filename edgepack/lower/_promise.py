@@ -7,11 +7,11 @@ from math import prod
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower._promise_layers import KernelBits, check_layers
 from edgepack.model.macs import WEIGHT_INPUTS
 from edgepack.model.model import Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor
-from edgepack.runtime._promise_layers import KernelBits, check_layers
 
 # The converter leaves smaller weights float in dynamic-range models (tensorflow/lite: kDefaultMinElementsForWeights).
 DYNAMIC_RANGE_LEAST_ELEMENTS = 1024

@@ -9,14 +9,14 @@ from onnx import TensorProto, helper, numpy_helper
 from edgepack.errors import CandidateError, ModelError
 from edgepack.importer.prepare import prepare
 from edgepack.importer.simplify import simplified
+from edgepack.lower._calibration import CalibrationSet
+from edgepack.lower._onnx_fusion import check_fusion
+from edgepack.lower._onnx_gpu import half_throughout
+from edgepack.lower._onnx_quantize import static
+from edgepack.lower._onnx_tidy import tidied
+from edgepack.lower.form import Form
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
-from edgepack.runtime._calibration import CalibrationSet
-from edgepack.runtime._onnx_fusion import check_fusion
-from edgepack.runtime._onnx_gpu import half_throughout
-from edgepack.runtime._onnx_quantize import static
-from edgepack.runtime._onnx_tidy import tidied
-from edgepack.runtime.form import Form
 from tests.write_onnx import edge, write_onnx, write_relu
 
 FORM = Form(format="onnx", unsigned=True, opset=26)

@@ -16,9 +16,9 @@ from edgepack.arrays import Array
 from edgepack.errors import CandidateError
 from edgepack.importer.read import graphs_in, graphs_of, nodes_of
 from edgepack.importer.refusals import of_tools
+from edgepack.lower._onnx_quantize import check_half_range, copy_of, without_unused
 from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.onnx_graph import PAIR
-from edgepack.runtime._onnx_quantize import check_half_range, copy_of, without_unused
 
 if TYPE_CHECKING:
     import onnx

@@ -9,11 +9,11 @@ from onnx import TensorProto, helper
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower import _onnx_parity as parity
+from edgepack.lower.form import Form
+from edgepack.lower.lower import lower
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
-from edgepack.runtime import _onnx_parity as parity
-from edgepack.runtime.form import Form
-from edgepack.runtime.lower import lower
 from tests.write_onnx import edge, write_onnx
 from tests.write_tflite import Op, Tensor, tflite_bytes
 

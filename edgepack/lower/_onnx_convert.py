@@ -18,8 +18,8 @@ import numpy as np
 from edgepack.errors import CandidateError
 from edgepack.extras import not_importable
 from edgepack.importer.refusals import of_tools
+from edgepack.lower._compact import with_names
 from edgepack.model.model import Model
-from edgepack.runtime._compact import with_names
 
 if TYPE_CHECKING:
     import onnx

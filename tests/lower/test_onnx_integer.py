@@ -6,9 +6,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from edgepack.runtime._onnx_fusion import check_fusion
-from edgepack.runtime._onnx_integer import clamped, joined
-from edgepack.runtime.form import Form
+from edgepack.lower._onnx_fusion import check_fusion
+from edgepack.lower._onnx_integer import clamped, joined
+from edgepack.lower.form import Form
 from tests.write_onnx import edge, write_onnx
 
 X86 = Form(format="onnx", unsigned=True, opset=26)

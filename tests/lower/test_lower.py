@@ -11,10 +11,10 @@ from edgepack.crew.process import Worker
 from edgepack.digest import digest_file
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
-from edgepack.runtime.lower import lower
 
 pytestmark = pytest.mark.tf
 
@@ -219,13 +219,12 @@ def test_a_float_tflite_computes_the_same_after_quantization(
     assert np.abs(real - quantized).max() < 0.05
 
 
-def test_an_integer_tflite_is_a_candidate_only_as_it_is(lower_conv, lowered, float_tflite):
-    integer = replace(float_tflite, path=lowered("conv", Precision.W8A8, "int8").path, quantized=True)
-    kept = lower_conv(Precision.W8A8, "int8", calibration=None, model=integer, as_is=True)
+def test_an_integer_tflite_is_a_candidate_only_as_it_is(lower_conv, lowered, integer_tflite):
+    kept = lower_conv(Precision.W8A8, "int8", calibration=None, model=integer_tflite, as_is=True)
     assert kept.digest == lowered("conv", Precision.W8A8, "int8").digest
     assert kept.inputs[0].dtype == "int8"
     with pytest.raises(CandidateError, match="cannot become w16") as caught:
-        lower_conv(Precision.W16, model=integer)
+        lower_conv(Precision.W16, model=integer_tflite)
     assert caught.value.code == "EP-610"
 
 

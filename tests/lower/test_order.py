@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from edgepack.errors import CandidateError
+from edgepack.lower._order import in_source_order
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
-from edgepack.runtime._order import in_source_order
 
 pytestmark = pytest.mark.tf
 

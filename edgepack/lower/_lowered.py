@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 
 from edgepack.device.wheels import FileFormat
-from edgepack.runtime.artifact import IoTensor
+from edgepack.lower.artifact import IoTensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,13 +12,13 @@ from onnx import helper
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower import _onnx
+from edgepack.lower._onnx_names import graphs_of
+from edgepack.lower.form import Form, newest_versions
+from edgepack.lower.lower import lower
 from edgepack.measure.agreement import relative_rms
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
-from edgepack.runtime import _lower_onnx
-from edgepack.runtime._onnx_names import graphs_of
-from edgepack.runtime.form import Form, newest_versions
-from edgepack.runtime.lower import lower
 from tests.write_onnx import edge, write_onnx
 
 X86 = Form(format="onnx", unsigned=True, opset=26)
@@ -62,9 +62,9 @@ def test_nodes_without_names_keep_their_own_weights(kind, tmp_path):
 @pytest.mark.parametrize(
     ("precision", "owner", "name"),
     [
-        (Precision.W16, _lower_onnx.quantize, "half"),
-        (Precision.W8, _lower_onnx.quantize, "dynamic"),
-        (Precision.W4, _lower_onnx, "four_bits"),
+        (Precision.W16, _onnx.quantize, "half"),
+        (Precision.W8, _onnx.quantize, "dynamic"),
+        (Precision.W4, _onnx, "four_bits"),
     ],
 )
 def test_what_rounds_weights_alone_is_held_against_its_float_graph(monkeypatch, tmp_path, precision, owner, name):

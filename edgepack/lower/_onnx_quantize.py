@@ -16,10 +16,10 @@ import numpy as np
 from edgepack.errors import CandidateError
 from edgepack.importer.read import graphs_of
 from edgepack.importer.refusals import of_tools
+from edgepack.lower._calibration import CalibrationSet
+from edgepack.lower.form import Form
 from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.precision import Precision
-from edgepack.runtime._calibration import CalibrationSet
-from edgepack.runtime.form import Form
 
 if TYPE_CHECKING:
     import onnx
@@ -37,7 +37,7 @@ def static(graph: "onnx.ModelProto", precision: Precision, samples: CalibrationS
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    from edgepack.runtime._onnx_gpu import MULTIPLYING, PLACEMENT
+    from edgepack.lower._onnx_gpu import MULTIPLYING, PLACEMENT
 
     with tempfile.TemporaryDirectory() as scratch, _told(precision):
         # From a file: the quantizer moves the weights of a graph that it is given out of it.

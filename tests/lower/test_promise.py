@@ -11,11 +11,11 @@ import pytest
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower._promise import check_promise
+from edgepack.lower._promise_layers import KernelBits, check_layers, source_layers
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor
-from edgepack.runtime._promise import check_promise
-from edgepack.runtime._promise_layers import KernelBits, check_layers, source_layers
 
 
 def tensor(index, shape, dtype, *, constant=False, scales=()):

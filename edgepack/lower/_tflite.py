@@ -8,12 +8,12 @@ from pathlib import Path
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower._calibration import CalibrationSet
+from edgepack.lower._order import in_source_order
+from edgepack.lower._promise import check_promise
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import parse_tflite, read_tflite
-from edgepack.runtime._calibration import CalibrationSet
-from edgepack.runtime._order import in_source_order
-from edgepack.runtime._promise import check_promise
 
 _ATTEMPTS = 8
 
@@ -45,20 +45,20 @@ def _content(model: Model, recipe: Recipe, calibration: tuple[Path, ...] | None)
     if precision.needs_calibration and not model.fake_quantized:
         samples = CalibrationSet.opened(calibration, model.inputs)
     if model.kind == "savedmodel":
-        from edgepack.runtime._convert import convert
+        from edgepack.lower._convert import convert
 
         if precision is Precision.W4:
             return _by_way_of_float(model, recipe)
         return convert(model, recipe.precision, samples)
-    from edgepack.runtime._requantize import requantize
+    from edgepack.lower._requantize import requantize
 
     return requantize(model, recipe.precision, samples)
 
 
 def _by_way_of_float(model: Model, recipe: Recipe) -> bytes:
     """Return 4-bit weights under float activations: TensorFlow's converter has none, the quantizer of files has."""
-    from edgepack.runtime._convert import convert
-    from edgepack.runtime._requantize import requantize
+    from edgepack.lower._convert import convert
+    from edgepack.lower._requantize import requantize
 
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "float.tflite"

@@ -6,11 +6,11 @@ from math import prod
 from typing import Final
 
 from edgepack.errors import CandidateError
+from edgepack.lower._onnx_quantize import HALF_LEAST_ELEMENTS
+from edgepack.lower.form import Form
 from edgepack.model.model import Model, TensorSpec
 from edgepack.model.onnx_graph import OnnxGraph, OnnxOp, OnnxTensor
 from edgepack.model.precision import Precision
-from edgepack.runtime._onnx_quantize import HALF_LEAST_ELEMENTS
-from edgepack.runtime.form import Form
 
 _STANDARD: Final = frozenset({"", "ai.onnx"})
 _EXTENSION: Final = "com.microsoft"

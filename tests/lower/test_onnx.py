@@ -13,14 +13,14 @@ from edgepack.compress.recipe import Recipe
 from edgepack.crew.process import Worker
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower._onnx_four_bits import pack
+from edgepack.lower._promise_onnx import check_onnx_promise
+from edgepack.lower.form import Form, newest_versions
+from edgepack.lower.lower import lower
 from edgepack.measure.agreement import relative_rms
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.onnx_file import parse_onnx, read_onnx_graph
 from edgepack.model.precision import Precision
-from edgepack.runtime._onnx_four_bits import pack
-from edgepack.runtime._promise_onnx import check_onnx_promise
-from edgepack.runtime.form import Form, newest_versions
-from edgepack.runtime.lower import lower
 from tests.write_onnx import edge, write_onnx
 from tests.write_tflite import Op, Tensor, tflite_bytes
 
@@ -142,23 +142,14 @@ def test_what_onnx_has_not_is_refused_with_the_reason(lower_onnx, precision, io,
 @pytest.mark.tf
 @pytest.mark.parametrize(("form", "activations"), [(X86, "uint8"), (ARM, "int8")])
 def test_an_integer_tflite_keeps_its_scales_and_its_answers(
-    worker, lowered, runtime_session, small_model, small_samples, *, tmp_path, form, activations
+    lower_integers, lowered, runtime_session, small_samples, *, tmp_path, form, activations
 ):
-    source = lowered("conv", Precision.W8A8, "int8")
-    edges = [
-        tuple(TensorSpec(item.name, item.shape, item.dtype) for item in side)
-        for side in (source.inputs, source.outputs)
-    ]
-    given = replace(small_model("conv"), path=source.path, kind="tflite", quantized=True)
-    given = replace(given, inputs=edges[0], outputs=edges[1])
-    recipe = Recipe(precision=PrecisionPlan(default=Precision.W8A8, io="int8"), as_is=True)
-    samples = small_samples("conv")
-    artifact = worker.call("lower", lower, given, recipe, calibration=samples, folder=tmp_path, form=form)
+    artifact, source = lower_integers(form), lowered("conv", Precision.W8A8, "int8")
     assert [(item.name, item.dtype) for item in artifact.inputs] == [("image", "float32")]
     assert {op.output for op in read_onnx_graph(artifact.path).ops if op.kind == "Conv"} == {activations}
     assert "4 of 4" in artifact.notes[0]
     found, expected = (
-        np.load(runtime_session(name).run(item, samples, folder=tmp_path / name)[0])
+        np.load(runtime_session(name).run(item, small_samples("conv"), folder=tmp_path / name)[0])
         for name, item in (("onnxruntime", artifact), ("litert", source))
     )
     assert np.abs(found - expected).max() <= 2.01 * source.outputs[0].scale

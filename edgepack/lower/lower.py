@@ -9,14 +9,14 @@ from pathlib import Path
 from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_bytes
 from edgepack.errors import CandidateError
+from edgepack.lower._compact import compact
+from edgepack.lower._lowered import Lowered
+from edgepack.lower._promise_layers import source_layers
+from edgepack.lower._tflite import tflite_content
+from edgepack.lower.artifact import Artifact, IoTensor
+from edgepack.lower.form import TFLITE, Form
 from edgepack.model.model import Model
 from edgepack.model.tflite_file import TfliteGraph, parse_tflite
-from edgepack.runtime._compact import compact
-from edgepack.runtime._lower_tflite import tflite_content
-from edgepack.runtime._lowered import Lowered
-from edgepack.runtime._promise_layers import source_layers
-from edgepack.runtime.artifact import Artifact, IoTensor
-from edgepack.runtime.form import TFLITE, Form
 from edgepack.work import disk_errors, whole_file
 
 
@@ -43,7 +43,7 @@ def lower(
     """
     _check_combination(model, recipe, form)
     if form.format == "onnx":
-        from edgepack.runtime._lower_onnx import lower_onnx
+        from edgepack.lower._onnx import lower_onnx
 
         return _written(lower_onnx(model, recipe, calibration, form), recipe, folder)
     return _written(_tflite(model, recipe, calibration), recipe, folder)

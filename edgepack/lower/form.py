@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
-from edgepack.device.wheels import FileFormat
-from edgepack.runtime.base import get_runtime
+from edgepack.device.wheels import RUNTIMES, FileFormat
 
 OLDEST: Final = "1.14"
 """The oldest release of onnxruntime whose versions are known here."""
@@ -46,7 +45,7 @@ TFLITE: Final = Form()
 
 def form_of(profile: DeviceProfile, runtime: RuntimeSpec) -> Form:
     """Return the form that ``runtime`` takes on the device of ``profile``."""
-    if get_runtime(runtime.name).format == "tflite":
+    if RUNTIMES[runtime.name].format == "tflite":
         return TFLITE
     opset, ir = newest_versions(runtime.version)
     if runtime.provider is not None:
