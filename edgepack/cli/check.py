@@ -42,11 +42,16 @@ def command(console: Console, model: Path, device: str | None, shapes: tuple[str
     from edgepack.cli._results_check import check_output
     from edgepack.measure.preflight import preflight
     from edgepack.model.inspect import inspect
+    from edgepack.model.onnx_way import foreseen
     from edgepack.model.shapes import parse_shapes
 
     fixed = parse_shapes(shapes)
-    profile, limits = _target(device, options)
     summary = inspect(model, shapes=fixed)
+    profile, limits = _target(device, options)
+    keepable = profile is None or profile.takes("onnx")
+    summary = foreseen(model, summary, shapes=fixed, keepable=keepable)
+    if profile is not None and keepable and summary.refusal is not None:
+        profile = profile.taking(["onnx"])  # as the build will
     found = preflight(summary, profile, limits)
     notes = summary.notes
     body = check_output(model, summary, profile=profile, limits=limits, found=found, notes=notes)
