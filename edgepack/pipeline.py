@@ -13,7 +13,7 @@ from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.crew import Crew
 from edgepack.crew.process import uninterrupted
 from edgepack.data.data import Data
-from edgepack.data.match import rescales
+from edgepack.data.match import fitted, rescales
 from edgepack.data.open import open_data
 from edgepack.device.budget import Limit, active_limits
 from edgepack.digest import digest_json
@@ -116,7 +116,7 @@ def _for_device(
     request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], *, common: Shared
 ) -> Outcome:
     start = time.monotonic()
-    data = None if data is None else replace(data, metric=data.metric.of(common.model.outputs))
+    data = None if data is None else fitted(data, common.model.inputs, common.model.outputs)
     with open_bench(
         common.model,
         crew=common.crew,

@@ -95,12 +95,12 @@ def foreseen(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int, ..
 
     def imported(source: OnnxSource) -> Summary:
         check_runs(source.model, where=str(path))
-        check_importable(source.model, shapes=shapes, where=str(path))
+        check_importable(source.model, shapes=source.shapes, where=str(path))
         return replace(summary, notes=(*summary.notes, _IMPORTED))
 
     def kept(source: OnnxSource, error: ModelError) -> Summary:
         if keepable:
-            runnable(source.model, shapes=shapes, where=str(path))
+            runnable(source.model, shapes=source.shapes, where=str(path))
         return replace(summary, refusal=error)
 
     return take(path, summary, shapes=shapes, as_it_is=True, ways=Ways(imported, kept))
