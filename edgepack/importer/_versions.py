@@ -25,7 +25,7 @@ VERSIONS: Final[Mapping[str, tuple[int, ...]]] = {
     **_each("MatMul", versions=(1, 9, 13)),
     # normalization
     **_each("BatchNormalization", versions=(7, 9, 14, 15)),
-    **_each("LayerNormalization", versions=(17,)),
+    **_each("LayerNormalization", versions=(17, *FUSED)),
     **_each("RMSNormalization", versions=(23,)),
     **_each("InstanceNormalization", versions=(6, 22)),
     **_each("GroupNormalization", versions=(18, 21)),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
     import tensorflow as tf
 
-_REVISION: Final = 2
+_REVISION: Final = 3
 """Of what the import makes of a graph: another one is another model."""
 _PREPARED: Final = "prepared.onnx"
 _OTHER_FLOATS: Final = frozenset({"float16", "float64", "bfloat16"})
