@@ -12,8 +12,9 @@ from pathlib import Path
 from edgepack.crew.crew import Crew
 from edgepack.crew.workers import Workers
 from edgepack.events import Note, Reporter, StageStarted
-from edgepack.model.load import load_model, with_way_out
+from edgepack.model.load import load_model
 from edgepack.model.model import Model
+from edgepack.model.onnx_way import with_way_out
 from edgepack.model.summary import Summary
 from edgepack.request import Request
 from edgepack.search.journal import Journal, open_journal

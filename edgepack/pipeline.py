@@ -11,6 +11,7 @@ from edgepack.bundle.gather import gather
 from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.process import uninterrupted
 from edgepack.data.data import Data
+from edgepack.data.match import fitted
 from edgepack.data.open import open_data
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
@@ -100,7 +101,7 @@ def _one_after_another(
 def _for_device(plan: Planned, summary: Summary, data: Data | None, *, common: Shared) -> Outcome:
     start = time.monotonic()
     request = suiting(plan.request, common.model)
-    data = None if data is None else replace(data, metric=data.metric.of(common.model.outputs))
+    data = None if data is None else fitted(data, common.model.inputs, common.model.outputs)
     with open_benches(request, summary, data, plan.limits, common=common) as benches:
         kept = journaled(request, benches, data, common)
         outcome = _search(request, benches, data, kept, common=common)

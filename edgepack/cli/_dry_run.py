@@ -31,12 +31,14 @@ def dry_run(console: Console, requests: "Sequence[Request]") -> int:
     from edgepack.data.open import open_data
     from edgepack.loading import refuse_unsuited
     from edgepack.model.inspect import inspect
+    from edgepack.model.onnx_way import foreseen
     from edgepack.model.summary import refuse_as_teacher, refuse_unsuitable
     from edgepack.planned import planned
 
     first = requests[0]
     summary = inspect(first.model, shapes=first.shapes)
     refuse_unsuitable(summary, trust_code=first.trust_code)
+    summary = foreseen(first.model, summary, shapes=first.shapes)
     teacher = None if first.teacher is None else inspect(first.teacher)
     if teacher is not None and first.teacher is not None:
         refuse_as_teacher(teacher, summary, name=first.teacher.name)

@@ -60,12 +60,16 @@ def command(
     from edgepack.cli._results_check import check_output
     from edgepack.measure.preflight import preflight
     from edgepack.model.inspect import inspect
+    from edgepack.model.onnx_way import foreseen
     from edgepack.model.shapes import parse_shapes
 
     fixed = parse_shapes(shapes)
     profile, limits = _target(device, formats, options)
     profiles: tuple[DeviceProfile | None, ...] = (None,) if profile is None else profile.each(formats)
-    summary = inspect(model, shapes=fixed)
+    keeping = tuple(item for item in profiles if item is not None and item.takes("onnx"))
+    summary = foreseen(model, inspect(model, shapes=fixed), shapes=fixed, keepable=profile is None or bool(keeping))
+    if summary.refusal is not None and keeping:
+        profiles = tuple(item.taking(["onnx"]) for item in keeping)  # as the build will
     held = [(item, preflight(summary, item, limits)) for item in profiles]
     body = check_output(model, summary, limits=limits, held=held, notes=summary.notes)
     console.result(body.as_json(), "\n".join(_lines(model, summary, limits, held, formats=formats)))

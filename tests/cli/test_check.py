@@ -11,8 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from onnx import helper
 
-from tests.write_onnx import write_branches, write_quadrants, write_relu
+from edgepack.model.inspect import inspect
+from edgepack.model.onnx_way import foreseen
+from tests.write_onnx import edge, write_branches, write_onnx, write_quadrants, write_relu
 
 LISTING = """
 import sys
@@ -221,6 +224,67 @@ def test_an_onnx_model_that_can_only_be_taken_as_it_is_is_told(tmp_path):
     assert "✗ EP-154" in run.stdout
     assert "which nrf52840 does not have" in run.stdout
     assert "edgepack build --device rpi4 --format onnx" in run.stdout
+
+
+def gather_nd(path):
+    nodes = [helper.make_node("GatherND", ["x", "i"], ["y"], name="pick", batch_dims=1)]
+    return write_onnx(path, nodes, [edge("x", "n", 6), edge("i", "n", 1, dtype=7)], [edge("y", "n")])
+
+
+def with_the_batch_of_its_export(path, *, batch=1):
+    """An image that is flattened to ``batch`` rows, whatever comes in."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "sizes"], ["f"], name="flat"),
+        helper.make_node("MatMul", ["f", "kernel"], ["y"], name="dense"),
+    ]
+    weights = {"sizes": np.array([batch, 48]), "kernel": np.ones((48, 2), np.float32)}
+    return write_onnx(path, nodes, [edge("x", "n", 3, 4, 4)], [edge("y", "n", 2)], weights)
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (gather_nd, "GatherND x1 (at 'pick')"),
+        (with_the_batch_of_its_export, "Reshape x1 (reshaping [13, 3, 4, 4] to [1, 48] folds the batch"),
+    ],
+)
+def test_what_the_import_refuses_is_said_with_what_build_does_instead(tmp_path, *, write, words):
+    model = write(tmp_path / "m.onnx")
+    run = check(model, "--device", "rpi4", "--json")
+    body = json.loads(run.stdout)
+    found = next(item for item in body["findings"] if item["code"] == "EP-140")
+    assert (run.returncode, run.stderr, body["verdict"], found["severity"]) == (0, "", "possible", "info")
+    assert words in found["message"]
+    assert "it is built as it is, for onnxruntime alone: no steps and no TFLite" in found["message"]
+    assert "on rpi4 (onnxruntime " in check(model, "--device", "rpi4").stdout
+    run = check(model, "--device", "nrf52840")
+    assert run.returncode == 2
+    assert "✗ EP-140" in run.stdout
+    assert "which nrf52840 does not have" in run.stdout
+
+
+def test_what_can_be_neither_imported_nor_kept_is_refused_as_by_build(tmp_path):
+    model = with_the_batch_of_its_export(tmp_path / "m.onnx", batch=2)
+    run = check(model, "--device", "rpi4")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "Error EP-158" in run.stderr or "Error EP-142" in run.stderr
+    run = check(model, "--device", "nrf52840")
+    assert (run.returncode, "✗ EP-140" in run.stdout) == (2, True), "there the import is the only way"
+
+
+def test_what_can_be_imported_is_said_without_keras(tmp_path):
+    listing = tmp_path / "modules.txt"
+    run = check(write_quadrants(tmp_path / "m.onnx"), code=LISTING.format(out=str(listing)))
+    assert "note      build imports it as a Keras graph" in run.stdout
+    assert not {name.split(".")[0] for name in listing.read_text().split()} & {"tensorflow", "keras"}
+
+
+def test_without_the_packages_that_import_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgepack.model.onnx_way.has_onnx_extra", lambda: False)
+    model = gather_nd(tmp_path / "m.onnx")
+    summary = foreseen(model, inspect(model), shapes={})
+    assert summary.refusal is None
+    assert "pip install 'edgepack[onnx]'" in summary.notes[-1]
 
 
 def test_an_open_size_of_an_onnx_model_is_asked_for(tmp_path):

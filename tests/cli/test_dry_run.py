@@ -15,6 +15,7 @@ from edgepack.cli import _forecast
 from edgepack.cli._forecast import HostRate, host_rate, work_there
 from edgepack.cli._group import group
 from edgepack.cli._schemas import schemas
+from tests.write_onnx import write_hardmax
 from tests.write_tflite import Op, Tensor, tflite_bytes
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
@@ -216,3 +217,13 @@ def test_a_device_without_a_runtime_of_the_format_says_which_it_has(here):
     assert (error.code, error.exit_code) == ("EP-338", 2)
     assert "stm32h747 has no runtime that takes onnx: it has tflite (tflm" in error.message
     assert error.hint.startswith("use --format tflite")
+
+
+def test_an_onnx_model_that_cannot_be_imported_is_planned_as_it_is_or_refused(here):
+    model = str(write_hardmax(here / "m.onnx"))
+    run = CliRunner().invoke(group, ["build", model, "--dry-run", "--device", "rpi4", "--json"])
+    (plan,) = json.loads(run.stdout)["plans"]
+    assert "Hardmax x1" in plan["no_steps"]
+    error = CliRunner().invoke(group, ["build", model, "--dry-run", "--device", "stm32h747"]).exception
+    assert (error.code, error.exit_code) == ("EP-140", 2)
+    assert f"edgepack build {model} --device rpi4 --format onnx" in error.hint
