@@ -37,6 +37,11 @@ def require_onnx_extra() -> None:
     )
 
 
+def has_onnx_extra() -> bool:
+    """Whether what imports an ONNX graph, Keras aside, is installed."""
+    return all(map(_installed, ONNX))
+
+
 def has_report_extra() -> bool:
     """Whether report.html can be drawn."""
     return _installed(REPORT)

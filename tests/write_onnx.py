@@ -15,12 +15,17 @@ def edge(name, *shape, dtype=TensorProto.FLOAT):
     return helper.make_tensor_value_info(name, dtype, shape)
 
 
-def write_onnx(path, nodes, inputs, outputs, weights=None, *, opset=17, ir=9, domains=(), **saving):
-    """Write a graph with ``weights``, arrays by name, and return ``path``."""
+def written(nodes, inputs, outputs, weights=None, *, opset=17, ir=9, domains=()):
+    """Return a graph with ``weights``, arrays by name."""
     constants = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
     graph = helper.make_graph(nodes, "graph", inputs, outputs, constants)
     opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(domain, 1) for domain in domains)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=ir, producer_name="test"), path, **saving)
+    return helper.make_model(graph, opset_imports=opsets, ir_version=ir, producer_name="test")
+
+
+def write_onnx(path, nodes, inputs, outputs, weights=None, *, opset=17, ir=9, domains=(), **saving):
+    """Write a graph with ``weights``, arrays by name, and return ``path``."""
+    onnx.save(written(nodes, inputs, outputs, weights, opset=opset, ir=ir, domains=domains), path, **saving)
     return Path(path)
 
 

@@ -140,7 +140,7 @@ def _rows(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Candidate
             state=candidate.state,
             reason=_reason(candidate),
             figures=candidate.measurement.figures(),
-            chosen=candidate.recipe == chosen.recipe,
+            chosen=(candidate.recipe, candidate.format) == (chosen.recipe, chosen.format),
             is_control=candidate.is_control,
             frontier=any(candidate is one for one in best),
             recipe=candidate.recipe,

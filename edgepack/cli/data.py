@@ -56,6 +56,7 @@ def check(
     if model is None:
         seen = examine(data)
     else:
+        from edgepack.data.match import fitted
         from edgepack.model.inspect import inspect
         from edgepack.model.layout import as_imported, check_layout
         from edgepack.model.shapes import parse_shapes
@@ -63,6 +64,7 @@ def check(
         summary = inspect(model, shapes=parse_shapes(shapes))
         check_layout(summary, layout)
         known = as_imported(summary, layout)
+        data = fitted(data, known.inputs, known.outputs)
         seen = examine(data, known.inputs, known.outputs, layers=dict(summary.op_counts))
     console.result(
         data_check_output(data, seen).as_json(), _page(data, seen, source=source, model=model, layout=layout)

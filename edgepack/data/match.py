@@ -3,12 +3,13 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.data.conform import conform
+from edgepack.data.data import Data
 from edgepack.data.metric import CLASSIFIERS, Metric, class_labels
 from edgepack.data.preprocess import Preprocess, apply_preprocess
 from edgepack.data.source import Read, Source
@@ -32,12 +33,15 @@ def bind(source: Source, inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
     """
     if len(inputs) == 1 and len(source.inputs) == 1:
         return source.inputs
-    plain = [_plain(spec.name) for spec in inputs]
-    missing = next((name for name in plain if name not in source.inputs), None)
-    if missing is None:
-        return tuple(plain)
+    found = _spelled(source.inputs, inputs)
+    if found is not None:
+        return found
     if len(inputs) == 1 and "x" in source.inputs:
         return ("x",)
+    plain = [_plain(spec.name) for spec in inputs]
+    lacks = [{name, spec.name, spec.alias}.isdisjoint(source.inputs) for name, spec in zip(plain, inputs, strict=True)]
+    place = lacks.index(True) if True in lacks else 0
+    missing, alias = plain[place], inputs[place].alias
     like_labels = next((name for name in source.inputs if source.labels is None and name.lower() in LABEL_NAMES), None)
     if like_labels is not None and len(source.inputs) == len(inputs) + 1:
         hint = f"{like_labels} looks like the labels: put label: {like_labels} into data.yaml"
@@ -45,9 +49,35 @@ def bind(source: Source, inputs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
         hint = f"name the arrays as the model's inputs ({', '.join(plain)}): {nearest(missing, list(source.inputs))}"
     raise DataError(
         "EP-219",
-        f"{source.origin} has no array for the model input {missing!r}; it holds {', '.join(source.inputs)}",
+        f"{source.origin} has no array for the model input {missing!r}{f' (in its file {alias!r})' if alias else ''}; "
+        f"it holds {', '.join(source.inputs)}",
         hint=hint,
     )
+
+
+def _spelled(names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> tuple[str, ...] | None:
+    """Return the one of ``names`` for each input, None where one has none.
+
+    All are called as in the model's file, or all as they are called since, or some one way and some the other.
+    """
+    ways = [[spec.alias or spec.name for spec in inputs], [_plain(spec.name) for spec in inputs]]
+    for way in ways:
+        if set(way) <= set(names):
+            return tuple(way)
+    mixed = [next((name for name in both if name in names), "") for both in zip(*ways, strict=True)]
+    return tuple(mixed) if "" not in mixed and len(set(mixed)) == len(mixed) else None
+
+
+def fitted(data: Data, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Data:
+    """Return ``data`` as it is used with a model of these ``inputs`` and ``outputs``, by the names that these have."""
+    called = {spec.alias or spec.name: _plain(spec.name) for spec in inputs}
+    named = data.preprocess.inputs
+    if named is None:
+        return replace(data, metric=data.metric.of(outputs))
+    names = [_plain(spec.name) for spec in inputs]
+    translated = tuple(name if name in names else called.get(name, name) for name in named)
+    preprocess = data.preprocess.model_copy(update={"inputs": translated})
+    return replace(data, metric=data.metric.of(outputs), preprocess=preprocess)
 
 
 def check_inputs(preprocess: Preprocess, inputs: tuple[TensorSpec, ...]) -> None:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rule of the channel analysis an operation has: one per kind, by the name of Keras's own class.
+"""Which rule of the channel analysis an operation has: one per kind, by the name of its class.
 
-A class that is not Keras's own, whatever it derives from, has none: nobody knows what it does to channels.
+A class that is neither Keras's nor of those that an import brings, whatever it derives from, has none: nobody knows
+what it does to channels.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgepack.graph import _channel_rules_linear as linear
 from edgepack.graph import _channel_rules_merge as merge
+from edgepack.graph import _channel_rules_own as own
 from edgepack.graph import _channel_rules_sequence as sequence
 from edgepack.graph import _channel_rules_shape as shape
 from edgepack.graph.channel_ties import Call, Found, Ties
@@ -24,6 +26,8 @@ def rule_of(operation: "Operation") -> Rule | None:
     kind = type(operation)
     if kind.__module__.startswith("keras.src.ops."):
         return _OPERATIONS.get(kind.__name__)
+    if kind.__module__.startswith("edgepack.importer."):
+        return _IMPORTED.get(kind.__name__)
     return _LAYERS.get(kind.__name__) if kind.__module__.startswith("keras.src.layers.") else None
 
 
@@ -74,6 +78,13 @@ _LAYERS: Final[Mapping[str, Rule]] = {
     **_named(time_distributed, "TimeDistributed"),
 }
 
+_IMPORTED: Final[Mapping[str, Rule]] = {
+    "WithConstant": own.with_constant,
+    "JoinConstant": own.join_constant,
+    "LocalResponseNormalization": own.local_response,
+    "ResizeImage": shape.spatial,
+}
+
 _OPERATIONS: Final[Mapping[str, Rule]] = {
     **_named(
         merge.pointwise,
@@ -91,4 +102,6 @@ _OPERATIONS: Final[Mapping[str, Rule]] = {
     **_named(shape.squeeze, "Squeeze"),
     **_named(shape.expand_dims, "ExpandDims"),
     **_named(shape.get_item, "GetItem"),
+    **_named(shape.pad, "Pad"),
+    **_named(sequence.product, "Matmul"),
 }

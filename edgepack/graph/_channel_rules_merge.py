@@ -41,7 +41,7 @@ def concatenate(call: Call, ties: Ties) -> Found:
     axes: list[Ids | None] = []
     for axis in range(rank):
         if axis == along:
-            axes.append(_side_by_side(tensors, axis, ties))
+            axes.append(side_by_side(tensors, axis, ties))
             continue
         for other in tensors[1:]:
             ties.unite(tensors[0].axes[axis], other.axes[axis], f"{call.name} joins it with an axis of fixed width")
@@ -49,7 +49,8 @@ def concatenate(call: Call, ties: Ties) -> Found:
     return Found(outputs=(tuple(axes),))
 
 
-def _side_by_side(tensors: tuple[Traced, ...], axis: int, ties: Ties) -> Ids | None:
+def side_by_side(tensors: tuple[Traced, ...], axis: int, ties: Ties) -> Ids | None:
+    """Return the ids along ``axis`` of ``tensors`` that are joined there: what has a fixed width keeps it."""
     if all(tensor.axes[axis] is None for tensor in tensors):
         return None
     parts = []

@@ -113,6 +113,32 @@ def attention(call: Call, ties: Ties) -> Found:
     return Found(outputs=((None, None, value.axes[-1]), *outputs[1:]), weights=weights)
 
 
+def product(call: Call, ties: Ties) -> Found:
+    """``a @ b`` of two tensors, attention written out: heads go whole, what is summed over stays.
+
+    No weight reads what is summed over, and it sets the scale of the scores.
+    """
+    a, b = call.inputs
+    rank = len(call.shapes[0])
+    if len(a.axes) != rank or len(b.axes) != rank:
+        return _fixed(call, ties, "a product of tensors of different ranks is not known")
+    for ids in (a.axes[-1], b.axes[-2]):
+        ties.ask_for_heads(ids)
+        ties.freeze(ids, f"{call.name} sums over it")
+    lead: list[Ids | None] = []
+    for left, right in zip(a.axes[:-2], b.axes[:-2], strict=True):
+        if (left is None) != (right is None):
+            ties.ask_for_heads(b.axes[-1] if right is None else a.axes[-2])
+        ties.unite(left, right, f"{call.name} joins it with an axis of fixed width")
+        lead.append(None if right is None else left)
+    return Found(outputs=((*lead, a.axes[-2], b.axes[-1]),))
+
+
+def _fixed(call: Call, ties: Ties, why: str) -> Found:
+    ties.block(call.name, why, call.inputs)
+    return Found(outputs=tuple(Traced.fixed(shape).axes for shape in call.shapes))
+
+
 def multi_head_attention(call: Call, ties: Ties) -> Found:
     """Heads go whole, value channels from every head alike; key channels stay, for they set the scale of the scores.
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def expand_dims(call: Call, ties: Ties) -> Found:
 
 
 def get_item(call: Call, ties: Ties) -> Found:
-    """``tensor[key]``: axes that are taken whole pass, channels that are picked out of stay."""
+    """``tensor[key]``: axes that are taken whole pass, a run of channels is one of what is left of them."""
     x = call.inputs[0]
     key = call.args[1] if len(call.args) > 1 else call.kwargs["key"]
     parts = list(key) if isinstance(key, (tuple, list)) else [key]
@@ -91,17 +92,46 @@ def get_item(call: Call, ties: Ties) -> Found:
     place = parts.index(Ellipsis)
     parts[place : place + 1] = [slice(None)] * missing
     left, out = iter(x.axes), list[Ids | None]()
-    for part in parts:
+    runs: dict[int, tuple[Ids, Ids]] = {}
+    for place, part in enumerate(parts):
         if part is None:
             out.append(None)
             continue
         ids = next(left)
-        if part != slice(None):
+        if ids is not None and isinstance(part, slice) and part != slice(None) and part.step in {None, 1}:
+            start, stop, _ = part.indices(len(ids))
+            runs[place] = ids[:start], ids[start:stop]
+            ids = ids[start:stop]
+        elif part != slice(None):
             ties.block(call.name, "it picks some of the channels", [Traced((), (ids,))])
             ids = None
         if isinstance(part, slice):
             out.append(ids)
-    return Found(outputs=(tuple(out),))
+    return Found(outputs=(tuple(out),), arguments=_new_key(parts, runs) if runs else None)
+
+
+def _new_key(parts: "list[Any]", runs: dict[int, tuple[Ids, Ids]]) -> Changes:
+    """Return the key that takes the same runs of channels: by place, what lies before each and what it takes."""
+
+    def changes(count: Count) -> dict[str, object]:
+        key = list(parts)
+        for place, (before, taken) in runs.items():
+            key[place] = slice(count(before), count(before) + count(taken))
+        return {"key": tuple(key)}
+
+    return changes
+
+
+def pad(call: Call, ties: Ties) -> Found:
+    """Axes that are not padded pass; channels that are keep their width."""
+    x = call.inputs[0]
+    widths = list(call.operation.pad_width)
+    pairs = widths * len(x.axes) if len(widths) == 1 else widths
+    padded = [any(pair) for pair in pairs]
+    ties.block(
+        call.name, "it pads the channels", [Traced((), tuple(a for a, p in zip(x.axes, padded, strict=True) if p))]
+    )
+    return Found(outputs=(tuple(None if p else a for a, p in zip(x.axes, padded, strict=True)),))
 
 
 def reshape(call: Call, ties: Ties) -> Found:
@@ -115,7 +145,7 @@ def reshape(call: Call, ties: Ties) -> Found:
                 call.name, "it folds two axes of channels into one", [Traced((), tuple(x.axes[n] for n in before))]
             )
             continue
-        for place, ids in zip(after, _split(merged, [out[n] or 1 for n in after], ties), strict=True):
+        for place, ids in zip(after, _split(call, merged, [out[n] or 1 for n in after], ties), strict=True):
             axes[place] = ids
     return Found(outputs=(tuple(axes),), changes=_new_shape(call, tuple(axes)))
 
@@ -153,11 +183,11 @@ def _merged(sizes: list[int], axes: list[Ids | None]) -> Ids | None:
     return np.broadcast_to(np.asarray(ids).reshape(shape), sizes).reshape(-1)
 
 
-def _split(ids: Ids, sizes: list[int], ties: Ties) -> Axes:
+def _split(call: Call, ids: Ids, sizes: list[int], ties: Ties) -> Axes:
     """Return the axes that ``ids``, of one axis, has when it is split; channels lie along one of them.
 
-    That is the axis along which alone the ids differ; where there is none, the longest, and what is in one place along
-    it is tied.
+    That is the axis along which alone the ids differ; where there is none, the longest, or the one before it where
+    those are heads, and what is in one place along it is tied.
     """
     if not len(ids):
         return (None,) * len(sizes)
@@ -167,8 +197,11 @@ def _split(ids: Ids, sizes: list[int], ties: Ties) -> Axes:
         if (rows == rows[:, :1]).all():
             return tuple(rows[:, 0] if number == axis else None for number in range(len(sizes)))
     axis = sizes.index(max(sizes))
+    if call.name in ties.by_head:
+        axis = max((before for before in range(axis) if sizes[before] > 1), default=axis)
     rows = np.moveaxis(table, axis, 0).reshape(sizes[axis], -1)
     ties.unite_rows(rows)
+    ties.split(call.name, rows[:, 0])
     return tuple(rows[:, 0] if number == axis else None for number in range(len(sizes)))
 
 

@@ -64,11 +64,13 @@ class Found:
         outputs: The axes of each output.
         weights: In the order of the layer's own list.
         changes: None where no configuration depends on widths.
+        arguments: Those of the call, beside the tensor, that depend on widths; None where none does.
     """
 
     outputs: tuple[Axes, ...]
     weights: tuple[WeightAxes, ...] = ()
     changes: Changes | None = None
+    arguments: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,6 +103,11 @@ class Ties:
     blocked: dict[str, str] = field(default_factory=dict)
     approximate: list[tuple[str, Ids]] = field(default_factory=list)
     """Operations that compute statistics over channels, and over which."""
+    by_head: frozenset[str] = frozenset()
+    """Reshapes that split channels into heads and channels of each: those whose heads may go, not the channels."""
+    summed: set[str] = field(default_factory=set)
+    """Reshapes whose channels of each head are summed over by a product of two tensors, or go with such."""
+    _splits: dict[str, Ids] = field(default_factory=dict)
     _parents: list[int] = field(default_factory=list)
     _made: dict[str, Ids] = field(default_factory=dict)
 
@@ -152,6 +159,15 @@ class Ties:
     def give_out(self, ids: Ids | None, why: str) -> None:
         """Keep ``ids`` for this reason rather than any other."""
         self.frozen.update((number, why) for number in ([] if ids is None else ids.tolist()))
+
+    def split(self, name: str, ids: Ids) -> None:
+        """Note that the reshape called ``name`` made an axis with ``ids`` out of channels that differ on others too."""
+        self._splits[name] = ids
+
+    def ask_for_heads(self, ids: Ids | None) -> None:
+        """Note that those of an axis with ``ids`` do not go one by one, if a reshape made that axis."""
+        if ids is not None:
+            self.summed.update(name for name, known in self._splits.items() if np.array_equal(known, ids))
 
     def block(self, name: str, why: str, tensors: Sequence[Traced]) -> None:
         """Keep everything that the operation called ``name`` touches."""

@@ -60,10 +60,12 @@ class Sliced:
     Attributes:
         weights: In the order of the layer's own list.
         changes: Entries of its configuration that depend on widths, or None.
+        arguments: Those of its call, beside the tensor, that depend on widths, or None.
     """
 
     weights: tuple[WeightAxes, ...]
     changes: Changes | None
+    arguments: Changes | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,7 +108,17 @@ def analyse(net: "keras.Model") -> Channels:
 
     An operation without a rule freezes what it touches and is named in ``frozen_by``; nothing is refused.
     """
-    ties, traced = Ties(), {id(tensor): Traced.fixed(tensor.shape) for tensor in net.inputs}
+    by_head: frozenset[str] = frozenset()
+    while True:
+        ties = Ties(by_head=by_head)
+        channels = _analysed(net, ties)
+        if ties.summed <= by_head:
+            return channels
+        by_head |= ties.summed  # which axis holds the heads is known only where they meet
+
+
+def _analysed(net: "keras.Model", ties: Ties) -> Channels:
+    traced = {id(tensor): Traced.fixed(tensor.shape) for tensor in net.inputs}
     found: dict[str, list[Found]] = defaultdict(list)
     for node in Wiring.of(net).nodes:
         if node.is_input:
@@ -198,7 +210,7 @@ def _one(name: str, calls: Sequence[Found], ties: Ties) -> Sliced:
         WeightAxes(axes=one.axes, reads=one.reads, uses=sum(call.weights[number].uses for call in calls))
         for number, one in enumerate(first.weights)
     )
-    return Sliced(weights=weights, changes=first.changes)
+    return Sliced(weights=weights, changes=first.changes, arguments=first.arguments)
 
 
 def _resolved(layers: Mapping[str, Sliced], traced: Mapping[int, Traced], ties: Ties) -> Channels:
@@ -257,10 +269,13 @@ def _of_units(layer: Sliced, unit_of: Ids) -> Sliced:
         WeightAxes(axes=_as_units(weight.axes, unit_of), reads=weight.reads, uses=weight.uses)
         for weight in layer.weights
     )
-    changes = layer.changes
-    if changes is None:
-        return Sliced(weights=weights, changes=None)
-    return Sliced(weights=weights, changes=lambda count: changes(lambda ids: count(unit_of[ids])))
+    return Sliced(
+        weights=weights, changes=_by_units(layer.changes, unit_of), arguments=_by_units(layer.arguments, unit_of)
+    )
+
+
+def _by_units(changes: Changes | None, unit_of: Ids) -> Changes | None:
+    return None if changes is None else lambda count: changes(lambda ids: count(unit_of[ids]))
 
 
 def _touched(units: Mapping[str, Ids], layers: Mapping[str, Sliced]) -> Mapping[str, list[tuple[str, int, int]]]:

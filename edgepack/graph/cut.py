@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cut channels out of a graph: a new graph with narrower layers and the slices of the weights that stay."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,11 +38,15 @@ def cut(net: "keras.Model", channels: Channels, keep: Mapping[str, Ids]) -> "ker
 
     made: list[tuple[Operation, Operation]] = []
 
-    def make(operation: "Operation") -> "Operation":
+    def make(operation: "Operation") -> "Callable[..., object]":
         layer = channels.layers[operation.name]
         changes = layer.changes(count) if layer.changes is not None and len(gone) else {}
-        made.append((operation, again(operation, **changes)))
-        return made[-1][1]
+        new: Callable[..., object] = again(operation, **changes)
+        made.append((operation, new))
+        if layer.arguments is None or not len(gone):
+            return new
+        arguments = layer.arguments(count)
+        return lambda tensor, *_, **__: new(tensor, **arguments)
 
     new = rebuild(net, make)
     for source, target in made:

@@ -9,7 +9,7 @@ from keras import ops
 
 from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
-from edgepack.importer._handlers import FUSED, handles
+from edgepack.importer._handlers import handles
 
 _SIXTH: Final = 1e-4  # an exporter writes 1/6 with a few digits
 _COERCED_BEFORE: Final = 13  # softmax took all axes from one on as one
@@ -20,26 +20,26 @@ def _activate(build: Build, node: Node, layer: Any, *, nonnegative: bool = False
     build.like(node, value, layer(value.tensor), nonnegative=nonnegative)
 
 
-@handles("Relu", versions=(1, 6, 13, 14))
+@handles("Relu")
 def relu(build: Build, node: Node) -> None:
     """As Keras has it."""
     _activate(build, node, keras.layers.ReLU(name=build.name(node)), nonnegative=True)
 
 
-@handles("LeakyRelu", versions=(6, 16))
+@handles("LeakyRelu")
 def leaky_relu(build: Build, node: Node) -> None:
     """As Keras has it."""
     slope = float(node.attributes.get("alpha", 0.01))
     _activate(build, node, keras.layers.LeakyReLU(negative_slope=slope, name=build.name(node)))
 
 
-@handles("Elu", versions=(6, 22))
+@handles("Elu")
 def elu(build: Build, node: Node) -> None:
     """As Keras has it."""
     _activate(build, node, keras.layers.ELU(alpha=float(node.attributes.get("alpha", 1.0)), name=build.name(node)))
 
 
-@handles("ThresholdedRelu", versions=(10, 22))
+@handles("ThresholdedRelu")
 def thresholded_relu(build: Build, node: Node) -> None:
     """As Keras has it."""
     threshold = float(node.attributes.get("alpha", 1.0))
@@ -47,13 +47,13 @@ def thresholded_relu(build: Build, node: Node) -> None:
     _activate(build, node, layer, nonnegative=threshold >= 0)
 
 
-@handles("Sigmoid", versions=(6, 13))
+@handles("Sigmoid")
 def sigmoid(build: Build, node: Node) -> None:
     """As Keras has it."""
     _activate(build, node, keras.layers.Activation("sigmoid", name=build.name(node)), nonnegative=True)
 
 
-@handles("Softplus", versions=(1, 22))
+@handles("Softplus")
 def softplus(build: Build, node: Node) -> None:
     """As Keras has it."""
     _activate(build, node, keras.layers.Activation("softplus", name=build.name(node)), nonnegative=True)
@@ -62,25 +62,23 @@ def softplus(build: Build, node: Node) -> None:
 _PLAIN: Final = {"Tanh": "tanh", "Softsign": "softsign", "HardSwish": "hard_silu", "Mish": "mish", "Silu": "silu"}
 
 
-@handles("Tanh", versions=(6, 13))
-@handles("Softsign", versions=(1, 22))
-@handles("HardSwish", versions=(14, 22, *FUSED))
-@handles("Mish", versions=(18, 22))
-@handles("Silu", versions=FUSED)
+@handles("Tanh")
+@handles("Softsign")
+@handles("HardSwish")
+@handles("Mish")
+@handles("Silu")
 def plain(build: Build, node: Node) -> None:
     """What Keras has under a name."""
     _activate(build, node, keras.layers.Activation(_PLAIN[node.kind], name=build.name(node)))
 
 
-@handles("Swish", versions=(24,))
+@handles("Swish")
 def swish(build: Build, node: Node) -> None:
-    """Of ``x``, ``x * sigmoid(alpha * x)``."""
-    if float(node.attributes.get("alpha", 1.0)) != 1.0:
-        build.refuse(f"alpha is {node.attributes['alpha']:g}, and only 1 is known")
+    """Of ``x``, ``x * sigmoid(x)``."""
     _activate(build, node, keras.layers.Activation("silu", name=build.name(node)))
 
 
-@handles("Selu", versions=(6, 22))
+@handles("Selu")
 def selu(build: Build, node: Node) -> None:
     """Of ``x``, ``gamma * elu(x, alpha)``."""
     alpha = float(node.attributes.get("alpha", 1.6732632))
@@ -90,7 +88,7 @@ def selu(build: Build, node: Node) -> None:
     build.like(node, value, keras.layers.Rescaling(gamma, name=build.name(node, "gamma"))(tensor))
 
 
-@handles("Celu", versions=(12,))
+@handles("Celu")
 def celu(build: Build, node: Node) -> None:
     """As Keras has it."""
     value = build.value(node, in_parts=True)
@@ -98,7 +96,7 @@ def celu(build: Build, node: Node) -> None:
     build.like(node, value, build.op(node, ops.celu, value.tensor, alpha=alpha))
 
 
-@handles("Gelu", versions=(20, *FUSED))
+@handles("Gelu")
 def gelu(build: Build, node: Node) -> None:
     """With the error function, or its approximation by a tangent."""
     if node.attributes.get("approximate", "none") == "none":
@@ -108,7 +106,7 @@ def gelu(build: Build, node: Node) -> None:
     build.like(node, value, build.op(node, ops.gelu, value.tensor, approximate=True))
 
 
-@handles("HardSigmoid", versions=(6, 22))
+@handles("HardSigmoid")
 def hard_sigmoid(build: Build, node: Node) -> None:
     """max(0, min(1, alpha * x + beta)); Keras's own has 1/6 and 1/2."""
     alpha, beta = float(node.attributes.get("alpha", 0.2)), float(node.attributes.get("beta", 0.5))
@@ -120,7 +118,7 @@ def hard_sigmoid(build: Build, node: Node) -> None:
     build.like(node, value, keras.layers.ReLU(max_value=1.0, name=build.name(node))(tensor), nonnegative=True)
 
 
-@handles("Clip", versions=(6, 11, 12, 13))
+@handles("Clip")
 def clip(build: Build, node: Node) -> None:
     """Limits are attributes before opset 11 and inputs since."""
     limits = []
@@ -139,7 +137,7 @@ def clip(build: Build, node: Node) -> None:
         build.like(node, value, tensor, nonnegative=low >= 0)
 
 
-@handles("PRelu", versions=(7, 9, 16))
+@handles("PRelu")
 def prelu(build: Build, node: Node) -> None:
     """A slope for each position along the axes that the layer does not share."""
     value = build.value(node)
@@ -162,7 +160,7 @@ def _softmax_axes(build: Build, node: Node) -> list[int]:
     return sorted(value.axes.index(part) for part in wide)
 
 
-@handles("Softmax", versions=(1, 11, 13))
+@handles("Softmax")
 def softmax(build: Build, node: Node) -> None:
     """Over one axis; before opset 13 over all axes from one on."""
     axes = _softmax_axes(build, node)
@@ -171,7 +169,7 @@ def softmax(build: Build, node: Node) -> None:
     _activate(build, node, keras.layers.Softmax(axis=axis, name=build.name(node)), nonnegative=True)
 
 
-@handles("LogSoftmax", versions=(1, 11, 13))
+@handles("LogSoftmax")
 def log_softmax(build: Build, node: Node) -> None:
     """As softmax."""
     axes = _softmax_axes(build, node)

@@ -12,6 +12,7 @@ from keras import KerasTensor
 
 from edgepack.arrays import Array
 from edgepack.importer._graph import Graph, Node
+from edgepack.importer._limits import NO_SHAPE, needs_constant
 from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Value
 
@@ -56,7 +57,7 @@ class Build:
             return None
         name = node.inputs[index]
         if name not in self.graph.constants:
-            self.refuse(f"input {index} ({name!r}) is computed, and only a constant will do")
+            self.refuse(needs_constant(index, name))
         return self.graph.constants[name]
 
     def required(self, node: Node, index: int) -> Array:
@@ -67,12 +68,11 @@ class Build:
     def shape(self, node: Node, output: int = 0) -> tuple[int, ...]:
         """Return the ONNX shape of output ``output``."""
         found = self.graph.shapes.get(node.outputs[output])
-        return self.refuse("its shape depends on the values that come in") if found is None else found
+        return self.refuse(NO_SHAPE) if found is None else found
 
     def is_used(self, node: Node, output: int) -> bool:
         """Whether anybody reads output ``output``."""
-        name = node.outputs[output] if len(node.outputs) > output else ""
-        return bool(name) and (name in self.users or name in self.graph.outputs)
+        return self.graph.is_used(node, output)
 
     # What it makes
 

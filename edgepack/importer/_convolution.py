@@ -17,7 +17,7 @@ from edgepack.importer.axes import channels_last
 _PLANE = 2
 
 
-@handles("Conv", versions=(1, 11, 22))
+@handles("Conv")
 def conv(build: Build, node: Node) -> None:
     """Conv1D to 3D, or a depthwise one where each group is one channel."""
     value, tensor = build.spatial(node)
@@ -37,14 +37,12 @@ def conv(build: Build, node: Node) -> None:
     }
     uneven = len(set(found.strides)) > 1  # TensorFlow's depthwise convolution has one stride
     weights = np.moveaxis(kernel, (0, 1), (-1, -2))
-    if groups == channels > 1 and rank <= _PLANE and not (uneven or max(found.strides) > 1 < max(found.dilations)):
+    if groups == channels > 1 and rank <= _PLANE and not uneven:
         multiplier = kernel.shape[0] // channels
         kind = keras.layers.DepthwiseConv1D if rank == 1 else keras.layers.DepthwiseConv2D
         layer = kind(bare(found.kernel), depth_multiplier=multiplier, **options)
         weights = weights.reshape(*found.kernel, channels, multiplier)
     else:
-        if max(found.strides) > 1 < max(found.dilations):
-            build.refuse("strides and dilations are both over 1, which TensorFlow does not compute")
         kind = getattr(keras.layers, f"Conv{rank}D")
         layer = kind(kernel.shape[0], bare(found.kernel), groups=groups, **options)
     made = build.apply(layer, tensor, _with(weights, bias))
@@ -67,18 +65,14 @@ class _Spread:
     dilations: tuple[int, ...]
 
 
-@handles("ConvTranspose", versions=(1, 11, 22))
+@handles("ConvTranspose")
 def conv_transpose(build: Build, node: Node) -> None:
     """Without padding, then cropped; or as Keras's "same" where that gives the same."""
     value, tensor = build.spatial(node)
     kernel, bias = build.required(node, 1), build.constant(node, 2)
     rank, attributes = kernel.ndim - 2, node.attributes
-    if int(attributes.get("group", 1)) != 1 or rank > _PLANE:
-        build.refuse("it has groups or three axes of positions")
     ones = (1,) * rank
     strides, dilations = tuple(attributes.get("strides", ones)), tuple(attributes.get("dilations", ones))
-    if max(dilations) > 1 and max(strides) > 1:
-        build.refuse("strides and dilations are both over 1, which TensorFlow does not compute")
     found = _Spread(value.sizes[2:], build.shape(node)[2:], kernel.shape[2:], strides, dilations)
     begin = _begin(build, node, found)
     same = max(dilations) == 1 and all(

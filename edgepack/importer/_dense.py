@@ -11,7 +11,7 @@ from keras import ops
 from edgepack.arrays import Array
 from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
-from edgepack.importer._handlers import FUSED, handles
+from edgepack.importer._handlers import handles
 from edgepack.importer._layers import WithConstant
 from edgepack.importer._layout import add_axes
 from edgepack.importer.imported import Value
@@ -19,12 +19,10 @@ from edgepack.importer.imported import Value
 _MATRIX = 2
 
 
-@handles("Gemm", versions=(7, 9, 11, 13))
+@handles("Gemm")
 def gemm(build: Build, node: Node) -> None:
     """``alpha * x @ kernel + beta * bias``."""
     attributes = node.attributes
-    if attributes.get("transA", 0):
-        build.refuse("its first input is transposed, the batch along with it")
     kernel, bias = build.required(node, 1), build.constant(node, 2)
     kernel = (kernel.T if attributes.get("transB", 0) else kernel) * np.float32(attributes.get("alpha", 1.0))
     if bias is not None:
@@ -35,13 +33,13 @@ def gemm(build: Build, node: Node) -> None:
     _dense(build, node, kernel, bias)
 
 
-@handles("Dense", versions=FUSED)
+@handles("Dense")
 def dense(build: Build, node: Node) -> None:
     """A product and the sum after it, which fusion made one."""
     _dense(build, node, build.required(node, 1), build.required(node, 2).reshape(-1))
 
 
-@handles("MatMul", versions=(1, 9, 13))
+@handles("MatMul")
 def matmul(build: Build, node: Node) -> None:
     """By a constant matrix, or of two tensors."""
     first, second = (build.graph.constants.get(name) for name in node.inputs)

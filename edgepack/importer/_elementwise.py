@@ -73,11 +73,11 @@ _UNARY: Final[Mapping[str, tuple[Callable[..., Any], bool]]] = {
 }
 
 
-@handles("Sqrt", "Exp", "Log", "Neg", "Abs", "Reciprocal", "Floor", "Ceil", versions=(6, 13))
-@handles("Erf", "Sign", versions=(9, 13))
-@handles("Round", versions=(11, 22))
-@handles("Sin", "Cos", versions=(7, 22))
-@handles("Not", versions=(1,))
+@handles("Sqrt", "Exp", "Log", "Neg", "Abs", "Reciprocal", "Floor", "Ceil")
+@handles("Erf", "Sign")
+@handles("Round")
+@handles("Sin", "Cos")
+@handles("Not")
 def unary(build: Build, node: Node) -> None:
     """A function of one number."""
     function, nonnegative = _UNARY[node.kind]
@@ -85,20 +85,20 @@ def unary(build: Build, node: Node) -> None:
     build.like(node, value, build.op(node, function, value.tensor), nonnegative=nonnegative)
 
 
-@handles("Add", "Sub", "Mul", "Div", versions=(7, 13, 14))
-@handles("Pow", versions=(7, 12, 13, 15))
+@handles("Add", "Sub", "Mul", "Div")
+@handles("Pow")
 def binary(build: Build, node: Node) -> None:
     """Two tensors, or one and a constant. Before opset 7 broadcasting was another."""
     _combine(build, node, node.inputs)
 
 
-@handles("Max", "Min", "Sum", versions=(6, 8, 12, 13))
+@handles("Max", "Min", "Sum")
 def variadic(build: Build, node: Node) -> None:
     """Any number of them."""
     _combine(build, node, node.inputs)
 
 
-@handles("Mean", versions=(6, 8, 13))
+@handles("Mean")
 def mean(build: Build, node: Node) -> None:
     """The sum of them divided by their number."""
     total = _combine(build, node, node.inputs)
@@ -204,16 +204,16 @@ def _with_number(build: Build, node: Node, value: Value, number: float, kind: _B
     return build.op(node, function, *((number, value.tensor) if first else (value.tensor, number)))
 
 
-@handles("Equal", versions=(7, 11, 13, 19))
-@handles("Greater", "Less", versions=(7, 9, 13))
-@handles("GreaterOrEqual", "LessOrEqual", versions=(12, 16))
-@handles("And", "Or", versions=(7,))
+@handles("Equal")
+@handles("Greater", "Less")
+@handles("GreaterOrEqual", "LessOrEqual")
+@handles("And", "Or")
 def compare(build: Build, node: Node) -> None:
     """Two tensors, or one and a constant."""
     _function(build, node, _COMPARISONS[node.kind])
 
 
-@handles("Where", versions=(9, 16))
+@handles("Where")
 def where(build: Build, node: Node) -> None:
     """What a condition picks."""
     _function(build, node, ops.where)

@@ -4,14 +4,14 @@
 from collections.abc import Callable, Iterator
 
 from edgepack.importer._fuse_activations import gelu, hard_swish, silu
-from edgepack.importer._fuse_layers import biased, dense, flat_pool, local_response, scaled
+from edgepack.importer._fuse_layers import biased, dense, flat_pool, layer_norm, local_response, scaled
 from edgepack.importer._graph import Graph, Node
 from edgepack.importer._look import Found, Look
 
 
 def fuse(graph: Graph) -> None:
     """Put one node in place of each group that is one layer in Keras."""
-    for rule in (gelu, silu, hard_swish, local_response, dense, biased, scaled, scaled, flat_pool):
+    for rule in (gelu, silu, hard_swish, local_response, layer_norm, dense, biased, scaled, scaled, flat_pool):
         _apply(graph, rule)
 
 

@@ -119,6 +119,63 @@ def _pads_channels(look: Look, node: Node, size: int) -> bool:
     return pads is not None and number == 0 and pads.tolist() == [0, 0, half, 0, 0, 0, 0, half, 0, 0]
 
 
+def layer_norm(look: Look) -> Iterator[Found]:
+    """Match layer normalization as it was written before opset 17: centred, over its deviation, scaled and shifted."""
+    for root in (node for node in look.graph.nodes if node.kind == "Sqrt"):
+        chain, over = _deviation(look, root), look.only_user(root, "Div")
+        scaled = look.only_user(over, "Mul")
+        if not chain or over is None or scaled is None:
+            continue
+        mean, centred, square, variance, plus = chain
+        x, axis, gamma = mean.inputs[0], _last_axes(look, mean), look.other(scaled, over.outputs[0])
+        epsilon = next((number for name in plus.inputs if (number := look.number(name)) is not None), None)
+        readers = {id(node) for node in look.users[centred.outputs[0]]}
+        if epsilon is None or axis is None or axis != _last_axes(look, variance) or readers != {id(square), id(over)}:
+            continue
+        if over.inputs[0] != centred.outputs[0] or not _lies_along(look, gamma, x, axis):
+            continue
+        shifted = look.only_user(scaled, "Add")
+        beta = look.other(shifted, scaled.outputs[0]) if shifted is not None else ""
+        last = [shifted] if shifted is not None and _lies_along(look, beta, x, axis) else []
+        names = (x, gamma, beta) if last else (x, gamma)
+        norm = made("LayerNormalization", mean, [scaled, *last][-1], *names)
+        attributes = {"axis": axis, "epsilon": epsilon}
+        yield Found([*chain, root, over, scaled, *last], replace(norm, attributes=attributes))
+
+
+def _deviation(look: Look, root: Node) -> list[Node]:
+    """Return the mean, what is left without it, its square, the mean of that and what is added, before ``root``."""
+    plus = look.maker(root.inputs[0], "Add")
+    variance = next((node for name in plus.inputs if (node := look.maker(name, "ReduceMean"))), None) if plus else None
+    square = look.maker(variance.inputs[0], "Pow", "Mul") if variance is not None else None
+    centred = look.maker(square.inputs[0], "Sub") if square is not None else None
+    mean = look.maker(centred.inputs[1], "ReduceMean") if centred is not None else None
+    chain = [node for node in (mean, centred, square, variance, plus) if node is not None]
+    if len(chain) < 5 or mean is None or centred is None or square is None:  # noqa: PLR2004 - all of them
+        return []
+    is_square = square.inputs[1] == square.inputs[0] or look.number(square.inputs[1]) == 2  # noqa: PLR2004
+    follow = ((mean, "Sub"), (square, "ReduceMean"), (variance, "Add"), (plus, "Sqrt"), (root, "Div"))
+    alone = all(look.only_user(node, kind) is not None for node, kind in follow)
+    return chain if is_square and alone and centred.inputs[0] == mean.inputs[0] else []
+
+
+def _last_axes(look: Look, node: Node) -> int | None:
+    """Return the first of the axes that ``node`` reduces, where these are the last ones, and stay as 1."""
+    given = look.graph.constants.get(node.inputs[1]) if node.has(1) else None
+    axes = node.attributes.get("axes", None if given is None else given.reshape(-1).tolist())
+    rank = len(look.graph.shapes.get(node.inputs[0], ()))
+    if not axes or not rank or not node.attributes.get("keepdims", 1):
+        return None
+    over = sorted(int(axis) % rank for axis in axes)
+    return over[0] if over == list(range(over[0], rank)) else None
+
+
+def _lies_along(look: Look, name: str, x: str, axis: int) -> bool:
+    """Whether ``name`` is a constant with a number for each place along the axes of ``x`` from ``axis`` on."""
+    constant = look.graph.constants.get(name)
+    return constant is not None and constant.shape == look.graph.shapes[x][axis:]
+
+
 def flat_pool(look: Look) -> Iterator[Found]:
     """Match pooling over all positions whose axes are dropped then."""
     shapes = look.graph.shapes

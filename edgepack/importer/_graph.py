@@ -51,6 +51,11 @@ class Node:
         """Whether input ``index`` is given."""
         return len(self.inputs) > index and bool(self.inputs[index])
 
+    @property
+    def inner(self) -> bool:
+        """Whether it holds graphs."""
+        return any(isinstance(item, onnx.GraphProto) for item in self.attributes.values())
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Graph:
@@ -81,6 +86,11 @@ class Graph:
             for name in dict.fromkeys(node.inputs):
                 found.setdefault(name, []).append(node)
         return found
+
+    def is_used(self, node: Node, output: int) -> bool:
+        """Whether anybody reads output ``output`` of ``node``."""
+        name = node.outputs[output] if len(node.outputs) > output else ""
+        return bool(name) and (name in self.outputs or any(name in one.inputs for one in self.nodes))
 
 
 def read_graph(model: onnx.ModelProto, *, where: str) -> Graph:
@@ -163,9 +173,8 @@ def _fold(graph: Graph, opsets: Mapping[str, int]) -> None:
 
 
 def _may_fold(node: Node, graph: Graph) -> bool:
-    inner = any(isinstance(item, onnx.GraphProto) for item in node.attributes.values())
     large = any(np.prod(graph.shapes.get(name, ())) > _MOST_FOLDED for name in node.outputs)
-    return node.version > 0 and node.kind not in _NOT_FOLDED and not inner and not large
+    return node.version > 0 and node.kind not in _NOT_FOLDED and not node.inner and not large
 
 
 def _computed(node: Node, graph: Graph, opsets: Mapping[str, int]) -> Iterable[Array] | None:

@@ -1,37 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which handler an operator has, and of which opset versions it knows the meaning."""
+"""Which handler an operator has."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
+from edgepack.importer._versions import VERSIONS
 
 Handler = Callable[[Build, Node], None]
 
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A handler, and the versions of its operator that it knows: those of the opsets that defined them."""
-
-    handler: Handler
-    versions: tuple[int, ...]
-
-
-KNOWN: dict[str, Known] = {}
+HANDLERS: dict[str, Handler] = {}
 """By operator; every module of handlers adds its own."""
-FUSED = (0,)
-"""The version of what only fusion makes."""
 
 
-def handles(*kinds: str, versions: tuple[int, ...]) -> Callable[[Handler], Handler]:
-    """Register a handler for operators that share their ``versions``."""
+def handles(*kinds: str) -> Callable[[Handler], Handler]:
+    """Register a handler for operators whose versions are listed."""
 
     def register(handler: Handler) -> Handler:
         for kind in kinds:
-            if kind in KNOWN:
-                raise TypeError(f"{kind} has two handlers")
-            KNOWN[kind] = Known(handler, versions)
+            if kind in HANDLERS or kind not in VERSIONS:
+                raise TypeError(f"{kind} has two handlers, or no versions")
+            HANDLERS[kind] = handler
         return handler
 
     return register

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
+from edgepack.importer._limits import folds
 from edgepack.importer.imported import Value
 
 
@@ -84,7 +85,7 @@ def _target(build: Build, value: Value, shape: tuple[int, ...]) -> _Target:
             sizes = (*shape[:axis], *(number for number, _ in kept), *shape[axis + 1 :])
             parts = (*(1,) * axis, len(kept), *(1,) * (len(shape) - axis - 1))
             return _Target(sizes, parts, axis + [is_batch for _, is_batch in kept].index(True))
-    return build.refuse(f"reshaping {list(value.shape)} to {list(shape)} folds the batch into other axes")
+    return build.refuse(folds(value.shape, shape))
 
 
 def _unit_target(shape: tuple[int, ...], place: int) -> _Target:

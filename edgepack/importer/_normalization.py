@@ -6,7 +6,7 @@ import numpy as np
 
 from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
-from edgepack.importer._handlers import FUSED, handles
+from edgepack.importer._handlers import handles
 from edgepack.importer._layers import LocalResponseNormalization
 from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Value
@@ -20,14 +20,10 @@ def _axis(value: Value, axis: int) -> int:
     return -1 if place == len(value.axes) - 1 else place
 
 
-@handles("BatchNormalization", versions=(7, 9, 14, 15))
+@handles("BatchNormalization")
 def batch_normalization(build: Build, node: Node) -> None:
     """With the statistics that it holds. Before opset 7 it could mean two things."""
     value = build.value(node)
-    if node.attributes.get("training_mode", 0) or not node.attributes.get("spatial", 1):
-        build.refuse("it normalizes by the batch, or by position")
-    if any(build.is_used(node, output) for output in range(1, len(node.outputs))):
-        build.refuse("its statistics are outputs")
     layer = keras.layers.BatchNormalization(
         axis=_axis(value, 1),
         epsilon=float(node.attributes.get("epsilon", 1e-5)),
@@ -38,12 +34,10 @@ def batch_normalization(build: Build, node: Node) -> None:
     build.like(node, value, build.apply(layer, value.tensor, weights))
 
 
-@handles("LayerNormalization", versions=(17,))
+@handles("LayerNormalization")
 def layer_normalization(build: Build, node: Node) -> None:
     """Over all axes from one on."""
     value = build.value(node)
-    if any(build.is_used(node, output) for output in range(1, len(node.outputs))):
-        build.refuse("its statistics are outputs")
     rank = len(value.sizes)
     over = range(int(node.attributes.get("axis", -1)) % rank, rank)
     if value.batch_axis in over:
@@ -61,7 +55,7 @@ def layer_normalization(build: Build, node: Node) -> None:
     build.like(node, value, build.apply(layer, value.tensor, weights))
 
 
-@handles("RMSNormalization", versions=(23,))
+@handles("RMSNormalization")
 def rms_normalization(build: Build, node: Node) -> None:
     """Over the last axis."""
     value = build.value(node)
@@ -74,8 +68,8 @@ def rms_normalization(build: Build, node: Node) -> None:
     build.like(node, value, build.apply(layer, value.tensor, [scale]))
 
 
-@handles("InstanceNormalization", versions=(6, 22))
-@handles("GroupNormalization", versions=(18, 21))
+@handles("InstanceNormalization")
+@handles("GroupNormalization")
 def group_normalization(build: Build, node: Node) -> None:
     """By groups of channels, or each channel by itself."""
     value = build.value(node)
@@ -90,7 +84,7 @@ def group_normalization(build: Build, node: Node) -> None:
     build.like(node, value, build.apply(layer, value.tensor, weights))
 
 
-@handles("LRN", versions=(1, 13, *FUSED))
+@handles("LRN")
 def local_response(build: Build, node: Node) -> None:
     """Over neighbouring channels of an image."""
     value, tensor = build.spatial(node)

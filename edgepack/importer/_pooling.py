@@ -20,12 +20,10 @@ from edgepack.importer.axes import channels_last
 _LOWEST: Final = float(np.finfo(np.float32).min)
 
 
-@handles("MaxPool", versions=(1, 8, 10, 11, 12, 22))
+@handles("MaxPool")
 def max_pool(build: Build, node: Node) -> None:
     """What is padded never wins."""
     value, tensor = build.spatial(node)
-    if build.is_used(node, 1):
-        build.refuse("its indices are used")
     given = _window(build, node, value.sizes[2:])
     found = _stretched(build, node, given)
     padding = "same" if found.padded and found.is_same else "valid"
@@ -37,7 +35,7 @@ def max_pool(build: Build, node: Node) -> None:
     build.give(node, layer(tensor), channels_last(rank + 2), nonnegative=value.nonnegative)
 
 
-@handles("AveragePool", versions=(1, 7, 10, 11, 19, 22))
+@handles("AveragePool")
 def average_pool(build: Build, node: Node) -> None:
     """What is padded counts as 0, or not at all; what a rounded-up size adds behind never counts."""
     value, tensor = build.spatial(node)
@@ -56,10 +54,7 @@ def average_pool(build: Build, node: Node) -> None:
 
 
 def _window(build: Build, node: Node, sizes: tuple[int, ...]) -> Window:
-    found = window(build, node, sizes, tuple(node.attributes["kernel_shape"]))
-    if max(found.dilations) > 1:
-        build.refuse("its windows are dilated, which Keras does not know for pooling")
-    return found
+    return window(build, node, sizes, tuple(node.attributes["kernel_shape"]))
 
 
 def _stretched(build: Build, node: Node, given: Window) -> Window:
@@ -98,7 +93,7 @@ def _weighed(build: Build, node: Node, tensor: KerasTensor, shares: Array) -> Ke
     return made
 
 
-@handles("GlobalAveragePool", "GlobalMaxPool", versions=(1, 22))
+@handles("GlobalAveragePool", "GlobalMaxPool")
 def global_pool(build: Build, node: Node) -> None:
     """Over all positions. Fusion says ``flat`` where only the channels are wanted."""
     value, tensor = build.spatial(node)

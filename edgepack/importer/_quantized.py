@@ -13,7 +13,7 @@ from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 
 
-@handles("QuantizeLinear", versions=(10, 13, 19, 21, 23, 24, 25))
+@handles("QuantizeLinear")
 def quantize(build: Build, node: Node) -> None:
     """Round to steps of the scale, half to even."""
     value = build.value(node)
@@ -25,7 +25,7 @@ def quantize(build: Build, node: Node) -> None:
     build.like(node, value, build.op(node, ops.cast, cut, dtype.name))
 
 
-@handles("DequantizeLinear", versions=(10, 13, 19, 21, 23, 24, 25))
+@handles("DequantizeLinear")
 def dequantize(build: Build, node: Node) -> None:
     """Steps of the scale from the zero point on."""
     value = build.value(node)

@@ -17,7 +17,6 @@ from edgepack.importer.imported import Value
 
 # The order of gates in Keras, as numbers of ONNX's: iofc to ifco, zrh and the plain one as they are.
 _GATES: Final[Mapping[str, tuple[int, ...]]] = {"LSTM": (0, 2, 3, 1), "GRU": (0, 1, 2), "RNN": (0,)}
-_USUAL: Final = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
 _WAYS: Final = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 _INITIAL: Final = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}
 
@@ -47,8 +46,7 @@ class _Layer:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-@handles("LSTM", "GRU", versions=(7, 14, 22))
-@handles("RNN", versions=(7, 14, 22))
+@handles("LSTM", "GRU", "RNN")
 def recurrent(build: Build, node: Node) -> None:
     """Outputs are the sequence and the last states, whichever are read."""
     found = _read(build, node)
@@ -65,7 +63,6 @@ def _read(build: Build, node: Node) -> _Layer:
     value = build.value(node)
     steps, batch, _ = value.sizes
     ways = _WAYS[str(attributes.get("direction", "forward"))]
-    _check(build, node, len(ways), steps)
     units = int(attributes["hidden_size"])
     after = bool(attributes.get("linear_before_reset", 0))
     kernel, inner, bias = build.required(node, 1), build.required(node, 2), build.constant(node, 3)
@@ -80,21 +77,6 @@ def _read(build: Build, node: Node) -> _Layer:
         initial=_initial(build, node, len(ways), (batch, units)),
         options={"reset_after": after} if kind == "GRU" else {},
     )
-
-
-def _check(build: Build, node: Node, ways: int, steps: int) -> None:
-    attributes = node.attributes
-    if attributes.get("layout", 0):
-        build.refuse("its layout puts the batch first")
-    activations = tuple(name.lower() for name in attributes.get("activations", ()))
-    if activations not in {(), _USUAL[node.kind] * ways}:
-        build.refuse(f"its activations are {', '.join(activations)}")
-    if attributes.get("clip") or attributes.get("input_forget") or node.has(7):
-        build.refuse("it cuts what its gates hold, or couples them, or looks through peepholes")
-    if node.has(4):
-        lengths = build.constant(node, 4)
-        if lengths is None or (lengths != steps).any():
-            build.refuse("its sequences differ in length")
 
 
 def _weights(kind: str, kernel: Array, inner: Array, bias: Array, *, after: bool) -> list[Array]:

@@ -10,6 +10,7 @@ from keras import KerasTensor, ops
 from edgepack.importer._build import Build, apart_from
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
+from edgepack.importer._limits import REDUCES
 from edgepack.importer.imported import Value
 
 _FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
@@ -32,10 +33,10 @@ _POOLS: Final = {"ReduceMean": "Average", "ReduceMax": "Max"}
 _RANKS: Final = (3, 4, 5)
 
 
-@handles("ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceProd", versions=(1, 11, 13, 18))
-@handles("ReduceLogSumExp", versions=(1, 11, 13, 18))
-@handles("ReduceMax", "ReduceMin", versions=(1, 11, 12, 13, 18, 20))
-@handles("ReduceSum", versions=(1, 11, 13))
+@handles("ReduceMean", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceProd")
+@handles("ReduceLogSumExp")
+@handles("ReduceMax", "ReduceMin")
+@handles("ReduceSum")
 def reduce(build: Build, node: Node) -> None:
     """Axes are an attribute at first and an input later."""
     value = build.value(node)
@@ -45,7 +46,7 @@ def reduce(build: Build, node: Node) -> None:
         return
     value = apart_from(value, over)
     if value.batch_axis in over:
-        build.refuse("it reduces over the batch")
+        build.refuse(REDUCES)
     keep = bool(node.attributes.get("keepdims", 1))
     made = _reduced(build, node, value, over, keep=keep)
     nonnegative = (value.nonnegative and node.kind != "ReduceLogSumExp") or node.kind in _FIRST
@@ -88,7 +89,7 @@ def _give(
     build.give(node, made, axes, sizes=tuple(value.sizes[axis] for axis in left), nonnegative=nonnegative)
 
 
-@handles("ArgMax", "ArgMin", versions=(1, 11, 12, 13))
+@handles("ArgMax", "ArgMin")
 def arg(build: Build, node: Node) -> None:
     """The first of several."""
     value = build.value(node)

@@ -41,16 +41,12 @@ class _Axis:
     scale: float
 
 
-@handles("Upsample", versions=(7, 9))
-@handles("Resize", versions=(10, 11, 13, 18, 19))
+@handles("Upsample")
+@handles("Resize")
 def resize(build: Build, node: Node) -> None:
     """Of positions alone."""
     value, shape, attributes = build.value(node), build.shape(node), node.attributes
     mode = str(attributes.get("mode", "nearest"))
-    if shape[:2] != value.sizes[:2] or len(shape) < _SERIES:
-        build.refuse(f"it resizes {list(value.sizes)} to {list(shape)}, and only positions are known to be resized")
-    if attributes.get("antialias", 0) or attributes.get("keep_aspect_ratio_policy", "stretch") != "stretch":
-        build.refuse("it smooths before it shrinks, or keeps the aspect ratio")
     old = node.kind == "Upsample" or node.version == _SIMPLE
     grid = str("asymmetric" if old else attributes.get("coordinate_transformation_mode", "half_pixel"))
     scales = _scales(build, node, value.sizes, shape)
@@ -58,10 +54,8 @@ def resize(build: Build, node: Node) -> None:
     if mode == "nearest":
         rounding = None if old else str(attributes.get("nearest_mode", "round_prefer_floor"))
         _nearest(build, node, [_places(build, axis, grid, rounding) for axis in axes])
-    elif mode in {"linear", "bilinear"}:
-        _linear(build, node, axes, grid)
     else:
-        build.refuse(f"its mode is {mode!r}, and nearest and linear are known")
+        _linear(build, node, axes, grid)
 
 
 def _scales(build: Build, node: Node, sizes: Sequence[int], shape: Sequence[int]) -> list[float]:

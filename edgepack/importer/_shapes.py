@@ -13,20 +13,21 @@ from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer._layout import add_axes, reshape
+from edgepack.importer._limits import casts_to
 from edgepack.importer.axes import IMAGE_LAST
 
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 
 
-@handles("Reshape", versions=(5, 13, 14, 19, 21, 23, 24, 25))
-@handles("Flatten", versions=(1, 9, 11, 13, 21, 23, 24, 25))
-@handles("Squeeze", "Unsqueeze", versions=(1, 11, 13, 21, 23, 24, 25))
+@handles("Reshape")
+@handles("Flatten")
+@handles("Squeeze", "Unsqueeze")
 def shaped(build: Build, node: Node) -> None:
     """To the shape that inference found."""
     reshape(build, node, build.shape(node))
 
 
-@handles("Transpose", versions=(1, 13, 21, 23, 24, 25))
+@handles("Transpose")
 def transpose(build: Build, node: Node) -> None:
     """No tensor moves: the axes are called otherwise."""
     value = build.value(node, in_parts=True)
@@ -39,25 +40,20 @@ def transpose(build: Build, node: Node) -> None:
     build.same(node, replace(value, axes=axes, sizes=sizes, parts=counts, before=None))
 
 
-@handles("Identity", versions=(1, 13, 14, 16, 19, 21, 23, 24, 25))
-@handles("Dropout", versions=(1, 6, 7, 10, 12, 13, 22))
+@handles("Identity")
+@handles("Dropout")
 def identity(build: Build, node: Node) -> None:
     """What comes in."""
-    if build.is_used(node, 1):
-        build.refuse("its mask is used")
-    training = build.constant(node, 2)
-    if training is not None and training.any():
-        build.refuse("it drops at random even when it predicts")
     build.same(node, build.value(node, in_parts=True, in_order=False))
 
 
-@handles("Cast", versions=(6, 9, 13, 19, 21, 23, 24, 25))
+@handles("Cast")
 def cast(build: Build, node: Node) -> None:
     """All floats are 32 bits wide here."""
     _cast(build, node, np.dtype(helper.tensor_dtype_to_np_dtype(node.attributes["to"])).name)
 
 
-@handles("CastLike", versions=(15, 19, 21, 23, 24, 25))
+@handles("CastLike")
 def cast_like(build: Build, node: Node) -> None:
     """To the type of the second input."""
     name = node.inputs[1]
@@ -71,12 +67,12 @@ def _cast(build: Build, node: Node, dtype: str) -> None:
     if value.tensor.dtype == wanted:
         build.same(node, value)
         return
-    if wanted not in {"float32", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"}:
-        build.refuse(f"it casts to {dtype}")
+    if why := casts_to(dtype):
+        build.refuse(why)
     build.like(node, value, build.op(node, ops.cast, value.tensor, wanted), nonnegative=value.nonnegative)
 
 
-@handles("Expand", versions=(8, 13))
+@handles("Expand")
 def expand(build: Build, node: Node) -> None:
     """Axes of size 1 are repeated."""
     shape = build.shape(node)
@@ -89,7 +85,7 @@ def expand(build: Build, node: Node) -> None:
     _repeat(build, replace_input(build, node, raised), repeats)
 
 
-@handles("Tile", versions=(6, 13))
+@handles("Tile")
 def tile(build: Build, node: Node) -> None:
     """Axes are repeated."""
     _repeat(build, node, [int(number) for number in build.required(node, 1)])
@@ -111,7 +107,7 @@ def _repeat(build: Build, node: Node, repeats: Sequence[int]) -> None:
     build.give(node, tensor, value.axes, sizes=sizes, nonnegative=value.nonnegative)
 
 
-@handles("DepthToSpace", versions=(1, 11, 13))
+@handles("DepthToSpace")
 def depth_to_space(build: Build, node: Node) -> None:
     """Channels become positions, in blocks: the channel counts slowest (CRD) or fastest (DCR)."""
     value, tensor = build.spatial(node)
@@ -127,7 +123,7 @@ def depth_to_space(build: Build, node: Node) -> None:
     build.give(node, made, IMAGE_LAST, nonnegative=value.nonnegative)
 
 
-@handles("SpaceToDepth", versions=(1, 13))
+@handles("SpaceToDepth")
 def space_to_depth(build: Build, node: Node) -> None:
     """Positions become channels, in blocks."""
     value, tensor = build.spatial(node)

@@ -14,6 +14,7 @@ from edgepack.importer._build import Build, apart_from
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer._layers import JoinConstant
+from edgepack.importer._limits import PICKS
 from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Value
 
@@ -23,7 +24,7 @@ _AS_INPUTS = 10  # the opset from which Slice's limits are inputs
 def picked(build: Build, node: Node, value: Value, axis: int, places: Array) -> KerasTensor:
     """Return what lies at ``places`` along the part ``axis``: a slice where they are evenly spaced."""
     if axis == value.batch_axis:
-        build.refuse("it picks out of the batch")
+        build.refuse(PICKS)
     place, steps = value.axes.index(axis), np.unique(np.diff(places))
     step = int(steps[0]) if len(steps) == 1 else 1
     if len(places) and len(steps) <= 1 and step > 0:
@@ -33,7 +34,7 @@ def picked(build: Build, node: Node, value: Value, axis: int, places: Array) -> 
     return build.op(node, ops.take, value.tensor, np.asarray(places, np.int32), axis=place)
 
 
-@handles("Split", versions=(2, 11, 13, 18))
+@handles("Split")
 def split(build: Build, node: Node) -> None:
     """Into pieces of the sizes that inference found."""
     value = build.value(node)
@@ -49,7 +50,7 @@ def split(build: Build, node: Node) -> None:
         start += size
 
 
-@handles("Slice", versions=(1, 10, 11, 13))
+@handles("Slice")
 def slice_(build: Build, node: Node) -> None:
     """Limits are attributes before opset 10 and inputs since."""
     value = build.value(node)
@@ -76,7 +77,7 @@ def slice_(build: Build, node: Node) -> None:
     build.same(node, found)
 
 
-@handles("Gather", versions=(1, 11, 13))
+@handles("Gather")
 def gather(build: Build, node: Node) -> None:
     """Rows of a table, an embedding, or constant places along an axis."""
     data = build.graph.constants.get(node.inputs[0])
@@ -109,7 +110,7 @@ def _embed(build: Build, node: Node, table: Array) -> None:
     build.give(node, made, (*value.axes, len(value.sizes)), sizes=(*value.sizes, table.shape[1]))
 
 
-@handles("Concat", versions=(4, 11, 13))
+@handles("Concat")
 def concat(build: Build, node: Node) -> None:
     """Tensors side by side, constants among them."""
     values = [None if name in build.graph.constants else build.value(node, n) for n, name in enumerate(node.inputs)]
@@ -169,7 +170,7 @@ def _held(
     return made
 
 
-@handles("Pad", versions=(2, 11, 13, 18, 19, 21, 23, 24, 25))
+@handles("Pad")
 def pad(build: Build, node: Node) -> None:
     """With a number or mirrored; negative padding cuts."""
     value = build.value(node)

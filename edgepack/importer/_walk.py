@@ -1,13 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the graph's inputs to its outputs, node by node; what cannot be built is collected and said at once."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import keras
 import onnx
 
-from edgepack.errors import ModelError
 from edgepack.importer import (  # noqa: F401 - each registers its handlers
     _activations,
     _convolution,
@@ -23,9 +19,10 @@ from edgepack.importer import (  # noqa: F401 - each registers its handlers
     _slicing,
 )
 from edgepack.importer._build import Build, RefusedError
-from edgepack.importer._fuse import fuse
-from edgepack.importer._graph import Graph, Node, read_graph
-from edgepack.importer._handlers import KNOWN
+from edgepack.importer._graph import Graph, Node
+from edgepack.importer._handlers import HANDLERS
+from edgepack.importer._limits import limit
+from edgepack.importer._obstacles import Problem, known_graph, raise_any
 from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Edge, Imported, Value
 
@@ -39,23 +36,14 @@ _POINTWISE = frozenset(
 )  # fmt: skip
 _FEWEST = 3  # axes of something with channels and positions
 _DTYPES = {"float16": "float32", "float64": "float32", "bfloat16": "float32"}
-_MOST_NAMED = 4
-
-
-@dataclass(frozen=True, slots=True)
-class _Problem:
-    node: Node
-    why: str
 
 
 def walk(model: onnx.ModelProto, *, where: str) -> Imported:
     """As ``import_onnx``."""
-    graph = read_graph(model, where=where)
-    fuse(graph)
-    _raise(graph, [problem for node in graph.nodes if (problem := _unknown(node)) is not None])
+    graph = known_graph(model, where=where)
     build = Build(graph)
     ends = [_input(build, name) for name in graph.inputs]
-    _raise(graph, _built(build))
+    raise_any(graph, _built(build))
     outputs = [_output(build, name) for name in graph.outputs]
     net = keras.Model(ends, [value.tensor for value in outputs], name="imported")
     return Imported(
@@ -67,49 +55,27 @@ def walk(model: onnx.ModelProto, *, where: str) -> Imported:
     )
 
 
-def _built(build: Build) -> list[_Problem]:
+def _built(build: Build) -> list[Problem]:
     """Build every node; return those that were refused, without those that only read what was not built."""
-    problems, lost = list[_Problem](), set[str]()
+    problems, lost = list[Problem](), set[str]()
     for node in build.graph.nodes:
         if lost.isdisjoint(node.inputs):
-            try:
-                KNOWN[node.kind].handler(build, node)
+            why = limit(build.graph, node) or _handled(build, node)
+            if not why:
                 continue
-            except RefusedError as refused:
-                problems.append(_Problem(node, str(refused)))
-                _stand_in(build, node)
+            problems.append(Problem(node, why))
+            _stand_in(build, node)
         lost |= {name for name in node.outputs if name and name not in build.values}
     return problems
 
 
-def _unknown(node: Node) -> _Problem | None:
-    known = KNOWN.get(node.kind)
-    if known is None:
-        inner = any(isinstance(item, onnx.GraphProto) for item in node.attributes.values())
-        return _Problem(node, "control flow" if inner else "")
-    if node.version not in known.versions:
-        versions = ", ".join(map(str, known.versions))
-        return _Problem(node, f"as opset {node.version} defines it; known are those of {versions}")
-    return None
-
-
-def _raise(graph: Graph, problems: Sequence[_Problem]) -> None:
-    """Raise one error that names every operator in ``problems``, how often, where and why; nothing where none is."""
-    if not problems:
-        return
-    groups: dict[tuple[str, str], list[str]] = {}
-    for problem in problems:
-        groups.setdefault((problem.node.kind, problem.why), []).append(problem.node.name)
-    words = []
-    for (kind, why), names in groups.items():
-        listed = ", ".join(repr(name) for name in names[:_MOST_NAMED])
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        words.append(f"{kind} x{len(names)} ({f'{why}; ' if why else ''}at {listed}{more})")
-    raise ModelError(
-        "EP-140",
-        f"{graph.where} cannot become a Keras graph, for it has operators without a counterpart: {'; '.join(words)}",
-        hint="what needs no training still works: onnxruntime's own quantization; else export the model without them",
-    )
+def _handled(build: Build, node: Node) -> str:
+    """Build ``node``, or return why it was refused."""
+    try:
+        HANDLERS[node.kind](build, node)
+    except RefusedError as refused:
+        return str(refused)
+    return ""
 
 
 def _input(build: Build, name: str) -> keras.KerasTensor:
@@ -181,7 +147,7 @@ def _output(build: Build, name: str) -> Value:
         axes = value.axes if images else (batch, *(axis for axis in range(rank) if axis != batch))
         tensor = build.arranged(node, value, axes)
     except RefusedError as refused:
-        _raise(graph, [_Problem(node, str(refused))])
+        raise_any(graph, [Problem(node, str(refused))])
         raise
     if tensor is value.tensor and _is_input(graph, name):
         tensor = keras.layers.Identity(name=build.name(node))(tensor)

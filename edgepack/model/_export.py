@@ -63,9 +63,9 @@ def legal_names(specs: Sequence[TensorSpec]) -> tuple[tuple[TensorSpec, ...], tu
     notes: list[str] = []
     for spec in specs:
         name = legal_name(spec.name, {item.name for item in found})
-        found.append(replace(spec, name=name))
+        found.append(spec if name == spec.name else replace(spec, name=name, alias=spec.name))
         if name != spec.name:
-            notes.append(f"{spec.name!r} is called {name!r}: TensorFlow does not take the source's name")
+            notes.append(f"{spec.name!r} is called {name!r}: TensorFlow does not take the source's name; both name it")
     return tuple(found), tuple(notes)
 
 

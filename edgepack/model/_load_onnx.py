@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
     import tensorflow as tf
 
-_REVISION: Final = 2
+_REVISION: Final = 3
 """Of what the import makes of a graph: another one is another model."""
 _PREPARED: Final = "prepared.onnx"
 _OTHER_FLOATS: Final = frozenset({"float16", "float64", "bfloat16"})
@@ -51,7 +51,7 @@ def load_onnx(source: OnnxSource, *, layout: Layout, folder: Path) -> Model:
     check_parity(imported, graph, where=where)
     names, renamed = _legal(imported)
     inputs, ends = (
-        tuple(replace(_spec(edge, layout), name=names[edge.name]) for edge in side)
+        tuple(_named(_spec(edge, layout), names[edge.name]) for edge in side)
         for side in (imported.inputs, imported.outputs)
     )
     digest = digest_onnx(graph, inputs, ends, revision=_REVISION)
@@ -107,6 +107,10 @@ def _legal(imported: Imported) -> tuple[dict[str, str], tuple[str, ...]]:
     edges = {edge.name: TensorSpec(edge.name, (), edge.dtype) for edge in (*imported.inputs, *imported.outputs)}
     found, notes = legal_names(list(edges.values()))
     return {name: spec.name for name, spec in zip(edges, found, strict=True)}, notes
+
+
+def _named(spec: TensorSpec, name: str) -> TensorSpec:
+    return spec if spec.name == name else replace(spec, name=name, alias=spec.name)
 
 
 def _spec(edge: Edge, layout: Layout) -> TensorSpec:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgepack.importer.quantized import float_graph, is_quantized
 from edgepack.importer.read import read_onnx
 from edgepack.importer.rounding import check_rounding
-from edgepack.model.shapes import fix_shapes, format_shape
+from edgepack.model.shapes import by_source_names, fix_shapes, format_shape
 from edgepack.model.summary import Summary
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class OnnxSource:
     Attributes:
         path: The file.
         summary: Of the file, its inputs with the shapes that were given.
-        shapes: What was given, by input name.
+        shapes: What was given, by the names of the file.
         model: Nothing inside rounds.
         notes: What was fixed or left out.
     """
@@ -43,6 +43,7 @@ def read_source(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int,
             rounding it answers otherwise (EP-141).
     """
     read = read_onnx(path)
+    shapes = by_source_names(shapes, [spec.name for spec in summary.inputs])
     _, fixed = fix_shapes(summary.inputs, {})
     given = tuple(f"{name} fixed to {format_shape(shape)} by --shape" for name, shape in sorted(shapes.items()))
     notes = (*fixed, *given)

@@ -59,13 +59,20 @@ def turned(spec: TensorSpec, axes: Sequence[int], layout: Layout) -> TensorSpec:
 
 
 def as_imported(summary: Summary, layout: Layout = "source") -> Summary:
-    """Return ``summary`` with inputs and outputs as a build will most likely have them: images channels last."""
+    """Return ``summary`` with inputs and outputs as a build will most likely have them: images channels last.
+
+    They are called as frameworks take it, where a Keras graph may be made of it.
+    """
+    from edgepack.model._export import legal_names
+
     if summary.format is not Format.ONNX:
         return summary
     inputs, outputs = (
         tuple(turned(spec, IMAGE_LAST, layout) if _is_image(spec) else spec for spec in side)
         for side in (summary.inputs, summary.outputs)
     )
+    if summary.refusal is None:
+        inputs, _ = legal_names(inputs)
     return replace(summary, inputs=inputs, outputs=outputs)
 
 

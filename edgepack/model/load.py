@@ -8,19 +8,20 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 from edgepack.digest import digest_file
 from edgepack.errors import ModelError
 from edgepack.extras import require_onnx_extra
 from edgepack.model.inspect import inspect
-from edgepack.model.layout import Layout, check_batch
+from edgepack.model.layout import Layout
 from edgepack.model.model import Format, Model
 from edgepack.model.shapes import fix_shapes, format_shape, with_batch_of_one
 from edgepack.model.summary import Summary, refuse_unsuitable
 from edgepack.work import whole_file
 
-_NOT_IMPORTABLE: Final = frozenset({"EP-140", "EP-141", "EP-153", "EP-154"})
+if TYPE_CHECKING:
+    from edgepack.model._onnx_source import OnnxSource
 
 
 def load_model(
@@ -80,32 +81,18 @@ def _load_onnx(
 ) -> Model:
     """Import the graph; where that cannot be, keep it or say which command would."""
     require_onnx_extra()
-    check_batch(summary)
-    if summary.refusal is not None and not as_it_is:
-        raise with_way_out(summary.refusal, path)
-    from edgepack.model._onnx_source import read_source
+    from edgepack.model._keep_onnx import keep_onnx
+    from edgepack.model.onnx_way import Ways, take
 
-    source = read_source(path, summary, shapes=shapes)
-    try:
-        if summary.refusal is not None:
-            raise summary.refusal
+    def imported(source: "OnnxSource") -> Model:
         from edgepack.model._load_onnx import load_onnx
 
         return load_onnx(source, layout=layout, folder=folder)
-    except ModelError as error:
-        if error.code not in _NOT_IMPORTABLE:
-            raise
-        if not as_it_is:
-            raise with_way_out(error, path) from error
-        from edgepack.model._keep_onnx import keep_onnx
 
+    def kept(source: "OnnxSource", error: ModelError) -> Model:
         return keep_onnx(source, error, layout=layout, folder=folder)
 
-
-def with_way_out(refused: ModelError, path: Path) -> ModelError:
-    """Return the error for the ``.onnx`` at ``path`` that cannot be imported, with the command that takes it so."""
-    way = f"as it is, for onnxruntime alone and without steps: edgepack build {path} --device rpi4 --format onnx"
-    return ModelError(refused.code, refused.message, hint=f"{refused.hint}; {way}")
+    return take(path, summary, shapes=shapes, as_it_is=as_it_is, ways=Ways(imported, kept))
 
 
 def _keep_tflite(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int, ...]], folder: Path) -> Model:

@@ -28,6 +28,7 @@ class TensorSpec:
         axes: Axis i of the tensor is axis ``axes[i]`` of what the user's training code feeds or gets; empty where they
             are the same.
         scaled: It is an integer of a ``.tflite`` with a scale: the runtime quantizes reals with it, and gives reals.
+        alias: What the source calls it, where frameworks do not take that name: as good wherever a person names it.
     """
 
     name: str
@@ -35,6 +36,7 @@ class TensorSpec:
     dtype: str
     axes: tuple[int, ...] = ()
     scaled: bool = False
+    alias: str = ""
 
     @property
     def sample_shape(self) -> tuple[int | None, ...]:

@@ -11,7 +11,7 @@ from edgepack.importer.quantized import is_quantized
 from edgepack.importer.read import damaged, graphs_of, read_onnx, refusal
 from edgepack.model._onnx_layers import Constants, constants_of, kernel_count, layers_of
 from edgepack.model.model import Format, TensorSpec
-from edgepack.model.shapes import apply_shapes, as_in_file, with_batch_of_one
+from edgepack.model.shapes import apply_shapes, as_in_file, by_source_names, with_batch_of_one
 from edgepack.model.summary import Layer, Shape, Summary, count_ops, find_non_finite
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
     items = [item for item in graph.input if item.name not in arrays]
     batch = batch_names(items)
     specs = [_batch_first(item, batch) for item in items]
-    inputs = apply_shapes(specs, {name: _turned(specs, name, given) for name, given in shapes.items()})
+    given = by_source_names(shapes, [spec.name for spec in specs])
+    inputs = apply_shapes(specs, {name: _turned(specs, name, shape) for name, shape in given.items()})
     constants = constants_of(graph, arrays)
     whole = {spec.name: as_in_file(spec, with_batch_of_one(spec.shape)) for spec in inputs}
     layers = layers_of(graph, constants, _known(model, whole))

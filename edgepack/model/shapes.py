@@ -35,6 +35,16 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def by_source_names(shapes: Mapping[str, tuple[int, ...]], names: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
+    """Return ``shapes`` by the ``names`` of the source's inputs, which may be given as frameworks take them."""
+    from edgepack.model._export import legal_names
+
+    legal, _ = legal_names([TensorSpec(name, (), "") for name in names])
+    called = {spec.name: name for spec, name in zip(legal, names, strict=True) if spec.name not in names}
+    free = {name: called[name] for name in shapes if name in called and called[name] not in shapes}
+    return {free.get(name, name): shape for name, shape in shapes.items()}
+
+
 def apply_shapes(specs: Sequence[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> tuple[TensorSpec, ...]:
     """Return the input ``specs`` with open dimensions taken from ``shapes``; what it does not name stays open.
 

@@ -57,8 +57,8 @@ def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: De
         sentences = (
             _why(first, fitting, objective),
             _about_room(best, first),
-            _about_integers(best, profile),
-            _about_losses(candidates),
+            _about_integers(best, profile if best.format is None else profile.taking([best.format])),
+            _about_losses(candidates, best),
         )
         return Choice(best, " ".join(filter(None, sentences)))
     judged = [candidate for candidate in candidates if candidate.verdict is not None and candidate.failure is None]
@@ -176,13 +176,13 @@ def _about_integers(best: Candidate, profile: DeviceProfile) -> str:
     return f"{core}, so int8 saves bytes there rather than time."
 
 
-def _about_losses(candidates: Sequence[Candidate]) -> str:
+def _about_losses(candidates: Sequence[Candidate], best: Candidate) -> str:
     """Name what lost too much accuracy, and where the loss comes from when the candidates tell it."""
     lost = [item for item in candidates if item.scored and item.verdict is not None and not item.verdict.fits]
     if not lost:
         return ""
     told = f"Out for their accuracy: {'; '.join(f'{item.name} ({item.reason})' for item in lost)}."
-    states = {item.recipe.precision.default: item.state for item in candidates}
+    states = {item.recipe.precision.default: item.state for item in candidates if item.format == best.format}
     if states.get(Precision.W8A8) == "misses" and states.get(Precision.W8) == "fits":
         told += " With int8 weights alone it holds, so the activations' ranges are the cause: outliers, or calibration"
         told += " samples that do not show what the model meets."

@@ -39,10 +39,12 @@ class LowerAhead:
     Args:
         bench: Where to lower.
         recipes: In the order in which they will be taken.
+        mark: Tells their logs from those of equal recipes on another bench.
     """
 
-    def __init__(self, bench: Bench, recipes: Sequence[Recipe]) -> None:
+    def __init__(self, bench: Bench, recipes: Sequence[Recipe], *, mark: str = "") -> None:
         self._bench = bench
+        self._mark = f"-{mark}" if mark else ""
         self._waiting = deque(recipes)
         self._begun: Job[Artifact] | None = None
 
@@ -64,7 +66,7 @@ class LowerAhead:
     def _begin(self) -> Job[Artifact]:
         recipe, calibration = self._waiting.popleft(), self._bench.calibration
         return self._bench.crew.begin(
-            f"lower-{recipe.name}",
+            f"lower-{recipe.name}{self._mark}",
             lower,
             self._bench.model,
             recipe,

@@ -11,8 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from onnx import helper
 
-from tests.write_onnx import write_branches, write_quadrants, write_relu
+from edgepack.model.inspect import inspect
+from edgepack.model.onnx_way import foreseen
+from tests.write_onnx import edge, write_branches, write_onnx, write_quadrants, write_relu
 
 LISTING = """
 import sys
@@ -93,6 +96,41 @@ def test_json_holds_what_the_text_says(tmp_path):
     assert body["bounds"]["energy"] > 0
     assert {"name": "ram", "limit": 1024.0, "unit": "B", "origin": "--max-ram"} in body["limits"]
     assert body["schema_version"] == 1
+
+
+def test_each_format_is_held_against_its_own_runtime(tmp_path):
+    model = write_keras(tmp_path / "m.keras")
+    done = check(model, "--device", "rpi4", "--format", "onnx", "--format", "tflite")
+    assert (done.returncode, done.stderr) == (0, "")
+    litert, ort = done.stdout.index("on rpi4 (litert "), done.stdout.index("on rpi4 (onnxruntime ")
+    assert litert < ort
+    assert "possible on rpi4 as tflite and onnx" in done.stdout
+    assert f"Next: edgepack build {model} --device rpi4 --format tflite --format onnx --data DATA" in done.stdout
+    body = json.loads(check(model, "--device", "rpi4", "--format", "onnx", "--json").stdout)
+    (only,) = body["formats"]
+    assert (only["format"], only["verdict"]) == ("onnx", "possible")
+    assert only["runtime"].startswith("onnxruntime ")
+    assert only["bounds"] == body["bounds"]
+
+
+def test_a_format_without_a_device_or_that_it_does_not_take_is_refused(tmp_path):
+    model = write_keras(tmp_path / "m.keras")
+    done = check(model, "--format", "onnx")
+    assert (done.returncode, "EP-004" in done.stderr, done.stdout) == (2, True, "")
+    assert "add --device NAME" in done.stderr
+    done = check(model, "--device", "nrf52840", "--format", "onnx")
+    assert (done.returncode, "EP-338" in done.stderr, done.stdout) == (2, True, "")
+    done = check(model, "--device", "rpi4", "--format", "savedmodel")
+    assert done.returncode == 2
+
+
+def test_branches_stand_in_the_way_of_tflite_alone(tmp_path):
+    model = write_branches(tmp_path / "m.onnx")
+    assert check(model, "--device", "rpi4", "--format", "tflite").returncode == 2
+    done = check(model, "--device", "rpi4", "--format", "tflite", "--format", "onnx")
+    assert done.returncode == 0
+    assert "possible on rpi4 as onnx:" in done.stdout
+    assert "--format onnx --data DATA" in done.stdout
 
 
 def test_what_cannot_fit_exits_with_3():
@@ -186,6 +224,67 @@ def test_an_onnx_model_that_can_only_be_taken_as_it_is_is_told(tmp_path):
     assert "✗ EP-154" in run.stdout
     assert "which nrf52840 does not have" in run.stdout
     assert "edgepack build --device rpi4 --format onnx" in run.stdout
+
+
+def gather_nd(path):
+    nodes = [helper.make_node("GatherND", ["x", "i"], ["y"], name="pick", batch_dims=1)]
+    return write_onnx(path, nodes, [edge("x", "n", 6), edge("i", "n", 1, dtype=7)], [edge("y", "n")])
+
+
+def with_the_batch_of_its_export(path, *, batch=1):
+    """An image that is flattened to ``batch`` rows, whatever comes in."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "sizes"], ["f"], name="flat"),
+        helper.make_node("MatMul", ["f", "kernel"], ["y"], name="dense"),
+    ]
+    weights = {"sizes": np.array([batch, 48]), "kernel": np.ones((48, 2), np.float32)}
+    return write_onnx(path, nodes, [edge("x", "n", 3, 4, 4)], [edge("y", "n", 2)], weights)
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (gather_nd, "GatherND x1 (at 'pick')"),
+        (with_the_batch_of_its_export, "Reshape x1 (reshaping [13, 3, 4, 4] to [1, 48] folds the batch"),
+    ],
+)
+def test_what_the_import_refuses_is_said_with_what_build_does_instead(tmp_path, *, write, words):
+    model = write(tmp_path / "m.onnx")
+    run = check(model, "--device", "rpi4", "--json")
+    body = json.loads(run.stdout)
+    found = next(item for item in body["findings"] if item["code"] == "EP-140")
+    assert (run.returncode, run.stderr, body["verdict"], found["severity"]) == (0, "", "possible", "info")
+    assert words in found["message"]
+    assert "it is built as it is, for onnxruntime alone: no steps and no TFLite" in found["message"]
+    assert "on rpi4 (onnxruntime " in check(model, "--device", "rpi4").stdout
+    run = check(model, "--device", "nrf52840")
+    assert run.returncode == 2
+    assert "✗ EP-140" in run.stdout
+    assert "which nrf52840 does not have" in run.stdout
+
+
+def test_what_can_be_neither_imported_nor_kept_is_refused_as_by_build(tmp_path):
+    model = with_the_batch_of_its_export(tmp_path / "m.onnx", batch=2)
+    run = check(model, "--device", "rpi4")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "Error EP-158" in run.stderr or "Error EP-142" in run.stderr
+    run = check(model, "--device", "nrf52840")
+    assert (run.returncode, "✗ EP-140" in run.stdout) == (2, True), "there the import is the only way"
+
+
+def test_what_can_be_imported_is_said_without_keras(tmp_path):
+    listing = tmp_path / "modules.txt"
+    run = check(write_quadrants(tmp_path / "m.onnx"), code=LISTING.format(out=str(listing)))
+    assert "note      build imports it as a Keras graph" in run.stdout
+    assert not {name.split(".")[0] for name in listing.read_text().split()} & {"tensorflow", "keras"}
+
+
+def test_without_the_packages_that_import_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("edgepack.model.onnx_way.has_onnx_extra", lambda: False)
+    model = gather_nd(tmp_path / "m.onnx")
+    summary = foreseen(model, inspect(model), shapes={})
+    assert summary.refusal is None
+    assert "pip install 'edgepack[onnx]'" in summary.notes[-1]
 
 
 def test_an_open_size_of_an_onnx_model_is_asked_for(tmp_path):

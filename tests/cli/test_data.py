@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from onnx import helper
 
 from edgepack.cli.data import command
 from edgepack.errors import DataError, OutputError
-from tests.write_onnx import write_quadrant_images, write_quadrants
+from tests.write_onnx import edge, write_onnx, write_quadrant_images, write_quadrants
 
 
 @pytest.fixture
@@ -138,3 +139,22 @@ def test_check_names_the_build_that_reads_the_samples_as_it_did(tmp_path):
     turned = run("check", str(tmp_path / "last.npz"), "--model", str(model), "--layout", "nhwc")
     assert plain.output.rstrip().endswith("first.npz")
     assert turned.output.rstrip().endswith("last.npz --layout nhwc")
+
+
+@pytest.mark.parametrize("names", [("In/left:0", "In/right:0"), ("In_left_0", "In_right_0")])
+def test_inputs_of_an_onnx_model_are_named_as_in_the_file_or_as_they_are_called_since(tmp_path, names):
+    ends = [edge(name, "n", 4) for name in ("In/left:0", "In/right:0")]
+    nodes = [helper.make_node("Sub", ["In/left:0", "In/right:0"], ["y"])]
+    model = write_onnx(tmp_path / "m.onnx", nodes, ends, [edge("y", "n", 4)])
+    rng = np.random.default_rng(1)
+    arrays = {name: rng.standard_normal((40, 4)).astype(np.float32) for name in names}
+    np.savez(tmp_path / "data.npz", **arrays, y=np.arange(40) % 4)
+    (tmp_path / "data.data.yaml").write_text(f"preprocess: {{inputs: ['{names[1]}'], scale: 0}}")
+    seen = run("check", str(tmp_path / "data.npz"), "--model", str(model), "--json")
+    assert seen.exit_code == 0, seen.output
+    first, second = json.loads(seen.stdout)["splits"][0]["inputs"]
+    assert (first["high"] > 0, second["high"]) == (True, 0), "preprocessed by the name that data.yaml has"
+    wrong = tmp_path / "wrong.npz"
+    np.savez(wrong, left=arrays[names[0]], right=arrays[names[1]], y=np.arange(40) % 4)
+    told = run("check", str(wrong), "--model", str(model)).output
+    assert "no array for the model input 'In_left_0' (in its file 'In/left:0')" in told

@@ -4,7 +4,16 @@
 import numpy as np
 import pytest
 
-from edgepack.data.match import bind, check_classes, check_inputs, check_labels, check_metric, conform, pixels_note
+from edgepack.data.match import (
+    bind,
+    check_classes,
+    check_inputs,
+    check_labels,
+    check_metric,
+    conform,
+    fitted,
+    pixels_note,
+)
 from edgepack.data.metric import BUILT_IN, Metric
 from edgepack.data.preprocess import Preprocess
 from edgepack.errors import DataError
@@ -105,6 +114,40 @@ def test_several_inputs_are_bound_by_name_in_the_models_order(make_npz, opened):
         bind(source, (spec(3, name="b"), spec(2, name="aa")))
     assert caught.value.code == "EP-219"
     assert "did you mean 'a'" in caught.value.hint
+
+
+RENAMED = (TensorSpec("a_b", (1, 2), "float32", alias="a/b"), TensorSpec("a_b_", (1, 3), "float32", alias="a:b"))
+
+
+@pytest.mark.parametrize("names", [("a/b", "a:b"), ("a_b", "a_b_"), ("a/b", "a_b_"), ("a_b", "a:b")])
+def test_inputs_that_were_renamed_are_found_by_either_name(make_npz, opened, names):
+    first, second = names
+    source = opened(make_npz(**{first: np.zeros((4, 2)), second: np.zeros((4, 3)), "y": np.arange(4)}))["all"]
+    assert bind(source, RENAMED) == names
+
+
+def test_a_name_that_is_the_sources_of_one_and_the_new_one_of_another_is_the_sources(make_npz, opened):
+    inputs = (TensorSpec("a_b", (1, 2), "float32", alias="a/b"), TensorSpec("a_b_", (1, 3), "float32", alias="a_b"))
+    arrays = {"a_b": np.zeros((4, 3)), "a/b": np.zeros((4, 2)), "y": np.arange(4)}
+    assert bind(opened(make_npz(**arrays))["all"], inputs) == ("a/b", "a_b")
+
+
+def test_an_array_that_no_name_of_an_input_has_is_refused_with_both(make_npz, opened):
+    source = opened(make_npz(**{"a/b": np.zeros((4, 2)), "c": np.zeros((4, 3)), "y": np.arange(4)}))["all"]
+    with pytest.raises(DataError, match=r"model input 'a_b_' \(in its file 'a:b'\); it holds a/b, c") as caught:
+        bind(source, RENAMED)
+    assert caught.value.code == "EP-219"
+
+
+def test_preprocess_follows_the_names_that_inputs_were_given(make_npz, data_of):
+    path = make_npz(**{"a/b": np.zeros((20, 2)), "a:b": np.zeros((20, 3)), "y": np.arange(20) % 2})
+    path.with_suffix(".data.yaml").write_text("preprocess: {inputs: ['a:b'], scale: 2}")
+    found = fitted(data_of(data=path), RENAMED, ())
+    assert found.preprocess.inputs == ("a_b_",), "as the bundle has it"
+    check_inputs(found.preprocess, RENAMED)
+    path.with_suffix(".data.yaml").write_text("preprocess: {inputs: ['a_c'], scale: 2}")
+    with pytest.raises(DataError, match="names 'a_c'"):
+        check_inputs(fitted(data_of(data=path), RENAMED, ()).preprocess, RENAMED)
 
 
 @pytest.mark.parametrize(

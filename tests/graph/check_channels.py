@@ -9,8 +9,11 @@ import keras
 import numpy as np
 
 sys.path.insert(0, TESTS)  # noqa: F821 - given by the caller
+import imported_nets
 import random_nets
 from nets import NETS
+from onnx_zoo import CNNS, SHUFFLES
+from onnx_zoo_other import OTHERS
 
 from edgepack.graph.channels import OUTPUT, analyse
 from edgepack.graph.cut import cut
@@ -89,10 +92,20 @@ def examined(net):
     }
 
 
+IMPORTED = {
+    *("resnet", "inception", "unet", "shuffle", "shufflenet-dynamo", "transformer", "transformer-dynamo", "vit", "mlp")
+}
+"""Nets of the zoo, most with a layer of the importer's own, a product of tensors, a split or a mirrored border."""
 nets = {
     **{f"net/{name}": make for name, make in NETS.items()},
     **{f"kind/{name}": make for name, make in random_nets.KINDS.items()},
     **{f"random/{seed}": lambda seed=seed: random_nets.random_net(seed) for seed in range(24)},
+    **{f"own/{name}": make for name, make in imported_nets.KINDS.items()},
+    **{
+        f"onnx/{name}": lambda make=make: imported_nets.imported(make())
+        for name, make in {**CNNS, **SHUFFLES, **OTHERS}.items()
+        if name in IMPORTED
+    },
 }
 report = {}
 for name, make in nets.items():

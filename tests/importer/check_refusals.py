@@ -12,6 +12,8 @@ from onnx_graph import Graph
 from onnx_zoo_other import time_major
 
 from edgepack.errors import ModelError
+from edgepack.importer._handlers import HANDLERS
+from edgepack.importer._versions import VERSIONS
 from edgepack.importer.importer import import_onnx
 from edgepack.importer.prepare import prepare
 
@@ -110,4 +112,5 @@ if __name__ == "check":
     graphs = (chosen, looped, strange, foreign, over_samples, side_by_side, cut, open_ended, drawn_weights)
     found = {graph.__name__: said(graph()) for graph in graphs}
     found["time_in_front"] = said(time_major(Graph(opset=17), batch=2))
+    found["without a handler"] = sorted(set(VERSIONS) - set(HANDLERS))
     Path(REPORT).write_text(json.dumps(found))  # noqa: F821

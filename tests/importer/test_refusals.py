@@ -44,6 +44,11 @@ def test_all_such_operators_are_named_at_once_and_counted(refusals):
 
 
 @pytest.mark.tf
+def test_every_operator_that_is_listed_has_a_handler(refusals):
+    assert refusals["without a handler"] == []
+
+
+@pytest.mark.tf
 def test_an_open_size_is_asked_for(refusals):
     code, message, hint = refusals["open_ended"]
     assert code == "EP-112"

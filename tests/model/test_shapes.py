@@ -2,11 +2,15 @@
 """``--shape``: how it is written, and what happens to dimensions that are open."""
 
 import pytest
+from onnx import helper
 
 from edgepack.errors import ModelError
 from edgepack.model._export import legal_name
+from edgepack.model._onnx_source import read_source
+from edgepack.model.inspect import inspect
 from edgepack.model.model import TensorSpec
 from edgepack.model.shapes import apply_shapes, fix_shapes, parse_shapes
+from tests.write_onnx import edge, write_onnx
 
 TOKENS = TensorSpec("tokens", (None, None), "int32")
 IMAGE = TensorSpec("image", (None, 8, 8, 1), "float32")
@@ -63,6 +67,24 @@ def test_a_shape_that_does_not_match_is_refused(shapes, words):
         apply_shapes([TOKENS, IMAGE], shapes)
     assert caught.value.code == "EP-114"
     assert caught.value.hint
+
+
+def test_an_onnx_input_may_be_named_as_the_file_or_as_the_framework_does(tmp_path):
+    path = write_onnx(
+        tmp_path / "m.onnx",
+        [helper.make_node("Add", ["In/a:0", "b"], ["y"])],
+        [edge("In/a:0", "n", "k"), edge("b", "n", "k")],
+        [edge("y", "n", "k")],
+    )
+    for name in ("In/a:0", "In_a_0"):
+        summary = inspect(path, shapes={name: (1, 4), "b": (1, 4)})
+        assert [(spec.name, spec.shape) for spec in summary.inputs] == [("In/a:0", (1, 4)), ("b", (1, 4))]
+        assert read_source(path, summary, shapes={name: (1, 4)}).shapes == {"In/a:0": (1, 4)}
+    with pytest.raises(ModelError, match="names 'In_a', and the model has no such input") as caught:
+        inspect(path, shapes={"In_a": (1, 4)})
+    assert caught.value.code == "EP-114"
+    with pytest.raises(ModelError, match="no such input"):
+        inspect(path, shapes={"In/a:0": (1, 4), "In_a_0": (1, 4)})
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,34 @@ WRITTEN_OUT = {
 }
 for what, nodes in WRITTEN_OUT.items():
     add(f"written-out-{what}", written_out(nodes, NUMBERS))
+NORM = {"two": number(2), "small": number(1e-3), "gamma": w(6), "beta": w(6), "plane": w(5, 6), "one": ints(1)}
+
+
+def normalized(*, axes=(-1,), again=(-1,), square="Pow", scale="gamma", shift=True):
+    """Layer normalization, written out; with other ``axes`` ``again`` it only looks like it."""
+    return [
+        ("ReduceMean", ["x"], "m", {"axes": axes}),
+        ("Sub", ["x", "m"], "c", {}),
+        (square, ["c", "two" if square == "Pow" else "c"], "q", {}),
+        ("ReduceMean", ["q"], "v", {"axes": again}),
+        ("Add", ["v", "small"], "e", {}),
+        ("Sqrt", ["e"], "d", {}),
+        ("Div", ["c", "d"], "n", {}),
+        ("Mul", ["n", scale], "s" if shift else "y", {}),
+        *([("Add", ["s", "beta"], "y", {})] if shift else []),
+    ]
+
+
+for what, nodes in {
+    "norm": normalized(),
+    "norm-product": normalized(square="Mul", shift=False),
+    "norm-plane": normalized(axes=(2, 3), again=(-2, -1), scale="plane", shift=False),
+    "no-norm-axes": normalized(again=(1,)),
+    "no-norm-middle": normalized(axes=(1,), again=(1,)),
+    "no-norm-scale": normalized(scale="plane"),
+    "no-norm-heard": [*normalized()[:-1], ("Add", ["s", "c"], "y", {})],
+}.items():
+    add(f"written-out-{what}", written_out(nodes, NORM))
 LRN = {"up": ints(1), "pads": ints(0, 0, 2, 0, 0, 0, 0, 2, 0, 0), "alpha": number(0.3), "bias": number(1.2),
        "beta": number(0.7)}  # fmt: skip
 add(
@@ -177,6 +205,7 @@ add("fixed-attention", attention())
 FUSED = {
     **{f"written-out-{what}": {"Activation"} for what in WRITTEN_OUT},
     "written-out-lrn": {"LocalResponseNormalization"},
+    **{f"written-out-{what}": {"LayerNormalization"} for what in ("norm", "norm-product", "norm-plane")},
     "BatchNormalization-scaled": {"Conv2D", "BatchNormalization", "WithConstant"},
     "Conv-biased": {"Conv2D", "WithConstant"},
     "MatMul-bias": {"Dense"},
