@@ -3,7 +3,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -127,12 +126,3 @@ def test_what_is_left_out_is_told_before_the_search(ask, monkeypatch):
     with pytest.raises(_StopError):
         pipeline.build_all([ask("stm32h747", BOTH)], told.append)
     assert Note("stm32h747 has no runtime that takes onnx: tflite alone is searched") in told
-
-
-def test_the_last_line_names_the_options_of_both_formats():
-    from edgepack.cli._outcome import _untried
-
-    outcome = SimpleNamespace(untried=("onnx",), profile=load_device("rpi4"))
-    (line,) = _untried(outcome)
-    assert line == "  Next: --format tflite --format onnx: rpi4 takes onnx, too, which was not tried"
-    assert _untried(SimpleNamespace(untried=())) == []

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The last lines of a build that came to nothing: what to type next."""
+
+import pytest
+
+from edgepack.cli._console import Console
+from edgepack.cli._outcome import exit_code, report_outcomes
+from edgepack.cli._results_build import build_result
+from edgepack.compress.recipe import Recipe
+from edgepack.device.profile import load_device
+from edgepack.errors import CandidateError
+from edgepack.measure.measurement import Measurement, Verdict
+from edgepack.request import Outcome
+from edgepack.search.candidate import Candidate
+
+RECIPE = Recipe.model_validate({"precision": {"default": "f32"}})
+CONSOLE = Console(as_json=False, quiet=False, events=None)
+HINT = "Next: --format tflite --format onnx: rpi4 takes onnx, too, which was not tried"
+
+
+def outcome(word="does-not-fit", *, untried=(), file_format=None, device="rpi4"):
+    refused = CandidateError("EP-607", "f32 needs an operator that no plain runtime has: Erfinv (1)", hint="replace it")
+    return Outcome(
+        word=word,
+        profile=load_device(device),
+        limits=(),
+        candidates=() if word == "infeasible" else (Candidate(RECIPE, failure=refused, format=file_format),),
+        choice=None,
+        measurement=Measurement(),
+        verdict=Verdict(()),
+        original_metric=None,
+        bundle=None,
+        notes=(),
+        interrupted=False,
+        untried=untried,
+    )
+
+
+@pytest.mark.parametrize(("word", "code"), [("does-not-fit", 6), ("infeasible", 3)])
+def test_another_format_that_was_not_tried_is_the_next_step(capsys, word, code):
+    given = outcome(word, untried=("onnx",))
+    assert exit_code([given]) == code
+    report_outcomes(CONSOLE, [given])
+    assert HINT in capsys.readouterr().out
+
+
+def test_where_no_other_format_is_left_none_is_named(capsys):
+    report_outcomes(CONSOLE, [outcome()])
+    told = capsys.readouterr().out
+    assert "EP-607: f32 needs an operator that no plain runtime has" in told
+    assert "--format" not in told
+
+
+def test_each_candidate_has_its_format_in_json():
+    (only,) = build_result(outcome()).candidates
+    assert (only.name, only.format) == ("f32", "tflite"), "what the profile's first runtime takes"
+    (only,) = build_result(outcome(file_format="onnx")).candidates
+    assert (only.name, only.format) == ("f32 (onnx)", "onnx")
+    (only,) = build_result(outcome(device="jetson-nano-gpu")).candidates
+    assert only.format == "onnx"
