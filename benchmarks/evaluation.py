@@ -18,10 +18,10 @@ from _models import loaded, parse_arguments, random_samples
 from edgepack.compress.recipe import Recipe
 from edgepack.crew.process import Worker
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.artifact import Artifact
+from edgepack.lower.lower import lower
 from edgepack.model.precision import Precision
-from edgepack.runtime.artifact import Artifact
 from edgepack.runtime.base import get_runtime
-from edgepack.runtime.lower import lower
 from edgepack.work import Work
 
 GOAL = 1.8

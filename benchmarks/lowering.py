@@ -16,9 +16,9 @@ from edgepack.compress.recipe import Recipe
 from edgepack.crew.process import Worker
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
-from edgepack.runtime.lower import lower
 
 GOAL = 1.2
 CALIBRATION_SAMPLES = 100

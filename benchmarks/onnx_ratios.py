@@ -34,13 +34,13 @@ from edgepack.compress.recipe import Recipe
 from edgepack.crew.process import Worker
 from edgepack.data.metric import Metric
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.artifact import Artifact
+from edgepack.lower.form import TFLITE, Form
+from edgepack.lower.lower import lower
 from edgepack.measure.accuracy import compare
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
-from edgepack.runtime.artifact import Artifact
-from edgepack.runtime.form import TFLITE, Form
-from edgepack.runtime.lower import lower
 
 ROOT = Path(__file__).resolve().parent.parent
 VNNI = Form(format="onnx", unsigned=True, opset=26)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from edgepack.crew.crew import Crew
 from edgepack.crew.workers import Workers
-from edgepack.device.profile import DeviceProfile
 from edgepack.events import Note, Reporter, StageStarted
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
@@ -39,7 +38,9 @@ class Shared:
 
 @contextmanager
 def shared(requests: Sequence[Request], report: Reporter) -> Iterator[Shared]:
-    """Yield what ``requests``, which ask for one model, have in common; processes end with the block.
+    """Yield what ``requests`` have in common, which ask for one model; processes end with the block.
+
+    Devices on which nothing can fit are not among them: what they take is no reason to refuse a model.
 
     Raises:
         EdgepackError: The model cannot be loaded, the work folder is in use, or a process cannot be had.
@@ -82,20 +83,26 @@ def load(request: Request, path: Path, crew: Crew, report: Reporter, *, as_it_is
     return model
 
 
-def suited(requests: Sequence[Request], summary: Summary) -> tuple[Request, ...]:
-    """Return ``requests`` with the runtimes alone that can take the model, as far as its summary tells.
+def suited(request: Request, summary: Summary) -> Request:
+    """Return ``request`` with the runtimes alone that can take the model, as far as its summary tells.
+
+    Of an ``.onnx`` that no Keras graph can be made of those that take ONNX; ``refuse_unsuited`` is for what has none.
+    """
+    if summary.refusal is None or not request.profile.takes("onnx"):
+        return request
+    return replace(request, profile=request.profile.taking(["onnx"]))
+
+
+def refuse_unsuited(requests: Sequence[Request], summary: Summary) -> None:
+    """Refuse an ``.onnx`` that no Keras graph can be made of where a device has no runtime of ONNX.
 
     Raises:
-        ModelError: It is an ``.onnx`` that no Keras graph can be made of, and a device has no runtime of ONNX, or none
-            was asked for (EP-153, EP-154).
+        ModelError: So it is, or no runtime of ONNX was asked for (EP-153, EP-154).
     """
-    if summary.refusal is None:
-        return tuple(requests)
-    if not all(request.profile.takes("onnx") for request in requests):
+    if summary.refusal is not None and not all(request.profile.takes("onnx") for request in requests):
         raise with_way_out(summary.refusal, requests[0].model)
-    return tuple(replace(request, profile=request.profile.taking(["onnx"])) for request in requests)
 
 
-def suiting(profile: DeviceProfile, model: Model) -> DeviceProfile:
-    """Return ``profile`` with the runtimes alone that take ``model``: the first of them is used."""
-    return profile.taking(["onnx"]) if model.kind == "onnx" else profile
+def suiting(request: Request, model: Model) -> Request:
+    """Return ``request`` with the runtimes alone that take ``model``."""
+    return replace(request, profile=request.profile.taking(["onnx"])) if model.kind == "onnx" else request

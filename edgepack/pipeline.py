@@ -5,39 +5,30 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import cache
 
 from edgepack.bundle.bundle import check_target, write_bundle
 from edgepack.bundle.gather import gather
 from edgepack.bundle.minimal import with_minimal_build
-from edgepack.crew.crew import Crew
 from edgepack.crew.process import uninterrupted
 from edgepack.data.data import Data
-from edgepack.data.match import fitted, rescales
+from edgepack.data.match import fitted
 from edgepack.data.open import open_data
-from edgepack.device.budget import Limit, active_limits
-from edgepack.digest import digest_json
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
-from edgepack.loading import Shared, load, shared, suited, suiting
+from edgepack.loading import Shared, refuse_unsuited, shared, suiting
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
-from edgepack.measure.preflight import Preflight, preflight
 from edgepack.model.inspect import inspect
 from edgepack.model.layout import as_imported, check_layout
 from edgepack.model.summary import Summary, refuse_as_teacher, refuse_unsuitable
+from edgepack.planned import Planned, planned
 from edgepack.request import Outcome, Request, infeasible
-from edgepack.search.ahead import Ahead
-from edgepack.search.bench import Bench, Scored, open_bench, scored_split
+from edgepack.search.bench import Bench, Scored, scored_split
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, choose, final_reason
-from edgepack.search.kept import Kept
-from edgepack.search.origin import is_closed, origin_of
 from edgepack.search.relax import relaxations
-from edgepack.search.rounds import Rounds, Wishes
-from edgepack.search.setting import Setting, step_setting
 from edgepack.search.trial import Tested, score_and_keep, unscored
-from edgepack.search.trials import Trials
+from edgepack.searching import Benches, Journaled, journaled, open_benches, rounds_of
 
 
 def build(request: Request, report: Reporter = silent) -> Outcome:
@@ -68,40 +59,35 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
     summary = inspect(first.model, shapes=first.shapes)
     refuse_unsuitable(summary, trust_code=first.trust_code)
     check_layout(summary, first.layout)
-    requests = suited(requests, summary)
     if first.teacher is not None:
         refuse_as_teacher(as_imported(inspect(first.teacher)), as_imported(summary), name=first.teacher.name)
     data = open_data(first.data, work=first.work) if first.data else None
     metric = data.metric if data and data.labelled else None
-    limited = [(request, active_limits(request.profile, request.budget, metric=metric)) for request in requests]
-    plans = [
-        (request, limits, preflight(summary, request.profile, limits, separable=request.separable))
-        for request, limits in limited
-    ]
+    plans = [planned(request, summary, metric) for request in requests]
+    refuse_unsuited([plan.request for plan in plans if not plan.infeasible], summary)
     for note in data.notes if data else ("no data: no accuracy limit is active, and nothing can be calibrated",):
         report(Note(note))
     return _one_after_another(plans, summary, data, report)
 
 
-_Plan = tuple[Request, tuple[Limit, ...], Preflight]
-
-
 def _one_after_another(
-    plans: Sequence[_Plan], summary: Summary, data: Data | None, report: Reporter
+    plans: Sequence[Planned], summary: Summary, data: Data | None, report: Reporter
 ) -> tuple[Outcome, ...]:
     outcomes: list[Outcome] = []
     try:
         with ExitStack() as stack:
             common: Shared | None = None
-            for request, limits, found in plans:
+            for plan in plans:
+                request = plan.request
                 if len(plans) > 1:
                     report(StageStarted(f"device {len(outcomes) + 1} of {len(plans)}: {request.profile.name}"))
-                _announce(report, limits, found, device=request.profile.name)
-                if found.infeasible and request.recipe is None:
-                    outcomes.append(infeasible(request.profile, limits, found))
+                _announce(report, plan)
+                if plan.infeasible:
+                    outcomes.append(infeasible(request.profile, plan.limits, plan.found, untried=plan.untried))
                     continue
-                common = common or stack.enter_context(shared([item for item, _, _ in plans], report))
-                outcomes.append(_for_device(request, summary, data, limits, common=common))
+                asked = [item.request for item in plans if not item.infeasible]
+                common = common or stack.enter_context(shared(asked, report))
+                outcomes.append(_for_device(plan, summary, data, common=common))
                 if outcomes[-1].interrupted:
                     break
     except KeyboardInterrupt:
@@ -112,62 +98,40 @@ def _one_after_another(
     return tuple(outcomes)
 
 
-def _for_device(
-    request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], *, common: Shared
-) -> Outcome:
+def _for_device(plan: Planned, summary: Summary, data: Data | None, *, common: Shared) -> Outcome:
     start = time.monotonic()
+    request = suiting(plan.request, common.model)
     data = None if data is None else fitted(data, common.model.inputs, common.model.outputs)
-    with open_bench(
-        common.model,
-        crew=common.crew,
-        profile=suiting(request.profile, common.model),
-        data=data,
-        limits=limits,
-        gate=request.gate,
-        work=request.work,
-        seed=request.seed,
-        rescales=rescales([kind for kind, _ in summary.op_counts]),
-        report=common.report,
-    ) as bench:
-        outcome = _journaled(request, bench, data, common)
-    return replace(outcome, seconds=time.monotonic() - start)
+    with open_benches(request, summary, data, plan.limits, common=common) as benches:
+        kept = journaled(request, benches, data, common)
+        outcome = _search(request, benches, data, kept, common=common)
+        if not outcome.interrupted:
+            common.journal.end(kept.run)
+    untried = () if outcome.word == "fits" else plan.untried
+    return replace(outcome, seconds=time.monotonic() - start, untried=untried)
 
 
-def _announce(report: Reporter, limits: tuple[Limit, ...], bounds: Preflight, *, device: str) -> None:
-    report(LimitsActive(tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in limits), device))
-    for finding in bounds.findings:
+def _announce(report: Reporter, plan: Planned) -> None:
+    limits = tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in plan.limits)
+    report(LimitsActive(limits, plan.request.profile.name))
+    for note in plan.notes:
+        report(Note(note))
+    for finding in plan.found.findings:
         if finding.severity != "info":
             report(Note(finding.message))
 
 
-def _journaled(request: Request, bench: Bench, data: Data | None, common: Shared) -> Outcome:
-    training = request.how_to_train
-    origin = origin_of(bench, data, training=training, teacher=request.teacher)
-    run = common.journal.begin(origin, _wishes(request, bench), resume=request.resume, report=common.report)
-    kept = Kept(journal=common.journal, run=run, origin=origin, reused=is_closed(data, training), report=common.report)
-    outcome = _search(request, bench, data, kept, makers=common.makers)
-    if not outcome.interrupted:
-        common.journal.end(run)
-    return outcome
-
-
-def _wishes(request: Request, bench: Bench) -> str:
-    """Return the digest of all that steers a search beside what shapes its artifacts."""
-    limits = [[limit.name, limit.value, limit.unit] for limit in bench.limits]
-    recipe = request.recipe.digest if request.recipe else None
-    allowed = [request.train, request.separable, request.controls, request.improve, request.search_time_s]
-    return digest_json([limits, request.gate, request.objective, request.io, recipe, allowed])
-
-
-def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, *, makers: Crew) -> Outcome:
-    report = kept.report
-    selection = scored_split(bench, data, "selection", report)
-    rounds = _rounds(request, bench, data, selection, kept=kept, makers=makers)
+def _search(request: Request, benches: Benches, data: Data | None, kept: Journaled, *, common: Shared) -> Outcome:
+    report = common.report
+    first = next(iter(benches.values()))
+    selection = scored_split(first, data, "selection", report)
+    rounds = rounds_of(request, benches, data, selection, kept=kept, common=common)
     candidates = rounds.run()
     interrupted = rounds.interrupted
     # A recipe that was asked for is what is built, whatever its control did.
     eligible = [item for item in candidates if request.recipe is None or not item.is_control]
-    choice = choose(eligible, objective=request.objective, profile=bench.profile)
+    choice = choose(eligible, objective=request.objective, profile=request.profile)
+    bench = benches[choice.candidate.format] if choice else first
     test, final, answered = None, None, None
     try:
         test = scored_split(bench, data, "test", report) if choice else None
@@ -196,36 +160,6 @@ def _search(request: Request, bench: Bench, data: Data | None, kept: Kept, *, ma
     if final is None:
         return outcome
     return _written(outcome, request, bench=bench, data=data, final=final, answered=answered, report=report)
-
-
-def _rounds(
-    request: Request, bench: Bench, data: Data | None, selection: Scored | None, *, kept: Kept, makers: Crew
-) -> Rounds:
-    io = request.io or ("int8" if bench.profile.device_class == "mcu" else "float")
-
-    @cache
-    def setting() -> Setting:
-        teacher = load(request, request.teacher, bench.crew, kept.report) if request.teacher else None
-        return step_setting(bench, data, training=request.how_to_train, teacher=teacher)
-
-    trials = Trials(
-        bench=bench,
-        scored=selection,
-        ahead=Ahead(makers, kept, setting),
-        kept=kept,
-        report=kept.report,
-        controls=request.controls,
-        named=request.recipe is not None,
-        deadline=None if request.search_time_s is None else time.monotonic() + request.search_time_s,
-    )
-    wishes = Wishes(
-        io=io,
-        recipe=request.recipe,
-        train=request.train,
-        separable=request.separable,
-        improve=request.objective if request.improve else None,
-    )
-    return Rounds(wishes=wishes, trials=trials)
 
 
 def _written(
@@ -269,5 +203,5 @@ def _on_test(bench: Bench, choice: Choice | None, test: Scored | None, report: R
     """Return the chosen candidate with its metric on the test split, measured this once, and its answers there."""
     if choice is None or test is None:
         return choice.candidate if choice else None, None
-    report(StageStarted(f"scoring {choice.candidate.recipe.name} on the test split"))
+    report(StageStarted(f"scoring {choice.candidate.title} on the test split"))
     return score_and_keep(bench, choice.candidate, test)

@@ -11,6 +11,7 @@ from edgepack.compress.recipe import Io, Recipe
 from edgepack.data.open import DataOptions
 from edgepack.device.budget import Budget, Limit
 from edgepack.device.profile import DeviceProfile
+from edgepack.device.wheels import FileFormat
 from edgepack.figure import Figure
 from edgepack.graph.context import Training
 from edgepack.measure.finding import Finding
@@ -36,6 +37,8 @@ class Request:
         budget: The user's own limits; the profile's defaults fill in the rest.
         shapes: Dimensions for inputs that the model leaves open, by input name.
         layout: How samples for an ONNX model are given.
+        formats: What the bundle may hold: those that the profile's runtimes take are searched over together, each in
+            the first runtime that takes it. Empty for what its first runtime takes, alone.
         io: Type of inputs and outputs; None takes int8 on microcontrollers and float elsewhere.
         improve: The search goes on where something fits, for more of the objective.
         search_time_s: After so long nothing new is begun; the build is not reproducible then.
@@ -62,6 +65,7 @@ class Request:
     budget: Budget = field(default_factory=Budget)
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     layout: Layout = "source"
+    formats: tuple[FileFormat, ...] = ()
     io: Io | None = None
     objective: Objective = "latency"
     improve: bool = False
@@ -83,6 +87,11 @@ class Request:
     command: tuple[str, ...] = ()
 
     @property
+    def profiles(self) -> tuple[DeviceProfile, ...]:
+        """The device once for each format that is searched over, each with the runtimes alone that take it."""
+        return self.profile.each(self.formats)
+
+    @property
     def how_to_train(self) -> Training:
         """How steps train: as asked, or by the defaults."""
         return self.training or default_training(self.work)
@@ -100,6 +109,7 @@ class Outcome:
         relaxations: Limits that, relaxed alone, let a candidate fit; empty where one does. Of what is infeasible those
             that have to give way before anything is tried.
         proofs: What proves that it is infeasible.
+        untried: Formats that the device takes as well, where nothing fits and they were not searched over.
         interrupted: Ctrl-C came; what was finished by then was kept.
     """
 
@@ -116,10 +126,13 @@ class Outcome:
     interrupted: bool
     relaxations: tuple[Relaxation, ...] = ()
     proofs: tuple[Finding, ...] = ()
+    untried: tuple[FileFormat, ...] = ()
     seconds: float = 0.0
 
 
-def infeasible(profile: DeviceProfile, limits: tuple[Limit, ...], found: Preflight) -> Outcome:
+def infeasible(
+    profile: DeviceProfile, limits: tuple[Limit, ...], found: Preflight, *, untried: tuple[FileFormat, ...] = ()
+) -> Outcome:
     """Return the outcome for a device on which ``found`` proves that nothing fits: no candidate, no bundle."""
     verdict = judge_bounds(found, limits)
     return Outcome(
@@ -136,4 +149,5 @@ def infeasible(profile: DeviceProfile, limits: tuple[Limit, ...], found: Preflig
         interrupted=False,
         relaxations=necessary(verdict, profile),
         proofs=found.proofs,
+        untried=untried,
     )

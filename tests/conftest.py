@@ -17,13 +17,13 @@ from edgepack.compress.recipe import Io, Recipe
 from edgepack.crew.process import Worker
 from edgepack.errors import HostError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.artifact import Artifact
+from edgepack.lower.form import TFLITE, Form
+from edgepack.lower.lower import lower
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.runtime._environment import environment_python
-from edgepack.runtime.artifact import Artifact
 from edgepack.runtime.base import get_runtime
-from edgepack.runtime.form import TFLITE, Form
-from edgepack.runtime.lower import lower
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
 

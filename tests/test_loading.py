@@ -5,7 +5,7 @@ import pytest
 
 from edgepack.device.profile import load_device
 from edgepack.errors import ModelError
-from edgepack.loading import suited
+from edgepack.loading import refuse_unsuited, suited
 from edgepack.model.inspect import inspect
 from edgepack.request import Request
 from edgepack.work import Work
@@ -28,13 +28,14 @@ def test_without_a_format_the_onnx_runtime_is_taken_where_nothing_else_can(asked
     summary = inspect(write_branches(tmp_path / "m.onnx"))
     given = asked("rpi4", "x86-64")
     assert [request.profile.runtime.name for request in given] == ["litert", "litert"]
-    assert [item.profile.runtime.name for item in suited(given, summary)] == ["onnxruntime", "onnxruntime"]
+    assert [suited(item, summary).profile.runtime.name for item in given] == ["onnxruntime", "onnxruntime"]
 
 
 def test_other_models_keep_every_runtime(asked, tmp_path):
     summary = inspect(write_quadrants(tmp_path / "m.onnx"))
     given = asked("rpi4", "nrf52840")
-    assert suited(given, summary) == tuple(given)
+    assert [suited(item, summary) for item in given] == given
+    refuse_unsuited(given, summary)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,6 @@ def test_other_models_keep_every_runtime(asked, tmp_path):
 def test_a_device_that_cannot_run_onnx_is_refused_with_a_command_that_works(asked, tmp_path, *, devices, formats):
     path = write_branches(tmp_path / "m.onnx")
     with pytest.raises(ModelError, match=r"If \(1: choice\)") as caught:
-        suited(asked(*devices, formats=formats), inspect(path))
+        refuse_unsuited(asked(*devices, formats=formats), inspect(path))
     assert (caught.value.code, caught.value.exit_code) == ("EP-154", 2)
     assert f"edgepack build {path} --device rpi4 --format onnx" in caught.value.hint

@@ -19,6 +19,7 @@ from edgepack.device.profile import DeviceProfile, load_device
 from edgepack.digest import digest_file
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence, Figure
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.accuracy import Accuracy, compare
 from edgepack.measure.latency import op_costs, predict_energy, predict_latency
 from edgepack.measure.measurement import Measurement
@@ -28,7 +29,6 @@ from edgepack.model.load import load_model
 from edgepack.model.precision import Precision
 from edgepack.model.predict import predict
 from edgepack.model.tflite_file import read_tflite
-from edgepack.runtime.artifact import Artifact, IoTensor
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work

@@ -2,9 +2,9 @@
 """What each operator of the model file costs: work, weights, and its part of the predicted latency."""
 
 from edgepack.bundle.contents import OperatorRow
+from edgepack.lower.artifact import Artifact
 from edgepack.measure.latency import latency_shares
 from edgepack.measure.operators import read_operators
-from edgepack.runtime.artifact import Artifact
 from edgepack.search.bench import Bench
 
 

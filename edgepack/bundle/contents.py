@@ -15,9 +15,9 @@ from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.figure import Figure
 from edgepack.graph.context import Sensitivity, StepReport, Training
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
-from edgepack.runtime.artifact import Artifact, IoTensor
 
 
 @dataclass(frozen=True, slots=True)

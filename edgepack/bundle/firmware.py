@@ -23,7 +23,7 @@ from edgepack.bundle._firmware_text import CMAKE, README, main_source, ops_heade
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.golden import GoldenFile, Tolerance
 from edgepack.errors import OutputError
-from edgepack.runtime.artifact import IoTensor
+from edgepack.lower.artifact import IoTensor
 from edgepack.runtime.tflm_ops import add_methods
 
 FIRMWARE_FOLDER = "firmware"

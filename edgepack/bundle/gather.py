@@ -26,11 +26,11 @@ from edgepack.data.settings import Augmentation
 from edgepack.digest import digest_file
 from edgepack.figure import Evidence
 from edgepack.graph.context import Training
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Verdict, figure_of
 from edgepack.measure.timing import host_latency
 from edgepack.model.model import Model, TensorSpec
-from edgepack.runtime.artifact import Artifact, IoTensor
 from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
 from edgepack.search.frontier import frontier
@@ -146,7 +146,7 @@ def _rows(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Candidate
             state=candidate.state,
             reason=_reason(candidate),
             figures=candidate.measurement.figures(),
-            chosen=candidate.recipe == chosen.recipe,
+            chosen=(candidate.recipe, candidate.format) == (chosen.recipe, chosen.format),
             is_control=candidate.is_control,
             frontier=any(candidate is one for one in best),
             recipe=candidate.recipe,

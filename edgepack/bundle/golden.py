@@ -17,9 +17,9 @@ import numpy as np
 from edgepack.arrays import Array
 from edgepack.bundle.contents import Golden
 from edgepack.errors import OutputError
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.model import affine
 from edgepack.model.precision import Precision
-from edgepack.runtime.artifact import Artifact, IoTensor
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold
 # The same runtime on Cortex-A53, A72 and A76 gave the int8 answers of x86-64 bit for bit; another set of kernels

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.bundle.golden import Tolerance
-from edgepack.runtime.artifact import Artifact
+from edgepack.lower.artifact import Artifact
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
 

@@ -13,7 +13,7 @@ from edgepack.bundle.manifest import ORT_CONFIG, ORT_MODEL
 from edgepack.digest import digest_file, digest_json
 from edgepack.errors import CandidateError, OutputError
 from edgepack.events import Note, Reporter
-from edgepack.runtime.artifact import Artifact
+from edgepack.lower.artifact import Artifact
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work, whole_folder

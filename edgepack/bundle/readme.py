@@ -10,7 +10,7 @@ from edgepack.bundle.golden import dequantize, quantize
 from edgepack.bundle.manifest import MODELS, ORT_CONFIG, ORT_MODEL
 from edgepack.device.wheels import RUNTIMES
 from edgepack.errors import OutputError
-from edgepack.runtime.artifact import IoTensor
+from edgepack.lower.artifact import IoTensor
 
 _NUMPY_1 = "1.26.4"
 _WORKED_REAL = 0.5

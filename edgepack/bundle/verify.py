@@ -17,8 +17,8 @@ from edgepack.bundle.minimal import ort_artifact
 from edgepack.device.profile import RuntimeSpec
 from edgepack.digest import digest_file, digest_json
 from edgepack.errors import CandidateError, OutputError
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.memory import ARENA_STEP_BYTES
-from edgepack.runtime.artifact import Artifact, IoTensor
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work

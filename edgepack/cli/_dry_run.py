@@ -11,11 +11,12 @@ from edgepack.cli._result_parts import active_limit
 from edgepack.cli._results_check import FindingResult, finding_result
 from edgepack.cli._results_plan import BranchResult, DiskResult, PlanOutput, PlanResult, SecondsResult
 from edgepack.device.units import format_quantity, format_size
-from edgepack.measure.preflight import preflight
 
 if TYPE_CHECKING:
     from edgepack.data.data import Data
+    from edgepack.device.profile import DeviceProfile
     from edgepack.model.summary import Summary
+    from edgepack.planned import Planned
     from edgepack.request import Request
 
 _INFEASIBLE: Final = 3
@@ -28,20 +29,23 @@ def dry_run(console: Console, requests: "Sequence[Request]") -> int:
         EdgepackError: As the build itself, for input that it would refuse.
     """
     from edgepack.data.open import open_data
-    from edgepack.loading import suited
+    from edgepack.loading import refuse_unsuited
     from edgepack.model.inspect import inspect
     from edgepack.model.onnx_way import foreseen
     from edgepack.model.summary import refuse_as_teacher, refuse_unsuitable
+    from edgepack.planned import planned
 
     first = requests[0]
     summary = inspect(first.model, shapes=first.shapes)
     refuse_unsuitable(summary, trust_code=first.trust_code)
     summary = foreseen(first.model, summary, shapes=first.shapes)
-    requests = suited(requests, summary)
     teacher = None if first.teacher is None else inspect(first.teacher)
     if teacher is not None and first.teacher is not None:
         refuse_as_teacher(teacher, summary, name=first.teacher.name)
     data = open_data(first.data, work=first.work) if first.data else None
+    metric = data.metric if data and data.labelled else None
+    plans = [planned(request, summary, metric) for request in requests]
+    refuse_unsuited([plan.request for plan in plans if not plan.infeasible], summary)
     rate = host_rate()
     output = PlanOutput(
         model=str(first.model),
@@ -49,24 +53,33 @@ def dry_run(console: Console, requests: "Sequence[Request]") -> int:
         splits={} if data is None else {name: split.count for name, split in data.splits().items()},
         work=work_there(first.work.root),
         basis=rate.basis,
-        plans=tuple(_plan(request, summary, data, teacher, rate=rate) for request in requests),
+        plans=tuple(
+            _plan(plan, profile, summary, data, teacher=teacher, rate=rate)
+            for plan in plans
+            for profile in plan.request.profiles
+        ),
     )
     console.result(output.as_json(), "\n".join(_lines(output, data)))
     return _INFEASIBLE if any(plan.verdict == "infeasible" for plan in output.plans) else 0
 
 
 def _plan(
-    request: "Request", summary: "Summary", data: "Data | None", teacher: "Summary | None", *, rate: HostRate
+    plan: "Planned",
+    profile: "DeviceProfile",
+    summary: "Summary",
+    data: "Data | None",
+    *,
+    teacher: "Summary | None",
+    rate: HostRate,
 ) -> PlanResult:
-    from edgepack.device.budget import active_limits
+    """Return what would be tried in the format that the runtimes of ``profile`` take."""
     from edgepack.search.outlook import Question, outlook
 
-    limits = active_limits(request.profile, request.budget, metric=data.metric if data and data.labelled else None)
-    bounds = preflight(summary, request.profile, limits, separable=request.separable)
+    request, limits, bounds = plan.request, plan.limits, plan.found
     found = outlook(
         Question(
             summary=summary,
-            profile=request.profile,
+            profile=profile,
             limits=limits,
             data=data,
             training=request.how_to_train,
@@ -78,7 +91,8 @@ def _plan(
         )
     )
     return PlanResult(
-        device=request.profile.name,
+        device=profile.name,
+        format=profile.formats[0],
         verdict="infeasible" if bounds.infeasible else "possible",
         limits=tuple(map(active_limit, limits)),
         findings=tuple(map(finding_result, bounds.findings)),
@@ -92,7 +106,7 @@ def _plan(
         precision_seconds=precision_seconds(summary, data, found, rate),
         training_seconds=training_seconds(found, rate),
         disk_expected=disk_expected(summary, data, found),
-        notes=tuple(_notes(request, as_is=found.as_is)),
+        notes=(*plan.notes, *_notes(request, as_is=found.as_is)),
     )
 
 
@@ -125,7 +139,7 @@ def _lines(output: PlanOutput, data: "Data | None") -> Iterator[str]:
 
 
 def _plan_lines(plan: PlanResult) -> Iterator[str]:
-    yield f"on {plan.device}:"
+    yield f"on {plan.device}, as {plan.format}:"
     for limit in plan.limits:
         amount = format_quantity(limit.limit, limit.unit, points=limit.name == "drop")
         yield f"  limit     {limit.name} {amount} ({limit.origin})"

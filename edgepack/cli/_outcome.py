@@ -98,7 +98,7 @@ def _proven(outcome: Outcome) -> list[str]:
     lines = [f"✗ infeasible: proven for {outcome.profile.name} before anything was converted; nothing was written"]
     for proof in outcome.proofs:
         lines += [f"  {proof.code}: {proof.message}", f"  Next: {proof.next}"]
-    return [*lines, *_relaxed(outcome)]
+    return [*lines, *_relaxed(outcome), *_untried(outcome)]
 
 
 def _verdict(outcome: Outcome) -> list[str]:
@@ -110,13 +110,13 @@ def _verdict(outcome: Outcome) -> list[str]:
         for failure in {failure.message: failure for failure in failures}.values():
             lines.append(f"  {failure.code}: {failure.message}")
             lines += [f"  Next: {failure.hint}"] if failure.hint else []
-        return lines
+        return [*lines, *_untried(outcome)]
     candidate = outcome.choice.candidate
     sign = "✔" if outcome.word == "fits" else "✗"
     figures, runtime = outcome.measurement, outcome.profile.runtime
     where = f"{outcome.profile.name}, in {runtime.name} {runtime.version}"
     lines = [
-        f"{sign} {outcome.word}: {candidate.recipe.name} on {where}",
+        f"{sign} {outcome.word}: {candidate.title} on {where}",
         f"  size     {figure_in_full(figures.size)}",
         f"  RAM      {figure_in_full(figures.ram)}",
         f"  latency  {figure_in_full(figures.latency)}",
@@ -134,13 +134,23 @@ def _verdict(outcome: Outcome) -> list[str]:
         lines += [f"  input    {item.name}: {item.formula}" for item in candidate.artifact.inputs]
         lines += [f"  output   {item.name}: {item.formula}" for item in candidate.artifact.outputs]
     lines += [f"  note     {note}" for note in outcome.notes]
-    return [*lines, *(_shortfall(limit) for limit in outcome.verdict.open), *_relaxed(outcome), *_next(outcome)]
+    lines += [*(_shortfall(limit) for limit in outcome.verdict.open), *_relaxed(outcome), *_untried(outcome)]
+    return [*lines, *_next(outcome)]
 
 
 def _relaxed(outcome: Outcome) -> list[str]:
     """Return what would let a candidate fit, the smallest relaxation first; one alone is enough."""
     limits = {limit.name: limit.value for limit in outcome.limits}
     return [f"  relax    {words(item, limits[item.name])}" for item in outcome.relaxations]
+
+
+def _untried(outcome: Outcome) -> list[str]:
+    """Return the options that search over the formats, too, that the device takes and that were not tried."""
+    if not outcome.untried:
+        return []
+    options = " ".join(f"--format {item}" for item in outcome.profile.formats)
+    others = " and ".join(outcome.untried)
+    return [f"  Next: {options}: {outcome.profile.name} takes {others}, too, which was not tried"]
 
 
 def _shortfall(limit: LimitVerdict) -> str:

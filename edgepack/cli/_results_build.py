@@ -5,6 +5,7 @@ from typing import Literal
 
 from edgepack.cli._result_parts import ActiveLimitResult, Output, Result
 from edgepack.compress.recipe import Recipe
+from edgepack.device.wheels import FileFormat
 from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import LimitVerdict, Measurement
 from edgepack.request import Outcome
@@ -57,7 +58,7 @@ class StepReportResult(Result):
 
 
 class CandidateResult(Result):
-    """One candidate: figures on the selection split, or the reason it went no further.
+    """One candidate: figures on the selection split, or the reason it went no further; ``format`` is its file's.
 
     On the ``frontier`` is what no other candidate beats in size, RAM, latency, energy and drop together.
     """
@@ -66,6 +67,7 @@ class CandidateResult(Result):
     state: Literal["fits", "misses", "failed"]
     reason: str
     code: str | None
+    format: FileFormat
     recipe: Recipe
     frontier: bool
     figures: FiguresResult
@@ -138,7 +140,10 @@ def build_result(outcome: Outcome) -> BuildResult:
             )
             for item in outcome.relaxations
         ],
-        candidates=[_candidate(item, on_frontier=any(item is one for one in best)) for item in outcome.candidates],
+        candidates=[
+            _candidate(item, item.format or outcome.profile.formats[0], on_frontier=any(item is one for one in best))
+            for item in outcome.candidates
+        ],
         notes=list(outcome.notes),
         interrupted=outcome.interrupted,
         seconds=round(outcome.seconds, 3),
@@ -167,12 +172,13 @@ def _limit(limit: LimitVerdict) -> LimitResult:
     )
 
 
-def _candidate(candidate: Candidate, *, on_frontier: bool) -> CandidateResult:
+def _candidate(candidate: Candidate, file_format: FileFormat, *, on_frontier: bool) -> CandidateResult:
     return CandidateResult(
         name=candidate.name,
         state=candidate.state,
         reason=candidate.reason,
         code=candidate.failure.code if candidate.failure else None,
+        format=file_format,
         recipe=candidate.recipe,
         frontier=on_frontier,
         figures=_figures(candidate.measurement),

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The JSON that ``check --json`` prints, as types: the schema in ``schemas/`` is made from them and tested."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgepack.cli._result_parts import ActiveLimitResult, ErrorResult, Output, Result, active_limit
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile
+from edgepack.device.wheels import FileFormat
 from edgepack.measure.finding import Finding, Severity
 from edgepack.measure.preflight import Conclusion, Preflight
 from edgepack.model.model import Format
 from edgepack.model.summary import Summary
+
+Held = tuple[DeviceProfile | None, Preflight]
+"""A device with the runtimes alone that take one format, or none, and what was found against it."""
 
 
 class TensorResult(Result):
@@ -56,8 +60,22 @@ class FindingResult(ErrorResult):
     where: str
 
 
+class FormatResult(Result):
+    """The model held against the device's runtime for one ``format``, in full."""
+
+    format: FileFormat
+    runtime: str
+    verdict: Conclusion
+    bounds: BoundsResult
+    findings: tuple[FindingResult, ...]
+
+
 class CheckOutput(Output):
-    """What ``edgepack check --json`` prints."""
+    """What ``edgepack check --json`` prints.
+
+    ``verdict``, ``bounds`` and ``findings`` are of the most hopeful of the ``formats`` that were held against the
+    device; there is none without a device.
+    """
 
     verdict: Conclusion
     model: str
@@ -72,22 +90,24 @@ class CheckOutput(Output):
     ops: dict[str, int]
     layers: tuple[LayerResult, ...]
     device: str | None
+    formats: tuple[FormatResult, ...]
     limits: tuple[ActiveLimitResult, ...]
     bounds: BoundsResult
     findings: tuple[FindingResult, ...]
     notes: tuple[str, ...]
 
 
+def most_hopeful(held: Sequence[Held]) -> Held:
+    """Return the first of those in which least stands in the way."""
+    order: tuple[Conclusion, ...] = ("possible", "needs-attention", "infeasible")
+    return min(held, key=lambda item: order.index(item[1].verdict))
+
+
 def check_output(
-    model: Path,
-    summary: Summary,
-    *,
-    profile: DeviceProfile | None,
-    limits: Iterable[Limit],
-    found: Preflight,
-    notes: tuple[str, ...],
+    model: Path, summary: Summary, *, limits: Iterable[Limit], held: Sequence[Held], notes: tuple[str, ...]
 ) -> CheckOutput:
-    """Return the JSON form of a pre-flight."""
+    """Return the JSON form of a pre-flight, in one format or several."""
+    profile, found = most_hopeful(held)
     return CheckOutput(
         verdict=found.verdict,
         model=str(model),
@@ -102,10 +122,21 @@ def check_output(
         ops=dict(summary.op_counts),
         layers=tuple(LayerResult.model_validate(layer) for layer in summary.layers),
         device=profile.name if profile else None,
+        formats=tuple(_format(item, one) for item, one in held if item is not None),
         limits=tuple(active_limit(limit) for limit in limits),
         bounds=_bounds(found),
         findings=tuple(finding_result(finding) for finding in found.findings),
         notes=notes,
+    )
+
+
+def _format(profile: DeviceProfile, found: Preflight) -> FormatResult:
+    return FormatResult(
+        format=profile.formats[0],
+        runtime=f"{profile.runtime.name} {profile.runtime.version}",
+        verdict=found.verdict,
+        bounds=_bounds(found),
+        findings=tuple(finding_result(finding) for finding in found.findings),
     )
 
 

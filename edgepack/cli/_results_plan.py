@@ -6,6 +6,7 @@ from typing import Literal
 from edgepack.cli._result_parts import ActiveLimitResult, Output, Result
 from edgepack.cli._results_check import FindingResult
 from edgepack.compress.recipe import Recipe
+from edgepack.device.wheels import FileFormat
 from edgepack.model.precision import Precision
 
 
@@ -39,13 +40,14 @@ class DiskResult(Result):
 
 
 class PlanResult(Result):
-    """What a build for one device would try.
+    """What a build for one device would try in one ``format``; a search over several tries each round in all of them.
 
     ``no_steps`` and ``no_training`` say why not, and are empty where they may be tried; ``precision_seconds`` and
     ``training_seconds`` are rough estimates for this machine.
     """
 
     device: str
+    format: FileFormat
     verdict: Literal["possible", "infeasible"]
     limits: tuple[ActiveLimitResult, ...]
     findings: tuple[FindingResult, ...]

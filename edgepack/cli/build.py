@@ -103,7 +103,7 @@ class Given(TrainingGiven, WorkersGiven):
     "formats",
     type=click.Choice(["tflite", "onnx"]),
     multiple=True,
-    help="What the bundle holds, by what the device's runtimes take; may be repeated, the profile's first then wins.",
+    help="What the bundle holds (default: what the first runtime takes); repeated, one search goes over all.",
 )
 @click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
@@ -183,14 +183,16 @@ def _requests(given: Given) -> "list[Request]":
     if given["ort"]:
         _check_ort(profiles)
     threads = threads_of(given, asked=given["train_threads"])
-    settled = {} if threads is None else {"train_threads": threads}
+    settled: dict[str, object] = {} if threads is None else {"train_threads": threads}
     context = click.get_current_context()
-    return [
-        _request(given, profile, threads=threads, command=command_of(context, devices=profile.name, **settled))
-        if len(profiles) > 1
-        else _request(given, profile, threads=threads, command=command_of(context, **settled))
-        for profile in profiles
-    ]
+    found = []
+    for profile in profiles:
+        # One search has one command, whatever the order in which its formats and its devices were named.
+        formats = {"formats": profile.formats} if given["formats"] else {}
+        device = {"devices": profile.name} if len(profiles) > 1 else {}
+        command = command_of(context, **device, **formats, **settled)
+        found.append(_request(given, profile, threads=threads, command=command))
+    return found
 
 
 def _request(given: Given, profile: "DeviceProfile", *, threads: int | None, command: tuple[str, ...]) -> "Request":
@@ -215,6 +217,7 @@ def _request(given: Given, profile: "DeviceProfile", *, threads: int | None, com
         budget=budget_of(given),
         shapes=parse_shapes(given["shapes"]),
         layout=given["layout"],
+        formats=given["formats"],
         io=given["io"],
         objective=given["optimize"] or "latency",
         improve=given["optimize"] is not None or given["search_time"] is not None,

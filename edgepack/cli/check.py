@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check a model, alone or against a device, in seconds and without TensorFlow."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +11,10 @@ from edgepack.cli._console import Console, global_options
 from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
 
 if TYPE_CHECKING:
+    from edgepack.cli._results_check import Held
     from edgepack.device.budget import Limit
     from edgepack.device.profile import DeviceProfile
+    from edgepack.device.wheels import FileFormat
     from edgepack.measure.finding import Finding
     from edgepack.measure.preflight import Preflight
     from edgepack.model.model import TensorSpec
@@ -22,7 +24,8 @@ _EXIT_CODES = {"possible": 0, "needs-attention": 2, "infeasible": 3}
 _SIGNS = {"error": "✗", "warning": "!", "info": "·"}
 _HELP = """Check MODEL before anything is built: inputs, weights, MACs, NaN, open dimensions, code inside the file.
 
-With --device it is held against the device's flash, RAM and runtime; a miss is reported only where it is proven.
+With --device it is held against the device's flash, RAM and runtime; a miss is reported only where it is proven. With
+--format, too, that is the runtime that takes such files; of several, one in which nothing stands in the way is enough.
 
 \b
     edgepack check model.keras --device nrf52840 --max-ram 128KiB
@@ -34,10 +37,25 @@ Exit codes: 0 nothing stands in the way, 2 the model has to be changed first, 3 
 @click.command("check", help=_HELP)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--device", help="A shipped profile (edgepack devices list) or the path of your own.")
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["tflite", "onnx"]),
+    multiple=True,
+    help="What the bundle would hold (default: what the device's first runtime takes); may be repeated.",
+)
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
 @limit_options
 @global_options
-def command(console: Console, model: Path, device: str | None, shapes: tuple[str, ...], **options: object) -> None:
+def command(
+    *,
+    console: Console,
+    model: Path,
+    device: str | None,
+    formats: "tuple[FileFormat, ...]",
+    shapes: tuple[str, ...],
+    **options: object,
+) -> None:
     """Read, judge, report."""
     from edgepack.cli._results_check import check_output
     from edgepack.measure.preflight import preflight
@@ -46,27 +64,39 @@ def command(console: Console, model: Path, device: str | None, shapes: tuple[str
     from edgepack.model.shapes import parse_shapes
 
     fixed = parse_shapes(shapes)
-    summary = inspect(model, shapes=fixed)
-    profile, limits = _target(device, options)
-    keepable = profile is None or profile.takes("onnx")
-    summary = foreseen(model, summary, shapes=fixed, keepable=keepable)
-    if profile is not None and keepable and summary.refusal is not None:
-        profile = profile.taking(["onnx"])  # as the build will
-    found = preflight(summary, profile, limits)
-    notes = summary.notes
-    body = check_output(model, summary, profile=profile, limits=limits, found=found, notes=notes)
-    console.result(body.as_json(), "\n".join(_lines(model, summary, profile, limits, found)))
-    raise SystemExit(_EXIT_CODES[found.verdict])
+    profile, limits = _target(device, formats, options)
+    profiles: tuple[DeviceProfile | None, ...] = (None,) if profile is None else profile.each(formats)
+    keeping = tuple(item for item in profiles if item is not None and item.takes("onnx"))
+    summary = foreseen(model, inspect(model, shapes=fixed), shapes=fixed, keepable=profile is None or bool(keeping))
+    if summary.refusal is not None and keeping:
+        profiles = tuple(item.taking(["onnx"]) for item in keeping)  # as the build will
+    held = [(item, preflight(summary, item, limits)) for item in profiles]
+    body = check_output(model, summary, limits=limits, held=held, notes=summary.notes)
+    console.result(body.as_json(), "\n".join(_lines(model, summary, limits, held, formats=formats)))
+    raise SystemExit(_EXIT_CODES[body.verdict])
 
 
-def _target(device: str | None, options: Mapping[str, object]) -> "tuple[DeviceProfile | None, tuple[Limit, ...]]":
-    """Return the device and the active limits; without a device only the user's own limits on the file count."""
+def _target(
+    device: str | None, formats: "tuple[FileFormat, ...]", options: Mapping[str, object]
+) -> "tuple[DeviceProfile | None, tuple[Limit, ...]]":
+    """Return the device and the active limits; without a device only the user's own limits on the file count.
+
+    Raises:
+        UsageError: A format without a device (EP-004).
+    """
     from dataclasses import replace
 
     from edgepack.device.budget import Limit, active_limits
     from edgepack.device.profile import load_device
+    from edgepack.errors import UsageError
 
     budget = budget_of(options)
+    if device is None and formats:
+        raise UsageError(
+            "EP-004",
+            "--format says which of a device's runtimes counts, and no device is named",
+            hint="add --device NAME (edgepack devices list), or leave --format out",
+        )
     if device is None:
         sizes = (("size", budget.size_bytes), ("flash", budget.flash_bytes))
         return None, tuple(Limit(name, value, "B", f"--max-{name}") for name, value in sizes if value is not None)
@@ -82,12 +112,13 @@ def _target(device: str | None, options: Mapping[str, object]) -> "tuple[DeviceP
 def _lines(
     model: Path,
     summary: "Summary",
-    profile: "DeviceProfile | None",
     limits: "tuple[Limit, ...]",
-    found: "Preflight",
+    held: "Sequence[Held]",
+    *,
+    formats: "tuple[FileFormat, ...]",
 ) -> Iterator[str]:
     from edgepack.compress.floor import floor_words
-    from edgepack.device.units import format_quantity, format_size
+    from edgepack.device.units import format_size
     from edgepack.measure.bounds import can_be_restructured
 
     saved_by = f", saved by {summary.saved_by}" if summary.saved_by else ""
@@ -100,24 +131,32 @@ def _lines(
     yield f"  operators {', '.join(f'{name} ({count})' for name, count in summary.op_counts)}"
     for note in summary.notes:
         yield f"  note      {note}"
-    if profile is not None:
-        yield f"\non {profile.name} ({profile.runtime.name} {profile.runtime.version}):"
-        for limit in limits:
-            yield f"  {limit.name} may be {_amount(limit)} ({limit.origin})"
+    for profile, found in held:
+        if profile is not None:
+            yield f"\non {profile.name} ({profile.runtime.name} {profile.runtime.version}):"
+            for limit in limits:
+                yield f"  {limit.name} may be {_amount(limit)} ({limit.origin})"
+        yield from _bounds(found)
+        if found.bounds and can_be_restructured(summary):
+            yield f"  that is at {floor_words()}: nothing is tried below it"
+    findings = dict.fromkeys(finding for _, found in held for finding in found.findings)
+    if findings:
+        yield ""
+    for finding in findings:
+        yield from _finding(finding)
+    yield ""
+    yield _verdict(model, held, formats)
+
+
+def _bounds(found: "Preflight") -> Iterator[str]:
+    from edgepack.device.units import format_quantity, format_size
+
     if found.weights_bytes is not None:
         yield f"  weights take at least {format_size(found.weights_bytes)} with every channel kept"
     if found.activations_bytes is not None:
         yield f"  activations take at least {format_size(found.activations_bytes)} with every channel kept"
     for bound in found.bounds:
         yield f"  {bound.name} is at least {format_quantity(bound.value, bound.unit)} ({bound.because})"
-    if found.bounds and can_be_restructured(summary):
-        yield f"  that is at {floor_words()}: nothing is tried below it"
-    if found.findings:
-        yield ""
-    for finding in found.findings:
-        yield from _finding(finding)
-    yield ""
-    yield _verdict(model, profile, found)
 
 
 def _edges(label: str, specs: "tuple[TensorSpec, ...]") -> Iterator[str]:
@@ -140,7 +179,10 @@ def _finding(finding: "Finding") -> Iterator[str]:
         yield f"    Next: {finding.next}"
 
 
-def _verdict(model: Path, profile: "DeviceProfile | None", found: "Preflight") -> str:
+def _verdict(model: Path, held: "Sequence[Held]", formats: "tuple[FileFormat, ...]") -> str:
+    from edgepack.cli._results_check import most_hopeful
+
+    profile, found = most_hopeful(held)
     device = profile.name if profile else "NAME"
     where = f" on {profile.name}" if profile else ""
     match found.verdict:
@@ -149,5 +191,8 @@ def _verdict(model: Path, profile: "DeviceProfile | None", found: "Preflight") -
         case "needs-attention":
             return f"needs attention{where}: see ✗ above"
         case _:
-            following = f"edgepack build {model} --device {device} --data DATA"
+            possible = [item.formats[0] for item, one in held if item is not None and one.verdict == "possible"]
+            where += f" as {' and '.join(possible)}" if formats else ""
+            options = "".join(f" --format {item}" for item in possible) if formats else ""
+            following = f"edgepack build {model} --device {device}{options} --data DATA"
             return f"possible{where}: nothing found stands in the way\nNext: {following}"

@@ -25,6 +25,11 @@ class Distill(Step):
     schedule: Schedule = Schedule()
     signal: Signal = Signal()
 
+    @property
+    def heeds_runtime(self) -> bool:
+        """No runtime has a say in what is learnt."""
+        return False
+
     def requires(self, graph: Graph, context: Context) -> None:
         """Refuse a graph whose ranges are set.
 

@@ -91,6 +91,11 @@ class Mixed(Step):
         wide = "8 bits" if self.bits == WIDE else "" if self.keep_first_last_8 else "ends too"
         return ", ".join(filter(None, (wide, "some in float" if self.fallback else "")))
 
+    @property
+    def heeds_runtime(self) -> bool:
+        """Whether there are 4-bit weights to place, which not every runtime takes."""
+        return self.bits != WIDE
+
     def requires(self, graph: Graph, context: Context) -> None:
         """Refuse where there are no calibration samples (EP-650) or activations are not of 8 bits (EP-651)."""
         _calibration(context)

@@ -50,6 +50,11 @@ class Qat(Step):
     ranges: Literal["observed", "learned", "kept"] = "observed"
     freeze: Annotated[float, Field(gt=0, le=1)] = 0.7
 
+    @property
+    def heeds_runtime(self) -> bool:
+        """Ranges are learnt alike for all; 4-bit weights are not taken by each."""
+        return self.weight_bits == 4  # noqa: PLR2004 - the option's word
+
     def requires(self, graph: Graph, context: Context) -> None:
         """Refuse precisions without ranges that could be trained.
 

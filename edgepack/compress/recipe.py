@@ -19,6 +19,7 @@ from pydantic import (
 from edgepack.compress.step import PHASES, Step
 from edgepack.digest import digest_json
 from edgepack.graph.precision_plan import Io, PrecisionPlan
+from edgepack.model.precision import Precision
 from edgepack.registry import discover, nearest
 from edgepack.strict_yaml import allowed_keys
 
@@ -101,6 +102,13 @@ class Recipe(BaseModel):
         if self.as_is:
             return f"{precision} as it is"
         return " ".join(filter(None, ("+".join(_step_name(step) for step in self.steps), precision)))
+
+    @property
+    def heeds_runtime(self) -> bool:
+        """Whether its steps give another graph for another runtime: 4-bit weights are not taken by each."""
+        plan = self.precision
+        narrow = Precision.W4A8 in {plan.default, *plan.layers.values()}
+        return narrow or any(step.heeds_runtime for step in self.steps)
 
     @property
     def trains(self) -> bool:

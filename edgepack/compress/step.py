@@ -54,6 +54,14 @@ class Step(BaseModel, ABC):
         return False
 
     @property
+    def heeds_runtime(self) -> bool:
+        """Whether what it does depends on the runtime: its kernels, and the bytes of the file that it takes.
+
+        Where it does not, one graph does for every format.
+        """
+        return True
+
+    @property
     def label(self) -> str:
         """What tells its kind of use apart in a recipe's name, in a word; empty where the step's name says all."""
         return ""

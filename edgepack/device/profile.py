@@ -107,9 +107,14 @@ class DeviceProfile(Strict):
         """The runtime that is used unless another is asked for: the first."""
         return self.runtimes[0]
 
+    @property
+    def formats(self) -> tuple[FileFormat, ...]:
+        """What its runtimes take, each format once, that of the first runtime first."""
+        return tuple(dict.fromkeys(RUNTIMES[item.name].format for item in self.runtimes))
+
     def takes(self, file_format: FileFormat) -> bool:
         """Whether one of its runtimes takes files of ``file_format``."""
-        return any(RUNTIMES[item.name].format == file_format for item in self.runtimes)
+        return file_format in self.formats
 
     def taking(self, formats: Sequence[FileFormat]) -> Self:
         """Return the profile with those of its runtimes alone that take one of ``formats``; all where none is named.
@@ -126,6 +131,17 @@ class DeviceProfile(Strict):
             f"{self.name} has no runtime that takes {' or '.join(formats)}: it has {has}",
             hint=f"use --format {RUNTIMES[self.runtime.name].format}, leave --format out, or name another device",
         )
+
+    def each(self, formats: Sequence[FileFormat]) -> tuple[Self, ...]:
+        """Return the profile once for each of ``formats``, in the order of its runtimes, as ``taking`` that alone.
+
+        As it is where none is named: its first runtime is what counts then.
+
+        Raises:
+            ProfileError: EP-338 it has a runtime for none of them.
+        """
+        taken = self.taking(formats)
+        return tuple(self.taking([item]) for item in taken.formats) if formats else (self,)
 
     @property
     def budget(self) -> Budget:

@@ -13,6 +13,7 @@ from keras import KerasTensor
 from edgepack.arrays import Array
 from edgepack.importer._graph import Graph, Node
 from edgepack.importer._limits import NO_SHAPE, needs_constant
+from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Value
 
 _ILLEGAL: Final = re.compile(r"[^A-Za-z0-9_]+")
@@ -21,11 +22,6 @@ _SPATIAL_RANKS: Final = (3, 4, 5)
 
 class RefusedError(Exception):
     """A node has no counterpart, with the reason; what goes on collects these."""
-
-
-def channels_last(rank: int) -> tuple[int, ...]:
-    """Return the axes (batch, positions, channels) of an ONNX value (batch, channels, positions)."""
-    return (0, *range(2, rank), 1)
 
 
 class Build:

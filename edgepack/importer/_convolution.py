@@ -8,10 +8,11 @@ import keras
 import numpy as np
 
 from edgepack.arrays import Array
-from edgepack.importer._build import Build, channels_last
+from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer._window import bare, pad, window
+from edgepack.importer.axes import channels_last
 
 _PLANE = 2
 

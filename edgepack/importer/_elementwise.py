@@ -11,11 +11,12 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from edgepack.arrays import Array
-from edgepack.importer._build import Build, channels_last
+from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer._layers import WithConstant
 from edgepack.importer._layout import add_axes
+from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Value
 
 

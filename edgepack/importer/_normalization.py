@@ -4,10 +4,11 @@
 import keras
 import numpy as np
 
-from edgepack.importer._build import Build, channels_last
+from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer._layers import LocalResponseNormalization
+from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Value
 
 _PER_CHANNEL_SINCE = 21  # GroupNormalization scaled by group before

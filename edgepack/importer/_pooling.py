@@ -10,11 +10,12 @@ import numpy as np
 from keras import KerasTensor
 
 from edgepack.arrays import Array
-from edgepack.importer._build import Build, channels_last
+from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer._layers import WithConstant
 from edgepack.importer._window import Window, bare, pad, window
+from edgepack.importer.axes import channels_last
 
 _LOWEST: Final = float(np.finfo(np.float32).min)
 

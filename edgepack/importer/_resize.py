@@ -9,11 +9,12 @@ import keras
 import numpy as np
 
 from edgepack.arrays import Array
-from edgepack.importer._build import Build, channels_last
+from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer._layers import ResizeImage
 from edgepack.importer._slicing import picked
+from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Value
 
 _SERIES, _IMAGE = 3, 4

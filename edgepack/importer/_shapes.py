@@ -9,13 +9,13 @@ import numpy as np
 from keras import ops
 from onnx import helper
 
-from edgepack.importer._build import Build, channels_last
+from edgepack.importer._build import Build
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer._layout import add_axes, reshape
 from edgepack.importer._limits import casts_to
+from edgepack.importer.axes import IMAGE_LAST
 
-_PLANE = 4
 _FLOATS = frozenset({"float16", "float32", "float64", "bfloat16"})
 
 
@@ -120,7 +120,7 @@ def depth_to_space(build: Build, node: Node) -> None:
     split = keras.layers.Reshape((height, width, *inner), name=build.name(node, "split"))(tensor)
     moved = keras.layers.Permute(order, name=build.name(node, "permute"))(split)
     made = keras.layers.Reshape((height * block, width * block, left), name=build.name(node))(moved)
-    build.give(node, made, channels_last(_PLANE), nonnegative=value.nonnegative)
+    build.give(node, made, IMAGE_LAST, nonnegative=value.nonnegative)
 
 
 @handles("SpaceToDepth")
@@ -133,4 +133,4 @@ def space_to_depth(build: Build, node: Node) -> None:
     split = keras.layers.Reshape((rows, block, columns, block, channels), name=build.name(node, "split"))(tensor)
     moved = keras.layers.Permute((1, 3, 2, 4, 5), name=build.name(node, "permute"))(split)
     made = keras.layers.Reshape((rows, columns, channels * block**2), name=build.name(node))(moved)
-    build.give(node, made, channels_last(_PLANE), nonnegative=value.nonnegative)
+    build.give(node, made, IMAGE_LAST, nonnegative=value.nonnegative)

@@ -10,11 +10,12 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from edgepack.arrays import Array
-from edgepack.importer._build import Build, apart_from, channels_last
+from edgepack.importer._build import Build, apart_from
 from edgepack.importer._graph import Node
 from edgepack.importer._handlers import handles
 from edgepack.importer._layers import JoinConstant
 from edgepack.importer._limits import PICKS
+from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Value
 
 _AS_INPUTS = 10  # the opset from which Slice's limits are inputs

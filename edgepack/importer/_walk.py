@@ -18,11 +18,12 @@ from edgepack.importer import (  # noqa: F401 - each registers its handlers
     _shapes,
     _slicing,
 )
-from edgepack.importer._build import Build, RefusedError, channels_last
+from edgepack.importer._build import Build, RefusedError
 from edgepack.importer._graph import Graph, Node
 from edgepack.importer._handlers import HANDLERS
 from edgepack.importer._limits import limit
 from edgepack.importer._obstacles import Problem, known_graph, raise_any
+from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Edge, Imported, Value
 from edgepack.importer.sides import POINTWISE, SPATIAL
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which inputs and outputs of an ONNX graph are images whose channels lie last already, as tf2onnx exports them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
+
+from edgepack.importer.axes import IMAGE_FIRST, IMAGE_LAST
 
 if TYPE_CHECKING:
     import onnx
@@ -17,13 +19,10 @@ POINTWISE: Final = frozenset(
      "Relu", "LeakyRelu", "Elu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Silu", "Gelu", "PRelu"}
 )  # fmt: skip
 """Operators that leave the axes as they are."""
-_TO_FIRST: Final = [0, 3, 1, 2]
-_TO_LAST: Final = [0, 2, 3, 1]
-_IMAGE: Final = 4  # axes
 _COLOURS: Final = frozenset({1, 3, 4})
 
 
-def channels_last(model: "onnx.ModelProto") -> frozenset[str]:
+def lying_last(model: "onnx.ModelProto") -> frozenset[str]:
     """Return the names of images at the edges of ``model`` that are (batch, height, width, channels).
 
     An input is one where all that reads it, arithmetic aside, turns it to channels first at once; where nothing that
@@ -32,16 +31,16 @@ def channels_last(model: "onnx.ModelProto") -> frozenset[str]:
     graph = model.graph
     weights = {item.name for item in graph.initializer}
     inputs = [item for item in graph.input if item.name not in weights and _is_image(item)]
-    turned = (_ends(_readers(graph, item.name), _TO_FIRST, otherwise=_last_by_size(item)) for item in inputs)
+    turned = (_ends(_readers(graph, item.name), IMAGE_FIRST, otherwise=_last_by_size(item)) for item in inputs)
     found = {item.name for item, last in zip(inputs, turned, strict=True) if last}
     made = {name: node for node in graph.node for name in node.output}
     for item in filter(_is_image, graph.output):
-        if _ends(_makers(made, item.name), _TO_LAST, otherwise=bool(found)):
+        if _ends(_makers(made, item.name), IMAGE_LAST, otherwise=bool(found)):
             found.add(item.name)
     return frozenset(found)
 
 
-def _ends(nodes: "Iterator[onnx.NodeProto]", order: Sequence[int], *, otherwise: bool) -> bool:
+def _ends(nodes: "Iterator[onnx.NodeProto]", order: tuple[int, ...], *, otherwise: bool) -> bool:
     """Whether all of ``nodes`` turn axes in this ``order``; ``otherwise`` where some do not and none has channels."""
     seen = list(nodes)
     if seen and all(node.op_type == "Transpose" and _order(node) == order for node in seen):
@@ -80,12 +79,12 @@ def _makers(made: "Mapping[str, onnx.NodeProto]", name: str) -> "Iterator[onnx.N
         waiting.extend(fresh)
 
 
-def _order(node: "onnx.NodeProto") -> list[int]:
-    return next((list(item.ints) for item in node.attribute if item.name == "perm"), [])
+def _order(node: "onnx.NodeProto") -> tuple[int, ...]:
+    return next((tuple(item.ints) for item in node.attribute if item.name == "perm"), ())
 
 
 def _is_image(item: "onnx.ValueInfoProto") -> bool:
-    return len(item.type.tensor_type.shape.dim) == _IMAGE
+    return len(item.type.tensor_type.shape.dim) == len(IMAGE_LAST)
 
 
 def _last_by_size(item: "onnx.ValueInfoProto") -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
+from edgepack.importer.axes import IMAGE_FIRST, IMAGE_LAST
 from edgepack.importer.read import graphs_in, graphs_of, nodes_of
 from edgepack.importer.refusals import of_tools
 from edgepack.importer.slimming import slimmed
@@ -12,8 +13,6 @@ from edgepack.importer.slimming import slimmed
 if TYPE_CHECKING:
     import onnx
 
-_TO_CHANNELS_FIRST: Final = (0, 3, 1, 2)
-_TO_CHANNELS_LAST: Final = (0, 2, 3, 1)
 _IR: Final = 10
 """Old enough for the runtimes of boards; the graph decides the opset."""
 
@@ -99,24 +98,24 @@ def with_edges(
         for item in (item for item in graph.input if item.name not in {*weights, *still} and _is_image(item)):
             inner = free_name(graph, item.name)
             replace_everywhere(graph, item.name, inner)
-            graph.node.insert(0, onnx.helper.make_node("Transpose", [item.name], [inner], perm=_TO_CHANNELS_FIRST))
+            graph.node.insert(0, onnx.helper.make_node("Transpose", [item.name], [inner], perm=IMAGE_FIRST))
             _lay_out(item)
         for item in (item for item in graph.output if item.name not in still and _is_image(item)):
             inner = free_name(graph, item.name)
             replace_everywhere(graph, item.name, inner)
-            graph.node.append(onnx.helper.make_node("Transpose", [inner], [item.name], perm=_TO_CHANNELS_LAST))
+            graph.node.append(onnx.helper.make_node("Transpose", [inner], [item.name], perm=IMAGE_LAST))
             _lay_out(item)
     return changed
 
 
 def _is_image(item: "onnx.ValueInfoProto") -> bool:
-    return len(item.type.tensor_type.shape.dim) == len(_TO_CHANNELS_LAST)
+    return len(item.type.tensor_type.shape.dim) == len(IMAGE_LAST)
 
 
 def _lay_out(item: "onnx.ValueInfoProto") -> None:
     dims = item.type.tensor_type.shape.dim
     sizes = [dim.dim_value for dim in dims]
-    for dim, axis in zip(dims, _TO_CHANNELS_LAST, strict=True):
+    for dim, axis in zip(dims, IMAGE_LAST, strict=True):
         dim.dim_value = sizes[axis]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.errors import CandidateError
-from edgepack.runtime.artifact import Artifact, IoTensor
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
 

@@ -94,7 +94,8 @@ def _as_it_is(summary: Summary, profile: DeviceProfile | None) -> Iterator[Findi
     severity: Severity = "info"
     then = "it is built as it is, for onnxruntime alone: no steps and no TFLite"
     if profile is not None and not profile.takes("onnx"):
-        severity, then = "error", f"it would be built as it is for onnxruntime, which {profile.name} does not have"
+        severity = "error"
+        then = f"it would be built as it is for onnxruntime, which {profile.name} does not have, or --format leaves out"
     yield Finding(
         severity,
         refused.code,

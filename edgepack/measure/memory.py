@@ -8,11 +8,11 @@ from pathlib import Path
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence, Figure
+from edgepack.lower.artifact import Artifact
 from edgepack.measure._cmsis_nn import Core
 from edgepack.measure._cmsis_nn import scratch_bytes as cmsis_nn_scratch_bytes
 from edgepack.measure._esp_nn import scratch_bytes as esp_nn_scratch_bytes
 from edgepack.model.tflite_file import TfliteGraph, read_tflite
-from edgepack.runtime.artifact import Artifact
 from edgepack.runtime.session import RuntimeSession
 
 ARENA_STEP_BYTES = 16

@@ -3,11 +3,11 @@
 
 from dataclasses import dataclass
 
+from edgepack.lower.artifact import Artifact
 from edgepack.measure.latency import OpCost, op_costs
 from edgepack.model.onnx_file import read_onnx_graph
 from edgepack.model.onnx_graph import OnnxGraph
 from edgepack.model.tflite_file import TfliteGraph, read_tflite
-from edgepack.runtime.artifact import Artifact
 
 _PACKED = frozenset({"int4", "int2"})
 

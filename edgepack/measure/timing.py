@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.figure import Evidence, Figure
-from edgepack.runtime.artifact import Artifact
+from edgepack.lower.artifact import Artifact
 from edgepack.runtime.session import RuntimeSession
 
 WARM_UP = 10

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.digest import digest_bytes
+from edgepack.importer.axes import IMAGE_LAST
 from edgepack.importer.read import graphs_in
 from edgepack.model.summary import Layer, Shape
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 Kernel = tuple[int, ...]
 _SHAPES_ALONE: Final = frozenset({"Shape", "Size", "Constant", "ConstantOfShape", "RandomNormal", "RandomUniform"})
 _SAME_NUMBERS: Final = frozenset({"Identity", "DequantizeLinear", "Cast", "Transpose", "Reshape"})
-_PLANE: Final = 4  # axes of a batch of images
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def _conv(node: "onnx.NodeProto", layer: Layer, shapes: _Shapes) -> Layer:
         kind=f"{'DepthwiseConv' if depthwise else 'Conv'}{rank}D",
         macs=None if out is None else prod(out[2:]) * prod(weight),
         kernels=(kernel,),
-        stays_whole=len(out or ()) == _PLANE and (depthwise or groups == 1),
+        stays_whole=len(out or ()) == len(IMAGE_LAST) and (depthwise or groups == 1),
     )
 
 
@@ -242,4 +242,4 @@ _MAKERS: Final = {
 
 
 def _channels_last(shape: Shape) -> Shape:
-    return (shape[0], *shape[2:], shape[1]) if len(shape) == _PLANE else shape
+    return tuple(shape[axis] for axis in IMAGE_LAST) if len(shape) == len(IMAGE_LAST) else shape

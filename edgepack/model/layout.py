@@ -3,16 +3,16 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Final, Literal
+from typing import Literal
 
 from edgepack.errors import ModelError
+from edgepack.importer.axes import IMAGE_LAST
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.shapes import format_shape
 from edgepack.model.summary import Summary
 
 Layout = Literal["source", "nhwc"]
 """How samples are given: as the model's file has its inputs, or, those of images, channels last."""
-_CHANNELS_LAST: Final = (0, 2, 3, 1)
 
 
 def check_layout(summary: Summary, layout: Layout) -> None:
@@ -61,7 +61,7 @@ def layout_notes(inputs: Sequence[TensorSpec], layout: Layout, last: Collection[
     if layout == "source":
         return ()
     found = []
-    for spec in (spec for spec in inputs if len(spec.given_shape) == len(_CHANNELS_LAST) - 1):
+    for spec in (spec for spec in inputs if len(spec.given_shape) == len(IMAGE_LAST) - 1):
         shape = format_shape(spec.given_shape)
         if (spec.alias or spec.name) in last:
             found.append(f"{spec.name!r} has its channels last in the ONNX file too, {shape}: --layout nhwc turns none")
@@ -72,7 +72,7 @@ def layout_notes(inputs: Sequence[TensorSpec], layout: Layout, last: Collection[
 
 def turned(spec: TensorSpec, axes: Sequence[int], layout: Layout) -> TensorSpec:
     """Return ``spec``, in the order of the ONNX file, as a tensor whose axis i is axis ``axes[i]`` there."""
-    given = _CHANNELS_LAST if layout == "nhwc" and len(axes) == len(_CHANNELS_LAST) else tuple(range(len(axes)))
+    given = IMAGE_LAST if layout == "nhwc" and len(axes) == len(IMAGE_LAST) else tuple(range(len(axes)))
     places = tuple(given.index(axis) for axis in axes)
     shape = tuple(spec.shape[axis] for axis in axes)
     return replace(spec, shape=shape, axes=() if places == tuple(range(len(places))) else places)
@@ -89,7 +89,7 @@ def as_imported(summary: Summary, layout: Layout = "source") -> Summary:
         return summary
     inputs, outputs = (
         tuple(
-            turned(spec, _CHANNELS_LAST, layout) if _is_image(spec) and spec.name not in summary.channels_last else spec
+            turned(spec, IMAGE_LAST, layout) if _is_image(spec) and spec.name not in summary.channels_last else spec
             for spec in side
         )
         for side in (summary.inputs, summary.outputs)
@@ -100,4 +100,4 @@ def as_imported(summary: Summary, layout: Layout = "source") -> Summary:
 
 
 def _is_image(spec: TensorSpec) -> bool:
-    return len(spec.shape) == len(_CHANNELS_LAST) and not spec.axes
+    return len(spec.shape) == len(IMAGE_LAST) and not spec.axes

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.errors import CandidateError
-from edgepack.runtime.artifact import Artifact, IoTensor
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.work import whole_file
 
 # Shares per process: enough that a core that others disturb does not hold up the end, few enough to cost nothing.

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Self
 
 from edgepack.errors import CandidateError
+from edgepack.lower.artifact import Artifact
 from edgepack.runtime._arrays import make_array, row_count, shares, written_whole
 from edgepack.runtime._served import Answer, Served, ServedRuntime
-from edgepack.runtime.artifact import Artifact
 from edgepack.work import disk_errors
 
 # A refusal is an answer: the process that gave it goes on.

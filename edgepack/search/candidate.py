@@ -6,12 +6,13 @@ from typing import Literal
 
 from edgepack.compress.recipe import Recipe
 from edgepack.device.units import format_quantity
+from edgepack.device.wheels import FileFormat
 from edgepack.errors import EdgepackError
 from edgepack.graph.context import StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.artifact import Artifact
 from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
-from edgepack.runtime.artifact import Artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Candidate:
         plan: The precision of each layer where a step decided so; None where it is the recipe's own.
         is_control: It was made to hold another candidate against.
         beaten_by: Its control, in words, where training without the technique did as well; empty where it was not.
+        format: Of its file, where the search goes over several; None where all have the one.
     """
 
     recipe: Recipe
@@ -43,11 +45,21 @@ class Candidate:
     plan: PrecisionPlan | None = None
     is_control: bool = False
     beaten_by: str = ""
+    format: FileFormat | None = None
 
     @property
     def name(self) -> str:
-        """The recipe's name, and what it is for where that is not the bundle."""
-        return f"{self.recipe.name} (control)" if self.is_control else self.recipe.name
+        """The title, and what it is for where that is not the bundle."""
+        return self._marked(self.format or "", "control" if self.is_control else "")
+
+    @property
+    def title(self) -> str:
+        """The recipe's name, and the file's format where that tells candidates apart."""
+        return self._marked(self.format or "")
+
+    def _marked(self, *marks: str) -> str:
+        told = ", ".join(filter(None, marks))
+        return f"{self.recipe.name} ({told})" if told else self.recipe.name
 
     @property
     def state(self) -> Literal["fits", "misses", "failed"]:

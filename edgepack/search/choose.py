@@ -10,7 +10,7 @@ from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import State
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
-from edgepack.search.margin import chance_to_hold, holds
+from edgepack.search.margin import SURE, chance_to_hold
 
 Objective = Literal["latency", "size", "ram", "accuracy", "energy"]
 
@@ -24,8 +24,6 @@ _ORDER: dict[Objective, tuple[str, ...]] = {
 }
 # Two predictions from one model that differ by less than this are the same prediction.
 _LATENCY_TIE = 0.02
-# What is worse by less is nearly as good.
-_NEARLY = 0.1
 # Bands differ in width: what is known less well must not win by its point estimate.
 _BY_UPPER_END = frozenset({"latency", "energy"})
 _SUPERLATIVES = {"metric_drop": "smallest drop", "size": "smallest file", "ram": "least RAM"}
@@ -50,7 +48,7 @@ def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: De
 
     Among those that fit, ``objective`` decides; the default, ``latency``, reads: accuracy within the drop, then the
     lowest predicted latency, then the smallest file. Ties go to the earlier, milder recipe. Where the best meets the
-    accuracy by a hair, one that is nearly as good and has room for the noise of other samples is taken in its place.
+    accuracy by a hair, one that has room for the noise of other samples is taken in its place, if it is not much worse.
     """
     fitting = [candidate for candidate in candidates if candidate.state == "fits"]
     if fitting:
@@ -59,26 +57,31 @@ def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: De
         sentences = (
             _why(first, fitting, objective),
             _about_room(best, first),
-            _about_integers(best, profile),
-            _about_losses(candidates),
+            _about_integers(best, profile if best.format is None else profile.taking([best.format])),
+            _about_losses(candidates, best),
         )
         return Choice(best, " ".join(filter(None, sentences)))
     judged = [candidate for candidate in candidates if candidate.verdict is not None and candidate.failure is None]
     if not judged:
         return None
     best = min(judged, key=_shortfall)
-    return Choice(best, f"no candidate fits; {best.recipe.name} comes closest ({best.reason})")
+    return Choice(best, f"no candidate fits; {best.name} comes closest ({best.reason})")
 
 
 def _safer(first: Candidate, fitting: Sequence[Candidate], objective: Objective) -> Candidate:
-    """Return ``first``, or the best of those that are nearly as good where it might not hold and they do."""
+    """Return ``first``, or the best for what it costs to be wrong where other samples might not confirm it.
+
+    A figure counts as much more as tries would be needed until one is confirmed: half the chance, twice the figure.
+    """
     leading = _ORDER[objective][0]
-    bound = value_of(first, leading) + abs(value_of(first, leading)) * _NEARLY
-    near = [item for item in fitting if value_of(item, leading) <= bound]
-    safe = [item for item in near if holds(item)]
-    if holds(first):
+    if leading == "metric_drop" or chance_to_hold(first) >= SURE:
         return first
-    return min(safe, key=lambda item: _rank(item, fitting, objective)) if safe else max(near, key=chance_to_hold)
+
+    def weighed(item: Candidate) -> float:
+        chance = min(SURE, chance_to_hold(item))
+        return _key(item, fitting, leading) * SURE / chance if chance else float("inf")
+
+    return min(fitting, key=lambda item: (weighed(item), _rank(item, fitting, objective)))
 
 
 def _about_room(best: Candidate, first: Candidate) -> str:
@@ -86,8 +89,8 @@ def _about_room(best: Candidate, first: Candidate) -> str:
         return ""
     chances = f"{chance_to_hold(first):.0%}, where it has {chance_to_hold(best):.0%}"
     return (
-        f"{best.recipe.name} is taken, nearly as good and further from the limit: the chance that other samples "
-        f"confirm {first.recipe.name} is {chances}."
+        f"{best.name} is taken, further from the limit: the chance that other samples confirm "
+        f"{first.name} is {chances}."
     )
 
 
@@ -134,21 +137,21 @@ def _shortfall(candidate: Candidate) -> tuple[int, float]:
 def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective) -> str:
     rivals = [candidate for candidate in fitting if candidate is not best]
     if not rivals:
-        return f"{best.recipe.name} is the only candidate that fits."
+        return f"{best.name} is the only candidate that fits."
     leading = _ORDER[objective][0]
     word = _SUPERLATIVES.get(leading, f"lowest {leading}")
     told = ", ".join(
-        f"{candidate.recipe.name} {_told(candidate, leading)}"
+        f"{candidate.name} {_told(candidate, leading)}"
         for candidate in sorted(rivals, key=lambda item: _rank(item, fitting, objective))
     )
-    lead = f"{best.recipe.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit"
+    lead = f"{best.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit"
     return f"{lead}{_tie(best, fitting, leading)}; then {told}."
 
 
 def _tie(best: Candidate, fitting: Sequence[Candidate], leading: str) -> str:
     """Name the rivals that the leading figure does not tell apart from the best: the next figure decided."""
     key = _key(best, fitting, leading)
-    level = [item.recipe.name for item in fitting if item is not best and _key(item, fitting, leading) == key]
+    level = [item.name for item in fitting if item is not best and _key(item, fitting, leading) == key]
     return f", level with {' and '.join(level)} and decided by the rest" if level else ""
 
 
@@ -173,13 +176,13 @@ def _about_integers(best: Candidate, profile: DeviceProfile) -> str:
     return f"{core}, so int8 saves bytes there rather than time."
 
 
-def _about_losses(candidates: Sequence[Candidate]) -> str:
+def _about_losses(candidates: Sequence[Candidate], best: Candidate) -> str:
     """Name what lost too much accuracy, and where the loss comes from when the candidates tell it."""
     lost = [item for item in candidates if item.scored and item.verdict is not None and not item.verdict.fits]
     if not lost:
         return ""
-    told = f"Out for their accuracy: {'; '.join(f'{item.recipe.name} ({item.reason})' for item in lost)}."
-    states = {item.recipe.precision.default: item.state for item in candidates}
+    told = f"Out for their accuracy: {'; '.join(f'{item.name} ({item.reason})' for item in lost)}."
+    states = {item.recipe.precision.default: item.state for item in candidates if item.format == best.format}
     if states.get(Precision.W8A8) == "misses" and states.get(Precision.W8) == "fits":
         told += " With int8 weights alone it holds, so the activations' ranges are the cause: outliers, or calibration"
         told += " samples that do not show what the model meets."

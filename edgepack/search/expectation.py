@@ -8,7 +8,7 @@ chance to fit over the work (Simon & Kadane 1975, Optimal problem-solving search
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from edgepack.compress.recipe import Recipe
@@ -137,6 +137,6 @@ def _schedules(recipe: Recipe) -> list[Schedule]:
 
 
 def _nearness(one: Family, other: Family) -> float:
-    if one == other:
+    if one == replace(other, format=one.format):  # what is lost is the structure's and the bits', not the format's
         return _SAME_FAMILY
     return _SAME_KIND if one.kind == other.kind else _ANOTHER

@@ -15,6 +15,7 @@ from edgepack.compress.qat import Qat
 from edgepack.compress.recipe import Io, Recipe, known_steps, step_kind
 from edgepack.compress.step import Gap, Step
 from edgepack.compress.student import Student
+from edgepack.device.wheels import FileFormat
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
 from edgepack.train.schedule import DEFAULT_STEPS, Schedule
@@ -46,12 +47,14 @@ class Family:
         narrow: Weights of 4 bits where the limits ask for them.
         untrained: Costs what every member costs; None where only a training shows that.
         trained: The ways to train it.
+        format: Of the files, where a search goes over several; None where all have the one.
     """
 
     kind: Kind
     narrow: bool
     untrained: Recipe | None
     trained: tuple[Recipe, ...]
+    format: FileFormat | None = None
 
     @property
     def name(self) -> str:
@@ -71,6 +74,7 @@ class Family:
         step = (self.untrained or self.trained[0]).steps[0]
         macs = getattr(step, "macs", None)
         told = {"none": step.label, "share": step_kind(step)}.get(self.kind, "" if macs is None else f"{macs:.0%}")
+        told = ", ".join(filter(None, (told, self.format)))
         return f"{self.name} ({told})" if told else self.name
 
 

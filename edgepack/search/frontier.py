@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from edgepack.figure import Evidence, Figure
 from edgepack.search.candidate import Candidate
 
 AXES: Final = ("size", "ram", "latency", "energy", "metric_drop")
@@ -13,12 +14,18 @@ AXES: Final = ("size", "ram", "latency", "energy", "metric_drop")
 def frontier(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     """Return the scored candidates that no other one beats or equals on every axis and beats on one, in their order.
 
-    An axis that no candidate has a figure for is left out; one that lacks a figure which others have is no point.
+    An axis that no candidate has a figure for is left out; one that lacks a figure which others have is no point. What
+    the building machine measured (a process's resident memory) is no axis: it is not the same twice, and the frontier
+    belongs to what a bundle's digest covers.
     """
     scored = [item for item in candidates if item.failure is None and item.scored]
-    axes = [axis for axis in AXES if any(item.measurement.figures()[axis] is not None for item in scored)]
+    axes = [axis for axis in AXES if any(_is_steady(item.measurement.figures()[axis]) for item in scored)]
     points = [(item, place) for item in scored if (place := _place(item, axes)) is not None]
     return tuple(item for item, place in points if not any(_dominates(other, place) for _, other in points))
+
+
+def _is_steady(figure: Figure | None) -> bool:
+    return figure is not None and figure.evidence is not Evidence.HOST
 
 
 def _place(candidate: Candidate, axes: Sequence[str]) -> tuple[float, ...] | None:

@@ -14,15 +14,15 @@ from edgepack.compress.recipe import Recipe
 from edgepack.data.prepare import Prepared
 from edgepack.digest import digest_json
 from edgepack.graph.context import Context, Cost, Graph
+from edgepack.lower.artifact import Artifact
+from edgepack.lower.form import form_of
+from edgepack.lower.lower import lower
 from edgepack.measure.latency import predict_latency
 from edgepack.measure.memory import arena
 from edgepack.measure.operators import read_costs
 from edgepack.measure.size import download_size
 from edgepack.model.trainable import write_trainable
-from edgepack.runtime.artifact import Artifact
 from edgepack.runtime.base import get_runtime
-from edgepack.runtime.form import form_of
-from edgepack.runtime.lower import lower
 from edgepack.runtime.session import RuntimeSession
 from edgepack.search.bench import sample_paths
 from edgepack.search.setting import Setting

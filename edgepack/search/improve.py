@@ -11,17 +11,17 @@ from edgepack.events import Note, Reporter
 from edgepack.measure.measurement import figure_of
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Objective, value_of
-from edgepack.search.trials import Trials
+from edgepack.search.tally import Tally
 
 _FIRST: Final = 0.8  # of the best so far; half as large a stride, by its logarithm, behind each failure
 _LAST: Final = 0.94
 
 
-def improve(trials: Trials, objective: Objective, search: Callable[[], None], report: Reporter) -> None:
+def improve(tally: Tally, objective: Objective, search: Callable[[], None], report: Reporter) -> None:
     """Search for what fits with less of the objective, until a stride of some percent cannot be had or time is up.
 
     Args:
-        trials: A candidate of which fits; its aim is set for each stride.
+        tally: A candidate of which fits; its aim is set for each stride.
         objective: What is to get better.
         search: Tries what may arrive at the aim.
         report: Is told each aim.
@@ -30,19 +30,19 @@ def improve(trials: Trials, objective: Objective, search: Callable[[], None], re
     figure = figure_of(limit)
     share = _FIRST
     try:
-        while share < _LAST and not trials.late:
-            best = _best(trials.done, figure)
+        while share < _LAST and not tally.late:
+            best = _best(tally.done, figure)
             if best is None or best[0] <= 0:
                 return
             value, unit = best
-            trials.aim = (Limit(limit, value * share, unit, "--optimize"),)
+            tally.aim = (Limit(limit, value * share, unit, "--optimize"),)
             told = format_quantity(value * share, unit, points=limit == "drop")
             report(Note(f"--optimize {objective}: looking for {limit} of at most {told}"))
             search()
-            if not any(map(trials.arrived, trials.done)):
+            if not any(map(tally.arrived, tally.done)):
                 share = math.sqrt(share)
     finally:
-        trials.aim = ()
+        tally.aim = ()
 
 
 def _best(candidates: Sequence[Candidate], figure: str) -> tuple[float, str] | None:

@@ -10,7 +10,7 @@ from edgepack.events import Note, Reporter
 from edgepack.search.candidate import Candidate
 from edgepack.search.journal import Journal, Origin, Run
 from edgepack.search.making import Made
-from edgepack.search.origin import key_of
+from edgepack.search.origin import way_of
 from edgepack.search.waypoints import stretches
 
 
@@ -24,6 +24,7 @@ class Kept:
         origin: Of the run.
         reused: Functions of the user's shape nothing that trains; theirs may have changed behind the same name.
         report: Is told what is not made again.
+        salt: Of this run alone, the same for all of its formats.
     """
 
     journal: Journal
@@ -31,7 +32,7 @@ class Kept:
     origin: Origin
     reused: bool
     report: Reporter
-    _salt: str = field(default_factory=lambda: token_hex(8))
+    salt: str = field(default_factory=lambda: token_hex(8))
 
     def known(self, recipe: Recipe, *, quietly: bool = False) -> Made | None:
         """Return what ``recipe`` was made into before, or None; ``quietly`` tells nobody."""
@@ -51,8 +52,8 @@ class Kept:
 
     def keys(self, recipe: Recipe) -> tuple[str, ...]:
         """Return the key of each stretch of ``recipe``; keys that no other run has where nothing may be reused."""
-        found = tuple(key_of(self.origin, stretch) for stretch in stretches(recipe))
-        return found if self.reused else tuple(digest_json([self._salt, key]) for key in found)
+        found = tuple(way_of(self.origin, stretch) for stretch in stretches(recipe))
+        return found if self.reused else tuple(digest_json([self.salt, key]) for key in found)
 
     def trained(self) -> tuple[Recipe, ...]:
         """Return what was trained before this run: it costs no training any more."""

@@ -12,10 +12,10 @@ from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph, StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.graph.unfold import unfold
+from edgepack.lower.artifact import Artifact
+from edgepack.lower.form import form_of
+from edgepack.lower.lower import lower
 from edgepack.model.model import Format, Model
-from edgepack.runtime.artifact import Artifact
-from edgepack.runtime.form import form_of
-from edgepack.runtime.lower import lower
 from edgepack.search.bench import sample_paths
 from edgepack.search.graph_cost import GraphCost
 from edgepack.search.setting import Setting

@@ -10,6 +10,8 @@ from edgepack.search.candidate import Candidate
 
 ENOUGH: Final = 0.8
 """The chance from which on a search rests."""
+SURE: Final = 0.95
+"""The chance from which on more of it counts for nothing where candidates are compared."""
 _ENDS: Final = 1.959964  # of a 95% interval, in standard errors
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that shapes what steps make of a model, beside the recipe: equal origins and recipes, equal artifacts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from edgepack.compress.recipe import Recipe
 from edgepack.data.data import Data
 from edgepack.digest import digest_file, digest_json
 from edgepack.graph.context import Target, Training
-from edgepack.runtime.form import form_of
+from edgepack.lower.form import form_of
 from edgepack.search.bench import Bench
 from edgepack.search.setting import target_of
 from edgepack.versions import versions_here
@@ -63,6 +63,22 @@ def key_of(origin: Mapping[str, str], recipe: Recipe) -> str:
     heeds = any(step.heeds_device for step in recipe.steps)
     shaping = {name: value for name, value in origin.items() if heeds or name not in _OF_THE_DEVICE}
     return digest_json([shaping, recipe.digest])
+
+
+def way_of(origin: Mapping[str, str], recipe: Recipe) -> str:
+    """Return what tells apart all graphs that the steps of a recipe end in: equal keys, equal graphs.
+
+    Formats share the graphs in which no runtime has a say, whatever each is lowered to.
+    """
+    if recipe.heeds_runtime:
+        return key_of(origin, recipe)
+    return key_of({name: value for name, value in origin.items() if name != "target"}, recipe)
+
+
+def joined(origins: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Return the origin of a run that goes over several formats: what differs between theirs stands side by side."""
+    values = {name: dict.fromkeys(origin[name] for origin in origins) for name in origins[0]}
+    return {name: "; ".join(found) for name, found in values.items()}
 
 
 def _heeded(target: Target) -> dict[str, object]:

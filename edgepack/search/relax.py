@@ -58,7 +58,7 @@ def relaxations(candidates: Sequence[Candidate]) -> tuple[Relaxation, ...]:
         missed = candidate.verdict.open
         if len(missed) != 1 or missed[0].state is not State.MISSED or _is_memory(missed[0]):
             continue
-        found = _relaxed(missed[0], recipe=candidate.recipe.name)
+        found = _relaxed(missed[0], recipe=candidate.title)
         if found.name not in best or found.factor < best[found.name].factor:
             best[found.name] = found
     return tuple(sorted(best.values(), key=lambda item: item.factor))

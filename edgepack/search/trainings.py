@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The round that trains: the likeliest for its work first, each miss a lesson for the next, until one fits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Final
 
 from edgepack.compress.recipe import Recipe
 from edgepack.device.units import format_quantity
+from edgepack.device.wheels import FileFormat
 from edgepack.events import FamilyChanged, Reporter, TrainingsExpected
 from edgepack.measure.operators import read_macs
 from edgepack.search.candidate import Candidate
 from edgepack.search.controls import control_of
 from edgepack.search.expectation import Expectation, Prospect
 from edgepack.search.families import Family
-from edgepack.search.setting import Setting
+from edgepack.search.tally import Tally
 from edgepack.search.trials import Trials
 from edgepack.search.walked import Walked
 
@@ -23,17 +24,17 @@ _AT_LEAST: Final = 3  # ...once so many trainings have shown what they can do
 _SPARE: Final = 3  # trainings, the first that fits among them, for one that does so by more than a hair
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Trainings:
     """Trains members of families until one fits, or none has a chance.
 
     Attributes:
-        trials: Where their untrained members were tried, and they are.
-        setting: Gives the training samples, and how steps train.
+        trials: By format, where their untrained members were tried, and they are.
+        tally: What all of these add to.
     """
 
-    trials: Trials
-    setting: Callable[[], Setting]
+    trials: Mapping[FileFormat | None, Trials]
+    tally: Tally
     report: Reporter
     _walked: Walked = field(default_factory=Walked)
 
@@ -41,42 +42,63 @@ class Trainings:
         """Train until a candidate fits or no family is left that may."""
         expectation = self._expectation()
         left = [prospect for family in families for prospect in self._prospects(family)]
-        self.trials.expected = len(self.trials.done) + len(left)
+        self.tally.expected = len(self.tally.done) + len(left)
         self._announce(left, expectation)
         trained = spare = 0
-        while left and not self.trials.over and spare < _SPARE:
+        while left and not self.tally.over and spare < _SPARE:
             best = self._best(left, expectation)
             if trained >= _AT_LEAST and expectation.chance(best) < _HOPELESS:
                 self._give_up(left, expectation)
                 return
             self._expect(best, left, expectation)
-            self.report(FamilyChanged(best.family.title, "training", best.recipe.name))
-            self.trials.ahead.expect(self._likely(best, left, expectation))
-            candidate = self.trials.with_control(best.recipe)
+            self._begin_likely(best, left, expectation)
+            left = self._trained(best, left, expectation)
             trained += 1
-            spare += self.trials.some_arrived
-            left.remove(best)
-            self._walked.add(best.recipe)
-            self._tell(best, candidate)
-            if candidate.failure is not None:
-                # What stops one member stops those that begin alike.
-                left = [other for other in left if other.family != best.family]
-            elif (drop := _drop(candidate)) is not None:
-                expectation.learn(best, drop)
-            self.trials.expected = len(self.trials.done) + len(left)
+            spare += self.tally.some_arrived
+            for twin in self._twins(best, left, expectation):
+                left = self._trained(twin, left, expectation)
+            self.tally.expected = len(self.tally.done) + len(left)
         self.report(TrainingsExpected("", 0, 0.0, 0, 0.0))
 
+    def _trained(self, prospect: Prospect, left: list[Prospect], expectation: Expectation) -> list[Prospect]:
+        """Try ``prospect``, learn from it, and return what is left then."""
+        family, recipe = prospect.family, prospect.recipe
+        self.report(FamilyChanged(family.title, "training", recipe.name))
+        candidate = self._of(family).with_control(recipe)
+        self._walked.add(prospect)
+        self._tell(prospect, candidate)
+        if candidate.failure is not None:
+            # What stops one member stops those that begin alike.
+            return [other for other in left if other.family != family]
+        if (drop := _drop(candidate)) is not None:
+            expectation.learn(prospect, drop)
+        return [other for other in left if other is not prospect]
+
+    def _twins(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> list[Prospect]:
+        """Return what is ``best`` in other formats where it needs no training of its own: it is only lowered."""
+        same = [item for item in left if item.recipe == best.recipe and item.family.format != best.family.format]
+        return [item for item in same if not self._walked.steps([item], expectation)]
+
+    @property
+    def _first(self) -> Trials:
+        """Has what is the same for every format."""
+        return next(iter(self.trials.values()))
+
+    def _of(self, family: Family) -> Trials:
+        return self.trials[family.format]
+
     def _prospects(self, family: Family) -> Iterator[Prospect]:
-        member = self.trials.find(family.untrained) if family.untrained else None
+        trials = self._of(family)
+        member = trials.find(family.untrained) if family.untrained else None
         known = member is not None and member.artifact is not None
         macs = read_macs(member.artifact) if member and member.artifact else self._model_macs()
         before = (_drop(member) if member is not None and known else None) or 0.0
         for recipe in family.trained:
-            if self.trials.find(recipe) is None:
+            if trials.find(recipe) is None:
                 yield Prospect(family=family, recipe=recipe, before=before, macs=macs)
 
     def _expectation(self) -> Expectation:
-        setting, scored = self.setting(), self.trials.scored
+        setting, scored = self._first.ahead.setting(), self._first.scored
         original = scored.original_metric if scored is not None else None
         return Expectation(
             allowed=self._allowed(),
@@ -88,9 +110,9 @@ class Trainings:
 
     def _allowed(self) -> float:
         """Return the largest drop that every limit on accuracy allows."""
-        scored = self.trials.scored
+        scored = self._first.scored
         allowed = [float("inf")]
-        for limit in self.trials.limits:
+        for limit in self.tally.limits:
             if limit.name == "drop":
                 allowed.append(limit.value)
             elif limit.name == "min-metric" and scored is not None:
@@ -99,7 +121,7 @@ class Trainings:
 
     def _model_macs(self) -> int:
         """Return the multiply-accumulates of the model as it is, read from the first candidate."""
-        made = next((item.artifact for item in self.trials.done if item.artifact is not None), None)
+        made = next((item.artifact for item in self.tally.done if item.artifact is not None), None)
         return read_macs(made) if made is not None else 1
 
     def _best(self, left: list[Prospect], expectation: Expectation) -> Prospect:
@@ -109,22 +131,31 @@ class Trainings:
     def _work(self, prospect: Prospect, expectation: Expectation) -> float:
         return max(1.0, self._walked.work([prospect], expectation))
 
-    def _likely(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> Iterator[Recipe]:
+    def _begin_likely(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> None:
+        for family, recipe in self._likely(best, left, expectation):
+            ahead = self._of(family).ahead
+            if not ahead.free:
+                return
+            ahead.expect(recipe)
+
+    def _likely(
+        self, best: Prospect, left: list[Prospect], expectation: Expectation
+    ) -> Iterator[tuple[Family, Recipe]]:
         """Yield ``best``, its control where it will probably be asked for, and what follows if each misses."""
-        yield best.recipe
-        control = control_of(best.recipe) if self.trials.controls else None
+        yield best.family, best.recipe
+        control = control_of(best.recipe) if self._first.controls else None
         likely = expectation.chance(best) > 0.5  # noqa: PLR2004 - more likely than not
         if control is not None and likely:
-            yield control
+            yield best.family, control
         guess, others = deepcopy(expectation), [other for other in left if other is not best]
         guess.learn(best, max(guess.drop(best), guess.allowed))
         while others:
             following = self._best(others, guess)
-            yield following.recipe
+            yield following.family, following.recipe
             others.remove(following)
             guess.learn(following, max(guess.drop(following), guess.allowed))
         if control is not None and not likely:
-            yield control
+            yield best.family, control
 
     def _announce(self, left: list[Prospect], expectation: Expectation) -> None:
         least: dict[str, Prospect] = {}
@@ -149,7 +180,8 @@ class Trainings:
             self.report(FamilyChanged(title, "trained", told))
 
     def _told(self, prospect: Prospect, expectation: Expectation) -> str:
-        unit = self.trials.scored.original_metric.unit if self.trials.scored is not None else "1"
+        scored = self._first.scored
+        unit = scored.original_metric.unit if scored is not None else "1"
         return f"expected drop {format_quantity(expectation.drop(prospect), unit, points=True)}"
 
     def _give_up(self, left: list[Prospect], expectation: Expectation) -> None:

@@ -13,6 +13,9 @@ from edgepack.arrays import Array
 from edgepack.compress.recipe import Recipe
 from edgepack.crew.crew import Job
 from edgepack.errors import CandidateError
+from edgepack.lower.artifact import Artifact
+from edgepack.lower.form import form_of
+from edgepack.lower.lower import lower
 from edgepack.measure.accuracy import compare
 from edgepack.measure.agreement import check_agreement
 from edgepack.measure.answers import Answered
@@ -22,9 +25,6 @@ from edgepack.measure.measurement import Measurement
 from edgepack.measure.memory import ram
 from edgepack.measure.operators import read_costs
 from edgepack.measure.size import download_size, file_size
-from edgepack.runtime.artifact import Artifact
-from edgepack.runtime.form import form_of
-from edgepack.runtime.lower import lower
 from edgepack.search.bench import Bench, Scored, sample_paths
 from edgepack.search.candidate import Candidate
 from edgepack.search.making import Made
@@ -39,10 +39,12 @@ class LowerAhead:
     Args:
         bench: Where to lower.
         recipes: In the order in which they will be taken.
+        mark: Tells their logs from those of equal recipes on another bench.
     """
 
-    def __init__(self, bench: Bench, recipes: Sequence[Recipe]) -> None:
+    def __init__(self, bench: Bench, recipes: Sequence[Recipe], *, mark: str = "") -> None:
         self._bench = bench
+        self._mark = f"-{mark}" if mark else ""
         self._waiting = deque(recipes)
         self._begun: Job[Artifact] | None = None
 
@@ -64,7 +66,7 @@ class LowerAhead:
     def _begin(self) -> Job[Artifact]:
         recipe, calibration = self._waiting.popleft(), self._bench.calibration
         return self._bench.crew.begin(
-            f"lower-{recipe.name}",
+            f"lower-{recipe.name}{self._mark}",
             lower,
             self._bench.model,
             recipe,

@@ -5,26 +5,28 @@ from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, field
 
-from edgepack.compress.recipe import Recipe
+from edgepack.device.wheels import FileFormat
 from edgepack.search.expectation import Expectation, Prospect, schedule_of
 from edgepack.search.waypoints import stretches
+
+Way = tuple[str, FileFormat | None]
 
 
 @dataclass(slots=True)
 class Walked:
     """The beginnings of chains that a search has been through."""
 
-    _digests: frozenset[str] = field(default_factory=frozenset)
+    _ways: frozenset[Way] = field(default_factory=frozenset)
 
-    def add(self, recipe: Recipe) -> None:
-        """Remember every beginning of ``recipe``."""
-        self._digests |= {stretch.digest for stretch in stretches(recipe)}
+    def add(self, prospect: Prospect) -> None:
+        """Remember every beginning of the recipe of ``prospect``."""
+        self._ways |= set(_ways(prospect))
 
-    def trainings(self, recipe: Recipe) -> int:
-        """Return how many trainings of ``recipe`` lie behind."""
-        trains = (schedule_of(step) is not None for step in recipe.steps)
-        pairs = zip(trains, stretches(recipe), strict=True)
-        return sum(trained and stretch.digest in self._digests for trained, stretch in pairs)
+    def trainings(self, prospect: Prospect) -> int:
+        """Return how many trainings of the recipe of ``prospect`` lie behind."""
+        trains = (schedule_of(step) is not None for step in prospect.recipe.steps)
+        pairs = zip(trains, _ways(prospect), strict=True)
+        return sum(trained and way in self._ways for trained, way in pairs)
 
     def work(self, prospects: Iterable[Prospect], expectation: Expectation) -> float:
         """Return the multiply-accumulates of training all of ``prospects``, each shared stretch once."""
@@ -38,5 +40,11 @@ class Walked:
         """Yield each of ``prospects`` with how many of its trainings lie behind when it comes to it."""
         walked = copy(self)
         for prospect in prospects:
-            yield prospect, walked.trainings(prospect.recipe)
-            walked.add(prospect.recipe)
+            yield prospect, walked.trainings(prospect)
+            walked.add(prospect)
+
+
+def _ways(prospect: Prospect) -> list[Way]:
+    """Return what tells the graph behind each stretch apart: the format, too, where a step heeds the runtime."""
+    file_format = prospect.family.format
+    return [(item.digest, file_format if item.heeds_runtime else None) for item in stretches(prospect.recipe)]

@@ -22,11 +22,11 @@ from edgepack.device.profile import load_device
 from edgepack.digest import digest_file
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
-from edgepack.runtime.artifact import Artifact, IoTensor
 from tests.write_tflite import Op, Tensor, tflite_bytes
 
 IN, OUT = 8, 3

@@ -11,8 +11,8 @@ from edgepack.device.profile import RuntimeSpec
 from edgepack.digest import digest_file
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.model.precision import Precision
-from edgepack.runtime.artifact import Artifact, IoTensor
 from tests.write_qdq import CHANNELS, CLASSES, SIDE, write_float_onnx, write_int8_onnx
 
 VERSION = "1.31.1"

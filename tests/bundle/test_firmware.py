@@ -18,7 +18,7 @@ from edgepack.bundle.firmware import firmware_sources
 from edgepack.bundle.golden import dequantize, quantize, read_npz, write_golden
 from edgepack.bundle.syntax_check import check_syntax, write_declarations
 from edgepack.errors import OutputError
-from edgepack.runtime.artifact import IoTensor
+from edgepack.lower.artifact import IoTensor
 from edgepack.runtime.tflm_ops import ADD_METHODS, add_methods
 
 CC = shutil.which("cc")

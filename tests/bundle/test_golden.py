@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepack.bundle.golden import Tolerance, dequantize, quantize, read_npz, tolerance, write_golden, write_npz
+from edgepack.lower.artifact import IoTensor
 from edgepack.model.precision import Precision
 from edgepack.runtime._backends import Tensor
-from edgepack.runtime.artifact import IoTensor
 
 INT8 = IoTensor("x", (1, 4), "int8", 0.0078125, -3)
 

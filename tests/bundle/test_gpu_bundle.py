@@ -14,8 +14,8 @@ from edgepack.bundle.golden import tolerance
 from edgepack.bundle.minimal import with_minimal_build
 from edgepack.bundle.verify import read_manifest, verify_bundle
 from edgepack.device.profile import load_device
+from edgepack.lower.artifact import IoTensor
 from edgepack.model.precision import Precision
-from edgepack.runtime.artifact import IoTensor
 from edgepack.work import Work
 from tests.bundle.onnx_contents import VERSION, as_onnx, samples
 from tests.bundle.test_device_scripts import SCRIPTS, run

@@ -13,10 +13,10 @@ from edgepack.bundle.bundle import write_bundle
 from edgepack.bundle.contents import Golden
 from edgepack.bundle.verify import verify_bundle
 from edgepack.digest import digest_file
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.memory import arena
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
-from edgepack.runtime.artifact import Artifact, IoTensor
 from edgepack.runtime.base import get_runtime
 
 

@@ -98,6 +98,41 @@ def test_json_holds_what_the_text_says(tmp_path):
     assert body["schema_version"] == 1
 
 
+def test_each_format_is_held_against_its_own_runtime(tmp_path):
+    model = write_keras(tmp_path / "m.keras")
+    done = check(model, "--device", "rpi4", "--format", "onnx", "--format", "tflite")
+    assert (done.returncode, done.stderr) == (0, "")
+    litert, ort = done.stdout.index("on rpi4 (litert "), done.stdout.index("on rpi4 (onnxruntime ")
+    assert litert < ort
+    assert "possible on rpi4 as tflite and onnx" in done.stdout
+    assert f"Next: edgepack build {model} --device rpi4 --format tflite --format onnx --data DATA" in done.stdout
+    body = json.loads(check(model, "--device", "rpi4", "--format", "onnx", "--json").stdout)
+    (only,) = body["formats"]
+    assert (only["format"], only["verdict"]) == ("onnx", "possible")
+    assert only["runtime"].startswith("onnxruntime ")
+    assert only["bounds"] == body["bounds"]
+
+
+def test_a_format_without_a_device_or_that_it_does_not_take_is_refused(tmp_path):
+    model = write_keras(tmp_path / "m.keras")
+    done = check(model, "--format", "onnx")
+    assert (done.returncode, "EP-004" in done.stderr, done.stdout) == (2, True, "")
+    assert "add --device NAME" in done.stderr
+    done = check(model, "--device", "nrf52840", "--format", "onnx")
+    assert (done.returncode, "EP-338" in done.stderr, done.stdout) == (2, True, "")
+    done = check(model, "--device", "rpi4", "--format", "savedmodel")
+    assert done.returncode == 2
+
+
+def test_branches_stand_in_the_way_of_tflite_alone(tmp_path):
+    model = write_branches(tmp_path / "m.onnx")
+    assert check(model, "--device", "rpi4", "--format", "tflite").returncode == 2
+    done = check(model, "--device", "rpi4", "--format", "tflite", "--format", "onnx")
+    assert done.returncode == 0
+    assert "possible on rpi4 as onnx:" in done.stdout
+    assert "--format onnx --data DATA" in done.stdout
+
+
 def test_what_cannot_fit_exits_with_3():
     digits = Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits.keras"
     done = check(digits, "--max-size", "100B", "--json")

@@ -69,8 +69,8 @@ def test_it_tells_precisions_families_trainings_time_and_disk(here):
 def test_the_text_says_the_same_and_calls_the_estimate_rough():
     done = run("--device", "rpi4", "--device", "nrf52840", *TRAINS, "--max-drop", "2%")
     assert done.exit_code == 0, done.output
-    assert "on rpi4:" in done.stdout
-    assert "on nrf52840:" in done.stdout
+    assert "on rpi4, as tflite:" in done.stdout
+    assert "on nrf52840, as tflite:" in done.stdout
     assert "if every precision misses latency: prune; coarser inputs; student; lowrank" in done.stdout
     assert "at most 16 trainings" in done.stdout
     assert "times are rough estimates for this machine, from float32 matrix products by NumPy" in done.stdout
@@ -201,8 +201,15 @@ def test_a_format_takes_the_devices_runtime_for_it(here):
     assert plan["precisions"] == ["f32", "w16", "w8", "w8a8", "w8a8-per-tensor", "w4"]
     families = {family for branch in plan["branches"] for family in branch["families"]}
     assert not any("4 bits" in family for family in families), "onnxruntime has no kernels for them"
-    (plan,) = planned("--device", "rpi4", "--data", DATA, "--format", "onnx", "--format", "tflite")["plans"]
-    assert "w8a16" in plan["precisions"], "the profile's first runtime among those of both formats"
+
+
+def test_of_several_formats_each_has_a_plan_in_the_order_of_the_runtimes(here):
+    plans = planned("--device", "rpi4", "--data", DATA, "--format", "onnx", "--format", "tflite")["plans"]
+    assert [(plan["device"], plan["format"]) for plan in plans] == [("rpi4", "tflite"), ("rpi4", "onnx")]
+    assert ["w8a16" in plan["precisions"] for plan in plans] == [True, False]
+    (plan,) = planned("--device", "stm32h747", "--data", DATA, "--format", "onnx", "--format", "tflite")["plans"]
+    assert plan["format"] == "tflite"
+    assert "stm32h747 has no runtime that takes onnx: tflite alone is searched" in plan["notes"]
 
 
 def test_a_device_without_a_runtime_of_the_format_says_which_it_has(here):

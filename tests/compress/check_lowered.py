@@ -15,11 +15,11 @@ from nets import NETS
 from edgepack.compress.apply import apply_steps
 from edgepack.compress.recipe import Recipe
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.model.load import load_model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
 from edgepack.model.trainable import write_trainable
-from edgepack.runtime.lower import lower
 
 SCRATCH = Path(REPORT).parent  # noqa: F821 - given by the caller
 

@@ -21,11 +21,11 @@ from edgepack.data.prepare import Prepared
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph, Target, Training
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.trainable import write_trainable
 from edgepack.quantize.fake_quantize import fake_quantized
-from edgepack.runtime.lower import lower
 from edgepack.train.schedule import Schedule
 from edgepack.train.signal import Signal
 

@@ -23,11 +23,11 @@ from edgepack.compress.sparsify import Sparsify
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Graph
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.model.load import load_model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
 from edgepack.model.trainable import read_trainable, write_trainable
-from edgepack.runtime.lower import lower
 from edgepack.train.schedule import Schedule
 
 FOLDER = Path(REPORT).parent  # noqa: F821 - given by the caller

@@ -14,10 +14,10 @@ from edgepack.data.prepare import Prepared
 from edgepack.device.profile import load_device
 from edgepack.graph.context import Training
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.measure.memory import arena
 from edgepack.model.load import load_model
 from edgepack.model.precision import Precision
-from edgepack.runtime.lower import lower
 from edgepack.search.making import compress
 from edgepack.search.setting import Setting, target_of
 from edgepack.work import Work

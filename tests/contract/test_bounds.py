@@ -18,6 +18,7 @@ from edgepack.digest import digest_file
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Training
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.measure.bounds import lower_bounds
 from edgepack.measure.latency import op_costs, predict_energy, predict_latency
 from edgepack.measure.memory import arena
@@ -26,7 +27,6 @@ from edgepack.model.load import load_model
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
 from edgepack.runtime.base import get_runtime
-from edgepack.runtime.lower import lower
 from edgepack.search.making import make
 from edgepack.search.setting import Setting, target_of
 from edgepack.work import Work

@@ -8,12 +8,12 @@ import pytest
 
 from edgepack.device.wheels import RUNTIMES
 from edgepack.errors import CandidateError
+from edgepack.lower.form import Form, newest_versions
 from edgepack.measure.agreement import MAX_RELATIVE_RMS, relative_rms
 from edgepack.model.precision import Precision
 from edgepack.registry import discover
 from edgepack.runtime._backends import BACKENDS
 from edgepack.runtime.base import Runtime, get_runtime
-from edgepack.runtime.form import Form, newest_versions
 
 NAMES = sorted(discover("edgepack.runtime", Runtime))
 # Two roundings of the same integer arithmetic: XNNPACK's and the reference kernels' differ by one step at most here.

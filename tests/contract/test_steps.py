@@ -16,10 +16,10 @@ from edgepack.digest import digest_file
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Training
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
 from edgepack.model.precision import Precision
-from edgepack.runtime.lower import lower
 from edgepack.search.making import compress
 from edgepack.search.setting import Setting, target_of
 from edgepack.work import Work

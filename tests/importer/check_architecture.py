@@ -24,13 +24,13 @@ from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.importer.importer import import_onnx
 from edgepack.importer.prepare import prepare
 from edgepack.importer.quantized import float_graph
+from edgepack.lower._calibration import CalibrationSet
+from edgepack.lower._convert import convert
 from edgepack.model._export import export, legal_names
 from edgepack.model.flat import as_list
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
-from edgepack.runtime._calibration import CalibrationSet
-from edgepack.runtime._convert import convert
 
 FOLDER = Path(REPORT).parent  # noqa: F821
 DRAW = np.random.default_rng(11)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from edgepack.importer.sides import channels_last
+from edgepack.importer.sides import lying_last
 from tests.write_onnx import edge, written
 
 TO_FIRST, TO_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
@@ -14,7 +14,7 @@ KERNEL = {"k": np.zeros((4, 3, 1, 1), np.float32), "flat": np.array([0, -1])}
 
 def found(*nodes, given=("n", 8, 8, 3), made=("n", 8, 8, 4)):
     nodes = [helper.make_node(*ends, **more) for *ends, more in nodes]
-    return channels_last(written(nodes, [edge("x", *given)], [edge("y", *made)], KERNEL))
+    return lying_last(written(nodes, [edge("x", *given)], [edge("y", *made)], KERNEL))
 
 
 def test_what_is_turned_at_once_and_back_at_last_lies_last():

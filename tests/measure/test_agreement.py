@@ -9,10 +9,10 @@ import pytest
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.measure.agreement import MAX_RELATIVE_RMS, check_agreement, relative_rms
 from edgepack.model.model import Format
 from edgepack.model.precision import Precision
-from edgepack.runtime.lower import lower
 
 
 @pytest.mark.tf

@@ -9,13 +9,13 @@ from edgepack.device.profile import load_device
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.measure import _esp_nn
 from edgepack.measure._cmsis_nn import Core, scratch_bytes
 from edgepack.measure.memory import ARENA_STEP_BYTES, MIB, kernel_scratch, ram
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor, read_tflite
-from edgepack.runtime.lower import lower
 
 
 def measured(artifact, device, session, inputs, *, kernels=None):

@@ -11,12 +11,12 @@ from onnxruntime.quantization import quantize_dynamic
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError, ModelError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.form import Form
+from edgepack.lower.lower import lower
 from edgepack.model.load import load_model
 from edgepack.model.onnx_file import read_onnx_graph
 from edgepack.model.precision import Precision
 from edgepack.model.predict import predict
-from edgepack.runtime.form import Form
-from edgepack.runtime.lower import lower
 from tests.fetch_models import path_of
 from tests.write_onnx import edge, write_branches, write_hardmax, write_onnx
 

@@ -5,10 +5,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
+from edgepack.lower.artifact import Artifact
 from edgepack.measure.operators import read_costs, read_macs, read_operators
 from edgepack.model.onnx_file import read_onnx_graph
 from edgepack.model.precision import Precision
-from edgepack.runtime.artifact import Artifact
 from tests.write_onnx import edge, write_onnx
 
 KERNEL = np.ones((8, 2, 3, 3), np.float32)

@@ -22,6 +22,7 @@ from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Target, Training
 from edgepack.graph.fold import fold
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.lower import lower
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import read_tflite
@@ -29,7 +30,6 @@ from edgepack.model.trainable import read_trainable, write_trainable
 from edgepack.quantize._plan import complete_plan, first_and_last
 from edgepack.quantize.expand import expand
 from edgepack.quantize.fake_quantize import quantize
-from edgepack.runtime.lower import lower
 
 FOLDER = Path(FOLDER)  # noqa: F821 - given by the caller
 SAMPLES = 64

@@ -46,6 +46,16 @@ def test_what_failed_or_was_not_scored_is_no_point():
     assert frontier([]) == ()
 
 
+def test_what_this_machine_measured_is_no_axis():
+    def resident(item, ram_bytes):
+        return replace(item, measurement=replace(item.measurement, ram=Figure(ram_bytes, "B", Evidence.HOST)))
+
+    better, worse = candidate(10, 1, 0.0), candidate(12, 1, 0.0)
+    for one, other in ((1 << 20, 2 << 20), (2 << 20, 1 << 20)):
+        best = resident(better, one)
+        assert frontier([best, resident(worse, other)]) == (best,)
+
+
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(0, 4)), max_size=9))
 def test_it_is_what_the_definition_says(places):
     items = [candidate(*place) for place in places]

@@ -13,8 +13,8 @@ from edgepack.errors import CandidateError, HostError, OutputError
 from edgepack.events import Note
 from edgepack.graph.context import StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.model.precision import Precision
-from edgepack.runtime.artifact import Artifact, IoTensor
 from edgepack.search.candidate import Candidate
 from edgepack.search.journal import open_journal
 from edgepack.search.kept import Kept

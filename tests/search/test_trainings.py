@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which training follows which, and when no other does."""
 
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,18 +9,13 @@ import pytest
 
 from edgepack.compress.step import Gap
 from edgepack.device.budget import Limit
-from edgepack.errors import CandidateError
 from edgepack.events import FamilyChanged
-from edgepack.figure import Evidence, Figure
-from edgepack.graph.context import Training
-from edgepack.measure.judge import judge
-from edgepack.measure.measurement import Measurement
 from edgepack.model.precision import Precision
 from edgepack.search import trainings
-from edgepack.search.candidate import Candidate
 from edgepack.search.families import Ceilings, families
-from edgepack.search.margin import holds
+from edgepack.search.tally import Tally
 from edgepack.search.trainings import Trainings
+from tests.search.fake_trials import FakeTrials, scored
 
 DROP = Limit("drop", 0.02, "1", "--max-drop")
 FOUND = families(
@@ -34,63 +29,21 @@ BEFORE = {"prune": 0.2, "student": 0.6, "lowrank": 0.3, "resolution": 0.05, "res
 CENT = 0.01
 
 
-def candidate(recipe, drop, error=0.001):
-    ends = (drop - 1.96 * error, drop + 1.96 * error)
-    measurement = Measurement(metric_drop=Figure(drop, "1", Evidence.COMPUTED, *ends, 0.95, 100))
-    return Candidate(recipe, measurement=measurement, verdict=judge([DROP], measurement), scored=True)
-
-
-@dataclass
-class FakeTrials:
-    """Answers with drops that a test decides; a training without an answer fails."""
-
-    answers: dict
-    done: list = field(default_factory=list)
-    tried: list = field(default_factory=list)
-    ahead: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(expect=list))
-    scored: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(original_metric=Figure(0.9, "1", Evidence.COMPUTED))
-    )
-    limits: tuple = (DROP,)
-    controls: bool = True
-    expected: int = 0
-
-    @property
-    def some_arrived(self):
-        return any(item.state == "fits" for item in self.done)
-
-    @property
-    def over(self):
-        return any(map(holds, self.done))
-
-    def find(self, recipe):
-        return next((item for item in self.done if item.recipe == recipe), None)
-
-    def with_control(self, recipe):
-        answer = self.answers(recipe)
-        failure = None if answer is not None else CandidateError("EP-632", "out of reach")
-        self.tried.append(recipe)
-        self.done.append(candidate(recipe, answer) if failure is None else Candidate(recipe, failure=failure))
-        return self.done[-1]
+def add_untrained(tally, found, file_format=None):
+    made = SimpleNamespace(path=Path("made"))
+    for family in found:
+        before = scored(family.untrained, BEFORE[family.kind], (DROP,), error=0.001, file_format=file_format)
+        tally.done.append(replace(before, artifact=made, verdict=None))
 
 
 @pytest.fixture
 def run(monkeypatch):
     def go(answers):
         monkeypatch.setattr(trainings, "read_macs", lambda artifact: 1000)
-        trials = FakeTrials(answers)
-        for family in FOUND:
-            made = SimpleNamespace(path=Path("made"))
-            trials.done.append(
-                Candidate(
-                    family.untrained,
-                    artifact=made,
-                    measurement=candidate(family.untrained, BEFORE[family.kind]).measurement,
-                )
-            )
-        setting = SimpleNamespace(train=SimpleNamespace(count=10_000), training=Training(checkpoints=Path("unused")))
-        told = []
-        Trainings(trials=trials, setting=lambda: setting, report=told.append).run(list(FOUND))
+        tally, told = Tally(given=(DROP,), gate="point"), []
+        trials = FakeTrials(tally, answers, error=0.001)
+        add_untrained(tally, FOUND)
+        Trainings(trials={None: trials}, tally=tally, report=told.append).run(list(FOUND))
         return trials.tried, told
 
     return go

@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the training round tells: what each family came to, and what work may remain."""
 
-from dataclasses import replace
-from types import SimpleNamespace
-
 import pytest
 
 from edgepack.compress.step import Gap
 from edgepack.device.budget import Limit
 from edgepack.events import FamilyChanged, TrainingsExpected
-from edgepack.figure import Evidence, Figure
 from edgepack.graph.context import Training
-from edgepack.measure.judge import judge
-from edgepack.measure.measurement import Measurement
 from edgepack.model.precision import Precision
-from edgepack.search.candidate import Candidate
 from edgepack.search.expectation import Expectation, Prospect
 from edgepack.search.families import Ceilings, families
+from edgepack.search.tally import Tally
 from edgepack.search.trainings import Trainings
 from edgepack.search.walked import Walked
+from tests.search.fake_trials import FakeTrials
 
 LIMITS = (Limit("drop", 0.01, "1", "--max-drop"),)
 
@@ -32,51 +27,23 @@ def expectation(tmp_path):
     return Expectation(allowed=0.01, scale=1.0, samples=1000, training=Training(checkpoints=tmp_path), teacher_macs=50)
 
 
-class Trials:
-    """Gives each recipe the next of the drops; the real one would train it."""
-
-    def __init__(self, drops):
-        self.drops, self.done, self.expected = list(drops), [], 0
-        self.limits, self.scored, self.controls = LIMITS, None, False
-        self.ahead = SimpleNamespace(expect=list)
-
-    @property
-    def some_arrived(self):
-        return any(item.state == "fits" for item in self.done)
-
-    @property
-    def over(self):
-        return self.some_arrived
-
-    def find(self, recipe):
-        return next((item for item in self.done if item.recipe == recipe), None)
-
-    def with_control(self, recipe):
-        measurement = Measurement(metric_drop=Figure(self.drops.pop(0), "1", Evidence.COMPUTED))
-        self.done.append(
-            replace(Candidate(recipe), measurement=measurement, verdict=judge(LIMITS, measurement), scored=True)
-        )
-        return self.done[-1]
-
-
 def run(gap, drops, tmp_path):
-    told = []
-    setting = SimpleNamespace(train=SimpleNamespace(count=1000), training=Training(checkpoints=tmp_path))
-    trials = Trials(drops)
-    Trainings(trials=trials, setting=lambda: setting, report=told.append).run(list(found(gap)))
-    return trials, told
+    tally, told, left = Tally(given=LIMITS, gate="point"), [], list(drops)
+    trials = FakeTrials(tally, lambda recipe: left.pop(0), folder=tmp_path, samples=1000, controls=False)
+    Trainings(trials={None: trials}, tally=tally, report=told.append).run(list(found(gap)))
+    return tally, told
 
 
 def test_each_training_is_told_with_the_work_that_may_remain(tmp_path):
-    trials, told = run(Gap(latency=0.5, latency_ms=3.0), [0.05, 0.004], tmp_path)
-    assert len(trials.done) == 2
+    tally, told = run(Gap(latency=0.5, latency_ms=3.0), [0.05, 0.004], tmp_path)
+    assert len(tally.done) == 2
     changes = [(event.state, event.detail) for event in told if isinstance(event, FamilyChanged)]
     titles = {event.name for event in told if isinstance(event, FamilyChanged) and event.state == "to train"}
     assert titles == {"prune", "coarser inputs", "coarser inputs and prune", "student", "lowrank"}
     assert changes[len(titles) :] == [
-        ("training", trials.done[0].recipe.name),
+        ("training", tally.done[0].recipe.name),
         ("trained", "drop 5.00%"),
-        ("training", trials.done[1].recipe.name),
+        ("training", tally.done[1].recipe.name),
         ("trained", "drop 0.40%"),
     ]
     first, second, last = [event for event in told if isinstance(event, TrainingsExpected)]
@@ -108,6 +75,6 @@ def test_a_shared_stretch_is_counted_once(expectation):
     assert walked.work(prospects[:1], expectation) == each[0]
     assert each[1] > walked.work(prospects, expectation) - walked.work(prospects[2:], expectation) > 0
     assert walked.work(prospects, expectation) < sum(each)
-    walked.add(prospects[0].recipe)
-    assert walked.trainings(prospects[2].recipe) == 1
+    walked.add(prospects[0])
+    assert walked.trainings(prospects[2]) == 1
     assert walked.work(prospects[2:3], expectation) == each[2] - each[0]
