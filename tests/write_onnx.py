@@ -89,6 +89,20 @@ def write_dense_answers(path):
     return write_onnx(path, nodes, [edge("image", "batch", 3, 8, 8)], [edge("places", "batch", 4, 8, 8)], weights)
 
 
+def write_channels_last(path):
+    """A convolution of an 8x9x3 image, scaled first, channels last at both ends as tf2onnx exports it."""
+    kernel = np.random.default_rng(9).standard_normal((4, 3, 3, 3)).astype(np.float32) / 5
+    nodes = [
+        helper.make_node("Mul", ["image:0", "scale"], ["scaled"], name="scale"),
+        helper.make_node("Transpose", ["scaled"], ["first"], name="to_first", perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["first", "kernel"], ["made"], name="conv", kernel_shape=[3, 3], pads=[1] * 4),
+        helper.make_node("Transpose", ["made"], ["last"], name="to_last", perm=[0, 2, 3, 1]),
+        helper.make_node("Relu", ["last"], ["answer"], name="relu"),
+    ]
+    weights = {"scale": np.array(0.5, np.float32), "kernel": kernel}
+    return write_onnx(path, nodes, [edge("image:0", "n", 8, 9, 3)], [edge("answer", "n", 8, 9, 4)], weights)
+
+
 def write_quadrant_images(path, *, count=300):
     """Images for ``write_quadrants``, channels first, with the brightest quarter as label."""
     rng = np.random.default_rng(11)

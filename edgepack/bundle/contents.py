@@ -29,12 +29,14 @@ class Source:
         format: ``keras``, ``h5``, ``savedmodel``, ``tflite``...
         digest: SHA-256 over architecture and weights.
         notes: What was changed on the way in ("batch fixed to 1"), in sentences.
+        layout: How image samples were given, of an ONNX file: as its inputs lie, or channels last (``nhwc``).
     """
 
     name: str
     format: str
     digest: str
     notes: tuple[str, ...] = ()
+    layout: Literal["source", "nhwc"] = "source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,13 @@ class FileEdge:
     side: Literal["input", "output"]
     tensor: IoTensor
     axes: tuple[int, ...]
+
+    @property
+    def sample_shape(self) -> list[int]:
+        """Of one sample as it is fed or given, without a batch."""
+        order = self.axes or tuple(range(len(self.tensor.shape)))
+        batch = order[0] if order else 0
+        return [self.tensor.shape[order.index(axis)] for axis in range(len(order)) if axis != batch]
 
     @property
     def words(self) -> str:

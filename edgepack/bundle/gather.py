@@ -107,7 +107,13 @@ def _axes(tensors: Sequence[IoTensor], specs: Sequence[TensorSpec]) -> tuple[tup
 
 
 def _source(model: Model) -> Source:
-    return Source(name=model.source.name, format=model.source_format.value, digest=model.digest, notes=model.notes)
+    return Source(
+        name=model.source.name,
+        format=model.source_format.value,
+        digest=model.digest,
+        notes=model.notes,
+        layout=model.layout,
+    )
 
 
 def _golden(bench: Bench, artifact: Artifact) -> Golden:

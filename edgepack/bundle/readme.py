@@ -125,6 +125,8 @@ def _edges(contents: BundleContents) -> str:
         for tensor in (edge.tensor,)
     ]
     told = table(("", "name", "type", "shape", "quantization"), rows)
+    if contents.source.layout == "nhwc":
+        return told + _channels_last(contents)
     turned = [f"- `{edge.tensor.name}` is {edge.words}" for edge in contents.edges if edge.words]
     if turned:
         told += (
@@ -132,6 +134,22 @@ def _edges(contents: BundleContents) -> str:
             "code does; C code and the golden vectors have the file's order:\n\n" + "\n".join(turned)
         )
     return told
+
+
+def _channels_last(contents: BundleContents) -> str:
+    """Return which layout samples have and which the device gets, where the first was said with ``--layout nhwc``."""
+    rows = [
+        f"- `{edge.tensor.name}`: "
+        + (f"your samples are {edge.sample_shape}" if edge.side == "input" else f"`infer.py` gives {edge.sample_shape}")
+        + f", the device's file has {list(edge.tensor.shape)}"
+        + (f": axis i of it is axis {list(edge.axes)}[i] of a batch of them" if edge.axes else ", in the same order")
+        for edge in contents.edges
+    ]
+    return (
+        "\n\nBuilt with `--layout nhwc`: images are fed with their channels last (height, width, channels), to "
+        "edgepack and to `infer.py`, whatever the ONNX file had. C code and the golden vectors have the order of the "
+        "device's file:\n\n" + "\n".join(rows)
+    )
 
 
 def _worked(contents: BundleContents) -> str:

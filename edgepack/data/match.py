@@ -60,9 +60,10 @@ def _spelled(names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> tuple[st
 
     All are called as in the model's file, or all as they are called since, or some one way and some the other.
     """
-    ways = [[spec.alias or spec.name for spec in inputs], [_plain(spec.name) for spec in inputs]]
+    own = [spec.alias or spec.name for spec in inputs]
+    ways = [own, [_plain(spec.name) for spec in inputs], [_plain(name) for name in own]]
     for way in ways:
-        if set(way) <= set(names):
+        if set(way) <= set(names) and len(set(way)) == len(way):
             return tuple(way)
     mixed = [next((name for name in both if name in names), "") for both in zip(*ways, strict=True)]
     return tuple(mixed) if "" not in mixed and len(set(mixed)) == len(mixed) else None
@@ -70,7 +71,8 @@ def _spelled(names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> tuple[st
 
 def fitted(data: Data, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Data:
     """Return ``data`` as it is used with a model of these ``inputs`` and ``outputs``, by the names that these have."""
-    called = {spec.alias or spec.name: _plain(spec.name) for spec in inputs}
+    called = {_plain(spec.alias or spec.name): _plain(spec.name) for spec in inputs}
+    called |= {spec.alias or spec.name: _plain(spec.name) for spec in inputs}
     named = data.preprocess.inputs
     if named is None:
         return replace(data, metric=data.metric.of(outputs))

@@ -25,15 +25,8 @@ from edgepack.importer._limits import limit
 from edgepack.importer._obstacles import Problem, known_graph, raise_any
 from edgepack.importer.axes import channels_last
 from edgepack.importer.imported import Edge, Imported, Value
+from edgepack.importer.sides import POINTWISE, SPATIAL
 
-_SPATIAL = frozenset(
-    {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize", "Upsample",
-     "BatchNormalization", "InstanceNormalization", "LRN", "Pad", "DepthToSpace", "SpaceToDepth"}
-)  # fmt: skip
-_POINTWISE = frozenset(
-    {"Add", "Sub", "Mul", "Div", "Pow", "Neg", "Abs", "Sqrt", "Exp", "Log", "Max", "Min", "Cast", "Identity", "Dropout",
-     "Relu", "LeakyRelu", "Elu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Silu", "Gelu", "PRelu"}
-)  # fmt: skip
 _FEWEST = 3  # axes of something with channels and positions
 _DTYPES = {"float16": "float32", "float64": "float32", "bfloat16": "float32"}
 
@@ -101,9 +94,9 @@ def _meets_windows(build: Build, name: str) -> bool:
     found, waiting, seen = False, [name], set[str]()
     while waiting:
         for user in build.users.get(waiting.pop(), []):
-            if user.kind in _SPATIAL:
+            if user.kind in SPATIAL:
                 found = True
-            elif user.kind not in _POINTWISE:
+            elif user.kind not in POINTWISE:
                 return False
             elif user.outputs[0] not in seen:
                 seen.add(user.outputs[0])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An ONNX graph as a runtime of ONNX takes it: batch 1, every shape known, simplified, its edges as they are fed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from edgepack.errors import ModelError
@@ -71,13 +71,16 @@ def _slim(model: "onnx.ModelProto", where: str) -> "onnx.ModelProto":
     return slimmed(model)
 
 
-def with_edges(model: "onnx.ModelProto", *, names: Mapping[str, str], channels_last: bool) -> "onnx.ModelProto":
+def with_edges(
+    model: "onnx.ModelProto", *, names: Mapping[str, str], channels_last: bool, apart: Collection[str] = ()
+) -> "onnx.ModelProto":
     """Return ``model`` with its inputs and outputs called and laid out as the user's training code has them.
 
     Args:
         model: Of fixed shapes; stays as it was.
         names: What each input and output is called from now on.
         channels_last: Inputs and outputs of images have their channels last; a Transpose at each end sees to it.
+        apart: Those that have them so already, by the names that ``model`` has.
     """
     import onnx
 
@@ -91,12 +94,13 @@ def with_edges(model: "onnx.ModelProto", *, names: Mapping[str, str], channels_l
             _rename(graph, new, free_name(graph, new))
         _rename(graph, item.name, new)
     if channels_last:
-        for item in (item for item in graph.input if item.name not in weights and _is_image(item)):
+        still = {names.get(name, name) for name in apart}
+        for item in (item for item in graph.input if item.name not in {*weights, *still} and _is_image(item)):
             inner = free_name(graph, item.name)
             replace_everywhere(graph, item.name, inner)
             graph.node.insert(0, onnx.helper.make_node("Transpose", [item.name], [inner], perm=IMAGE_FIRST))
             _lay_out(item)
-        for item in filter(_is_image, graph.output):
+        for item in (item for item in graph.output if item.name not in still and _is_image(item)):
             inner = free_name(graph, item.name)
             replace_everywhere(graph, item.name, inner)
             graph.node.append(onnx.helper.make_node("Transpose", [inner], [item.name], perm=IMAGE_LAST))

@@ -10,7 +10,7 @@ from edgepack.importer.runnable import runnable
 from edgepack.importer.simplify import with_edges
 from edgepack.model._onnx_digest import digest_onnx
 from edgepack.model._onnx_source import OnnxSource
-from edgepack.model.layout import Layout, turned
+from edgepack.model.layout import Layout, layout_notes, turned
 from edgepack.model.model import Model, TensorSpec
 from edgepack.work import whole_folder
 
@@ -29,11 +29,16 @@ def keep_onnx(source: OnnxSource, refused: ModelError, *, layout: Layout, folder
 
     where = str(source.path)
     found = runnable(source.model, shapes=source.shapes, where=where)
-    inputs, outputs = (tuple(_spec(edge, layout) for edge in side) for side in (found.inputs, found.outputs))
+    last = source.summary.channels_last
+    inputs, outputs = (
+        tuple(_spec(edge, "source" if edge.name in last else layout) for edge in side)
+        for side in (found.inputs, found.outputs)
+    )
     digest = digest_onnx(source.model, inputs, outputs, revision=_REVISION)
     target = folder / digest
     with whole_folder(target) as scratch:
-        onnx.save(with_edges(found.graph, names={}, channels_last=layout == "nhwc"), scratch / _KEPT)
+        kept = with_edges(found.graph, names={}, channels_last=layout == "nhwc", apart=last)
+        onnx.save(kept, scratch / _KEPT)
     why = _without_path(refused.message, where)
     return Model(
         path=target / _KEPT,
@@ -43,9 +48,14 @@ def keep_onnx(source: OnnxSource, refused: ModelError, *, layout: Layout, folder
         inputs=inputs,
         outputs=outputs,
         digest=digest,
-        notes=(f"no steps and no TFLite: {why}; onnxruntime takes it as it is", *source.notes),
+        notes=(
+            f"no steps and no TFLite: {why}; onnxruntime takes it as it is",
+            *source.notes,
+            *layout_notes(inputs, layout, last),
+        ),
         why_untrainable=why,
         onnx=target / _KEPT,
+        layout=layout,
     )
 
 

@@ -15,7 +15,7 @@ from edgepack.model._onnx_digest import digest_onnx
 from edgepack.model._onnx_source import OnnxSource
 from edgepack.model._unroll import unroll
 from edgepack.model.flat import as_list, flat
-from edgepack.model.layout import Layout, turned
+from edgepack.model.layout import Layout, layout_notes, turned
 from edgepack.model.model import Model, TensorSpec
 from edgepack.model.shapes import format_shape
 from edgepack.model.trainable import TRAINABLE
@@ -50,15 +50,16 @@ def load_onnx(source: OnnxSource, *, layout: Layout, folder: Path) -> Model:
     imported = _imported(graph, shapes, where)
     check_parity(imported, graph, where=where)
     names, renamed = _legal(imported)
+    last = source.summary.channels_last
     inputs, ends = (
-        tuple(_named(_spec(edge, layout), names[edge.name]) for edge in side)
+        tuple(_named(_spec(edge, "source" if edge.name in last else layout), names[edge.name]) for edge in side)
         for side in (imported.inputs, imported.outputs)
     )
     digest = digest_onnx(graph, inputs, ends, revision=_REVISION)
     target = folder / digest
     unrolling = unroll(imported.net)
     small = simplified(graph, shapes=shapes, where=where)
-    kept = with_edges(small, names=names, channels_last=layout == "nhwc")
+    kept = with_edges(small, names=names, channels_last=layout == "nhwc", apart=last)
     with whole_folder(target) as scratch:
         outputs = _write(imported, inputs, ends, kept=kept, folder=scratch)
     return Model(
@@ -69,9 +70,10 @@ def load_onnx(source: OnnxSource, *, layout: Layout, folder: Path) -> Model:
         inputs=inputs,
         outputs=outputs,
         digest=digest,
-        notes=(*source.notes, *renamed, *unrolling, *_turned_notes(inputs)),
+        notes=(*source.notes, *renamed, *unrolling, *_turned_notes(inputs), *layout_notes(inputs, layout, last)),
         trainable=target / TRAINABLE,
         onnx=target / _PREPARED if _quantizes(kept) else None,
+        layout=layout,
     )
 
 

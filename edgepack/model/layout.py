@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the axes of an ONNX model's inputs and outputs lie: in its file, in what the user feeds, and inside."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -50,6 +50,26 @@ def check_batch(summary: Summary) -> None:
             )
 
 
+def layout_notes(inputs: Sequence[TensorSpec], layout: Layout, last: Collection[str]) -> tuple[str, ...]:
+    """Return how samples of images are given, where ``layout`` was.
+
+    Args:
+        inputs: As they were made.
+        layout: What was given.
+        last: Inputs whose channels lie last in the file, by the names there.
+    """
+    if layout == "source":
+        return ()
+    found = []
+    for spec in (spec for spec in inputs if len(spec.given_shape) == len(IMAGE_LAST) - 1):
+        shape = format_shape(spec.given_shape)
+        if (spec.alias or spec.name) in last:
+            found.append(f"{spec.name!r} has its channels last in the ONNX file too, {shape}: --layout nhwc turns none")
+        else:
+            found.append(f"samples of {spec.name!r} are given channels last, {shape}; in the ONNX file they come first")
+    return tuple(found)
+
+
 def turned(spec: TensorSpec, axes: Sequence[int], layout: Layout) -> TensorSpec:
     """Return ``spec``, in the order of the ONNX file, as a tensor whose axis i is axis ``axes[i]`` there."""
     given = IMAGE_LAST if layout == "nhwc" and len(axes) == len(IMAGE_LAST) else tuple(range(len(axes)))
@@ -68,7 +88,10 @@ def as_imported(summary: Summary, layout: Layout = "source") -> Summary:
     if summary.format is not Format.ONNX:
         return summary
     inputs, outputs = (
-        tuple(turned(spec, IMAGE_LAST, layout) if _is_image(spec) else spec for spec in side)
+        tuple(
+            turned(spec, IMAGE_LAST, layout) if _is_image(spec) and spec.name not in summary.channels_last else spec
+            for spec in side
+        )
         for side in (summary.inputs, summary.outputs)
     )
     if summary.refusal is None:

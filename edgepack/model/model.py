@@ -79,6 +79,7 @@ class Model:
         fake_quantized: Its ranges are part of the graph (FakeQuant operators), so lowering calibrates nothing.
         onnx: The source's own graph, of batch 1 and simplified, where it came as ``.onnx`` and nothing was trained; its
             edges have these names, and lie as the user's training code feeds and gets them.
+        layout: How image samples for an ``.onnx`` are given: ``source`` as its inputs lie, ``nhwc`` channels last.
     """
 
     path: Path
@@ -96,3 +97,4 @@ class Model:
     loss: str = ""
     fake_quantized: bool = False
     onnx: Path | None = None
+    layout: Literal["source", "nhwc"] = "source"

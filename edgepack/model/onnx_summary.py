@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgepack.importer.batch import batch_axis, batch_names
 from edgepack.importer.quantized import is_quantized
 from edgepack.importer.read import damaged, graphs_of, read_onnx, refusal
+from edgepack.importer.sides import lying_last
 from edgepack.model._onnx_layers import Constants, constants_of, kernel_count, layers_of
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.shapes import apply_shapes, as_in_file, by_source_names, with_batch_of_one
@@ -60,6 +61,7 @@ def summarize_onnx(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Summary
         notes=tuple(notes),
         coarse=_coarse(model, constants, whole),
         refusal=refusal(model, where=str(path)),
+        channels_last=lying_last(model),
     )
 
 

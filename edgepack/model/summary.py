@@ -110,6 +110,7 @@ class Summary:
         coarse: The layers with inputs of half the height and width, or length, rounded down; empty where not known.
         refusal: Why an ``.onnx`` can only be taken as it is, without steps and without TFLite, as far as its list of
             operators tells; None where it may become a Keras graph, and for every other format.
+        channels_last: Inputs and outputs of an ``.onnx`` that are images with their channels last in the file.
     """
 
     format: Format
@@ -127,6 +128,7 @@ class Summary:
     notes: tuple[str, ...] = ()
     coarse: tuple[Layer, ...] = ()
     refusal: ModelError | None = None
+    channels_last: frozenset[str] = frozenset()
 
     @property
     def macs(self) -> int | None:

@@ -16,6 +16,7 @@ from edgepack.bundle.compare import change_of, compare_bundles
 from edgepack.bundle.contents import AnswersGiven
 from edgepack.bundle.gate import judge_condition, parse_condition
 from edgepack.bundle.golden import read_npz
+from edgepack.bundle.readme import make_readme
 from edgepack.bundle.verify import read_manifest, verify_bundle
 from edgepack.errors import OutputError
 from tests.bundle.conftest import answered
@@ -62,6 +63,22 @@ def test_the_model_keeps_the_name_of_its_format(onnx_contents, tmp_path):
     assert "- The model file: 2 of 2 convolutions run in integers.\n" in text
     assert manifest.model.notes == made.artifact.notes
     assert "model.tflite" not in text
+
+
+def test_the_readme_says_which_layout_samples_have_and_which_the_device_gets(onnx_contents, tmp_path):
+    made = onnx_contents()
+    tensor, answer = made.artifact.inputs[0], made.artifact.outputs[0]
+    artifact = replace(made.artifact, inputs=(replace(tensor, shape=(1, 8, 9, 3)),))
+    given = {"source": replace(made.source, layout="nhwc"), "artifact": artifact}
+    text = make_readme(replace(made, **given, input_axes=((),)))
+    assert "Built with `--layout nhwc`: images are fed with their channels last" in text
+    file = "the device's file has [1, 8, 9, 3]"
+    assert f"- `{tensor.name}`: your samples are [8, 9, 3], {file}, in the same order" in text
+    assert f"- `{answer.name}`: `infer.py` gives {list(answer.shape[1:])}" in text
+    assert "training code" not in text.partition("## Limits")[0]
+    turned = make_readme(replace(made, **given, input_axes=((0, 3, 1, 2),)))
+    assert f"your samples are [9, 3, 8], {file}: axis i of it is axis [0, 3, 1, 2][i] of a batch of them" in turned
+    assert "--layout" not in make_readme(made)
 
 
 def test_the_runtime_and_its_numpy_are_pinned(onnx_contents, tmp_path):

@@ -15,7 +15,7 @@ from edgepack.model.inspect import inspect
 from edgepack.model.layout import as_imported, check_layout, turned
 from edgepack.model.model import Format, TensorSpec
 from edgepack.model.summary import Summary
-from tests.write_onnx import write_dense_answers
+from tests.write_onnx import write_channels_last, write_dense_answers
 
 FIRST, LAST = (3, 8, 9), (8, 9, 3)
 INSIDE = TensorSpec("image", (1, *LAST), "float32", axes=(0, 2, 3, 1))
@@ -114,6 +114,17 @@ def test_the_layout_option_is_for_onnx_alone(tmp_path):
     check_layout(summary, "nhwc")
     assert as_imported(summary).inputs[0].given_shape == (3, 8, 8)
     assert as_imported(summary, "nhwc").outputs[0].given_shape == (8, 8, 4)
+
+
+def test_what_lies_channels_last_in_the_file_is_fed_so_whatever_the_option_says(tmp_path):
+    summary = inspect(write_channels_last(tmp_path / "m.onnx"))
+    assert summary.channels_last == {"image:0", "answer"}
+    for layout in ("source", "nhwc"):
+        known = as_imported(summary, layout)
+        assert [(spec.shape, spec.axes) for spec in known.inputs] == [((None, 8, 9, 3), ())]
+        assert [(spec.shape, spec.axes) for spec in known.outputs] == [((None, 8, 9, 4), ())]
+    first = inspect(write_dense_answers(tmp_path / "first.onnx"))
+    assert not first.channels_last
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,19 @@ def test_inputs_that_were_renamed_are_found_by_either_name(make_npz, opened, nam
     assert bind(source, RENAMED) == names
 
 
+def test_what_a_converter_put_around_a_name_may_be_left_out(make_npz, opened):
+    """tf2onnx keeps names of TensorFlow: ``left`` is ``serving_default_left:0``, which is no legal one."""
+    names = ("left", "right")
+    inputs = tuple(
+        TensorSpec(f"serving_default_{name}_0", (1, 2), "float32", alias=f"serving_default_{name}:0") for name in names
+    )
+    source = opened(make_npz(left=np.zeros((4, 2)), right=np.zeros((4, 2)), y=np.arange(4)))["all"]
+    assert bind(source, inputs) == names
+    alike = (TensorSpec("a_0", (1, 2), "float32", alias="a:0"), TensorSpec("a_1", (1, 2), "float32", alias="a:1"))
+    with pytest.raises(DataError, match="no array for the model input 'a_0'"):
+        bind(opened(make_npz(a=np.zeros((4, 2)), b=np.zeros((4, 2)), y=np.arange(4)))["all"], alike)
+
+
 def test_a_name_that_is_the_sources_of_one_and_the_new_one_of_another_is_the_sources(make_npz, opened):
     inputs = (TensorSpec("a_b", (1, 2), "float32", alias="a/b"), TensorSpec("a_b_", (1, 3), "float32", alias="a_b"))
     arrays = {"a_b": np.zeros((4, 3)), "a/b": np.zeros((4, 2)), "y": np.arange(4)}

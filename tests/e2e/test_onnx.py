@@ -93,4 +93,7 @@ def test_answers_of_each_place_lie_as_the_training_code_has_them(layout, edgepac
     )  # fmt: skip
     assert run.code == 0, run.err
     assert run.build["figures"]["metric"]["value"] == pytest.approx(0.01, rel=0.01)
+    readme = (tmp_path / "out" / "README.md").read_text()
+    told = "- `image`: your samples are [8, 8, 3], the device's file has [1, 8, 8, 3], in the same order"
+    assert (told in readme) == (layout == "nhwc")
     np.testing.assert_allclose(ask(tmp_path / "out", images, tmp_path), places, atol=1e-4)

@@ -11,7 +11,7 @@ from edgepack.errors import ModelError
 from edgepack.model.inspect import inspect
 from edgepack.model.load import load_model
 from edgepack.model.predict import predict
-from tests.write_onnx import edge, write_dense_answers, write_onnx
+from tests.write_onnx import edge, write_channels_last, write_dense_answers, write_onnx
 from tests.write_qdq import write_float_onnx, write_int8_onnx
 
 pytestmark = pytest.mark.tf
@@ -106,6 +106,22 @@ def test_the_kept_graph_is_called_and_laid_out_as_it_is_fed(load, tmp_path):
     (wanted,) = onnxruntime.InferenceSession(str(path)).run(None, {"image": image})
     (found,) = kept.run(None, {"image": image.transpose(0, 2, 3, 1)})
     np.testing.assert_allclose(found, wanted.transpose(0, 2, 3, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["source", "nhwc"])
+def test_an_image_that_lies_channels_last_in_the_file_is_never_turned(load, worker, tmp_path, layout):
+    path = write_channels_last(tmp_path / "m.onnx")
+    model = load(path, layout=layout)
+    assert [(spec.shape, spec.axes) for spec in model.inputs] == [((1, 8, 9, 3), ())]
+    assert [(spec.shape, spec.axes) for spec in model.outputs] == [((1, 8, 9, 4), ())]
+    told = "'image_0' has its channels last in the ONNX file too, [8, 9, 3]: --layout nhwc turns none"
+    assert (told in model.notes) == (layout == "nhwc")
+    assert model.layout == layout
+    images = np.random.default_rng(2).standard_normal((5, 8, 9, 3)).astype(np.float32)
+    (wanted,) = onnxruntime.InferenceSession(str(path)).run(None, {"image:0": images})
+    np.testing.assert_allclose(answers(worker, model, [images], tmp_path)[0], wanted, atol=1e-5)
+    kept = onnxruntime.InferenceSession(str(model.onnx))
+    np.testing.assert_allclose(kept.run(None, {"image_0": images[:1]})[0], wanted[:1], atol=1e-5)
 
 
 def test_equal_content_has_one_digest_and_another_layout_another(load, tmp_path):
