@@ -8,6 +8,7 @@ from edgepack.errors import HostError
 
 REPORT = "plotly"
 ONNX = ("onnx", "onnxruntime", "onnxslim")
+LOWER_ONNX = (*ONNX, "tf2onnx")
 BUILD = ("tensorflow", "keras", "ai-edge-litert", "ai-edge-quantizer")
 
 
@@ -33,8 +34,13 @@ def require_onnx_extra() -> None:
     _require(
         ONNX,
         "building from ONNX needs {}, which is not installed",
-        hint="pip install 'edgepack[onnx]' (from a checkout: pip install '.[onnx]'); check needs onnx alone",
+        hint=f"{GET_ONNX}; check needs onnx alone",
     )
+
+
+def missing_for_onnx() -> tuple[str, ...]:
+    """Return which packages that make and run ONNX files are not installed."""
+    return tuple(package for package in LOWER_ONNX if not _installed(package))
 
 
 def has_onnx_extra() -> bool:
@@ -57,6 +63,7 @@ def require_report_extra() -> None:
         raise HostError("EP-504", f"report.html is drawn with {REPORT}, which is not installed", hint=GET_REPORT)
 
 
+GET_ONNX = "pip install 'edgepack[onnx]' (from a checkout: pip install '.[onnx]')"
 GET_REPORT = "pip install 'edgepack[report]' (from a checkout: pip install '.[report]')"
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from edgepack.data.metric import Metric
 from edgepack.device.budget import Limit, active_limits
 from edgepack.device.wheels import FileFormat
+from edgepack.extras import GET_ONNX, missing_for_onnx
 from edgepack.loading import suited
 from edgepack.measure.preflight import Preflight, preflight
 from edgepack.model.summary import Summary
@@ -18,7 +19,8 @@ class Planned:
     """A request with what is known before any framework starts.
 
     Attributes:
-        request: With the formats alone in which something may fit; all where a recipe is named, or none can.
+        request: With its formats settled: those asked for, else what its runtimes take and can be made here. In which
+            nothing may fit is left out, unless a recipe is named or none can.
         limits: The active ones.
         found: Of the first of these formats.
         notes: What was left out, in sentences.
@@ -46,7 +48,9 @@ def planned(request: Request, summary: Summary, metric: Metric | None) -> Planne
         metric: Of its data; None without labels.
     """
     notes = _not_taken(request)
-    request = suited(request, summary)
+    asked, request = request.formats, suited(request, summary)
+    offered, missing = _offered(request)
+    request, notes = replace(request, formats=offered), notes + missing
     limits = active_limits(request.profile, request.budget, metric=metric)
     each = {
         profile.formats[0]: preflight(summary, profile, limits, separable=request.separable)
@@ -59,8 +63,28 @@ def planned(request: Request, summary: Summary, metric: Metric | None) -> Planne
         request = replace(request, profile=request.profile.taking(possible))
     first = possible[0] if possible else next(iter(each))
     return Planned(
-        request=request, limits=limits, found=each[first], notes=notes, untried=_untried(request, summary, limits)
+        request=request,
+        limits=limits,
+        found=each[first],
+        notes=notes,
+        untried=() if asked else _untried(request, offered, summary, limits),
     )
+
+
+def _offered(request: Request) -> tuple[tuple[FileFormat, ...], tuple[str, ...]]:
+    """Return the formats to search over, and what to tell of those that are left out.
+
+    All that the device takes, where none was asked for; for a recipe that is named the first alone: it is built once.
+    """
+    formats = request.formats or (("onnx",) if request.ort else request.profile.formats)
+    if request.formats or len(formats) == 1:
+        return formats, ()
+    if request.recipe is not None:
+        return formats[:1], ()
+    if missing := missing_for_onnx():
+        left = tuple(item for item in formats if item != "onnx")
+        return left, (f"onnx files are left out: {', '.join(missing)} not installed ({GET_ONNX})",)
+    return formats, ()
 
 
 def _not_taken(request: Request) -> tuple[str, ...]:
@@ -71,9 +95,9 @@ def _not_taken(request: Request) -> tuple[str, ...]:
     return tuple(f"{name} has no runtime that takes {item}: {has} alone is searched" for item in missing)
 
 
-def _untried(request: Request, summary: Summary, limits: Sequence[Limit]) -> tuple[FileFormat, ...]:
-    if request.formats:
-        return ()
-    others = [request.profile.taking([item]) for item in request.profile.formats[1:]]
+def _untried(
+    request: Request, offered: Sequence[FileFormat], summary: Summary, limits: Sequence[Limit]
+) -> tuple[FileFormat, ...]:
+    others = [request.profile.taking([item]) for item in request.profile.formats if item not in offered]
     found = [(item, preflight(summary, item, tuple(limits), separable=request.separable)) for item in others]
     return tuple(item.formats[0] for item, bounds in found if not bounds.infeasible)

@@ -38,7 +38,8 @@ class Request:
         shapes: Dimensions for inputs that the model leaves open, by input name.
         layout: How samples for an ONNX model are given.
         formats: What the bundle may hold: those that the profile's runtimes take are searched over together, each in
-            the first runtime that takes it. Empty for what its first runtime takes, alone.
+            the first runtime that takes it. Empty for all that they take, and for the first of it where a recipe is
+            named.
         io: Type of inputs and outputs; None takes int8 on microcontrollers and float elsewhere.
         improve: The search goes on where something fits, for more of the objective.
         search_time_s: After so long nothing new is begun; the build is not reproducible then.

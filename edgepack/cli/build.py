@@ -103,7 +103,7 @@ class Given(TrainingGiven, WorkersGiven):
     "formats",
     type=click.Choice(["tflite", "onnx"]),
     multiple=True,
-    help="What the bundle holds (default: what the first runtime takes); repeated, one search goes over all.",
+    help="What the bundle holds; repeated or left out (any that the device's runtimes take), one search goes over all.",
 )
 @click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")

@@ -42,7 +42,7 @@ Exit codes: 0 nothing stands in the way, 2 the model has to be changed first, 3 
     "formats",
     type=click.Choice(["tflite", "onnx"]),
     multiple=True,
-    help="What the bundle would hold (default: what the device's first runtime takes); may be repeated.",
+    help="What the bundle would hold (default: any that the device's runtimes take); may be repeated.",
 )
 @click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
 @limit_options
@@ -65,7 +65,9 @@ def command(
 
     fixed = parse_shapes(shapes)
     profile, limits = _target(device, formats, options)
-    profiles: tuple[DeviceProfile | None, ...] = (None,) if profile is None else profile.each(formats)
+    profiles: tuple[DeviceProfile | None, ...] = (
+        (None,) if profile is None else profile.each(formats or profile.formats)
+    )
     keeping = tuple(item for item in profiles if item is not None and item.takes("onnx"))
     summary = foreseen(model, inspect(model, shapes=fixed), shapes=fixed, keepable=profile is None or bool(keeping))
     if summary.refusal is not None and keeping:

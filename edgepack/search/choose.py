@@ -24,6 +24,8 @@ _ORDER: dict[Objective, tuple[str, ...]] = {
 }
 # Two predictions from one model that differ by less than this are the same prediction.
 _LATENCY_TIE = 0.02
+# Rivals that a reason names: the table has them all.
+_NAMED = 4
 # Bands differ in width: what is known less well must not win by its point estimate.
 _BY_UPPER_END = frozenset({"latency", "energy"})
 _SUPERLATIVES = {"metric_drop": "smallest drop", "size": "smallest file", "ram": "least RAM"}
@@ -140,10 +142,9 @@ def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective) ->
         return f"{best.name} is the only candidate that fits."
     leading = _ORDER[objective][0]
     word = _SUPERLATIVES.get(leading, f"lowest {leading}")
-    told = ", ".join(
-        f"{candidate.name} {_told(candidate, leading)}"
-        for candidate in sorted(rivals, key=lambda item: _rank(item, fitting, objective))
-    )
+    ranked = sorted(rivals, key=lambda item: _rank(item, fitting, objective))
+    told = ", ".join(f"{candidate.title} {_told(candidate, leading)}" for candidate in ranked[:_NAMED])
+    told += f" and {len(ranked) - _NAMED} more" if len(ranked) > _NAMED else ""
     lead = f"{best.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit"
     return f"{lead}{_tie(best, fitting, leading)}; then {told}."
 

@@ -43,7 +43,7 @@ def planned(*arguments, code=0):
 
 
 def test_it_tells_precisions_families_trainings_time_and_disk(here):
-    body = planned("--device", "rpi4", *TRAINS, "--max-size", "8KB", "--max-drop", "2%")
+    body = planned("--device", "rpi4", "--format", "tflite", *TRAINS, "--max-size", "8KB", "--max-drop", "2%")
     assert body["macs"] == 333_792
     assert body["splits"] == {"calibration": 256, "train": 642, "selection": 450, "test": 449}
     (plan,) = body["plans"]
@@ -88,7 +88,7 @@ def test_the_text_says_the_same_and_calls_the_estimate_rough():
 )
 def test_it_says_why_nothing_trains(arguments, why):
     np.savez("one.npz", x=np.random.default_rng(0).random((200, 8, 8, 1), np.float32), y=np.arange(200) % 10)
-    (plan,) = planned("--device", "rpi4", *arguments)["plans"]
+    (plan,) = planned("--device", "rpi4", "--format", "tflite", *arguments)["plans"]
     assert plan["no_training"].startswith(why)
     assert plan["training_seconds"] is None
     assert not any(branch["trainings"] for branch in plan["branches"])
@@ -98,7 +98,7 @@ def test_it_says_why_nothing_trains(arguments, why):
 
 def test_a_bound_that_proves_a_miss_ends_with_3_as_the_build_does():
     body = planned("--device", "rpi4", "--device", "nrf52840", "--data", DATA, "--max-size", "100B", code=3)
-    assert [plan["verdict"] for plan in body["plans"]] == ["infeasible"] * 2
+    assert [plan["verdict"] for plan in body["plans"]] == ["infeasible"] * 3, "two formats, and one"
     assert "EP-130" in {item["code"] for item in body["plans"][0]["findings"]}
     text = run("--device", "rpi4", "--data", DATA, "--max-size", "100B").stdout
     assert "✗ infeasible on rpi4: proven without converting" in text
@@ -143,9 +143,11 @@ def test_an_integer_model_is_judged_as_it_is(tmp_path):
 
 def test_a_bundle_that_is_there_is_told_and_left(here):
     Path("out").mkdir()
-    (plan,) = planned("--device", "rpi4", "-o", "out")["plans"]
+    (plan,) = planned("--device", "rpi4", "--format", "tflite", "-o", "out")["plans"]
     assert plan["notes"] == ["out is there already: the build refuses without --force"]
-    (plan,) = planned("--device", "rpi4", "-o", "out", "--force", "--train-time", "5m", "--search-time", "1h")["plans"]
+    (plan,) = planned(
+        "--device", "rpi4", "--format", "tflite", "-o", "out", "--force", "--train-time", "5m", "--search-time", "1h"
+    )["plans"]
     assert [note.partition(",")[0] for note in plan["notes"]] == [
         "each training ends after 300 s",
         "nothing new is begun after 3600 s",
