@@ -43,8 +43,8 @@ def run_build(case: Case, device: str, options: Sequence[str]) -> Built:
     Raises:
         SuiteError: The command was used wrongly, or its environment lacks something: nothing that a result may hide.
     """
-    # As the grid's files are: an operator at each end is part of what a limit on latency is about.
-    ends = ["--io", "int8"]
+    # As the grid's files are, which are TFLite: an operator at each end is part of what a limit on latency is about.
+    ends = ["--io", "int8", "--format", "tflite"]
     model = [str(case.model), "--device", device]
     command = [sys.executable, "-m", "edgepack", "build", *model, *case.sources, *ends, *options]
     start = time.monotonic()

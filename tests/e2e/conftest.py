@@ -14,7 +14,8 @@ def digits_rpi4(edgepack, tmp_path_factory):
     """The shipped example built for rpi4: the run, and the folder that it ran in."""
     folder = tmp_path_factory.mktemp("rpi4")
     run = edgepack(
-        "build", DIGITS / "digits.keras", "--device=rpi4", "--data", DIGITS / "digits.npz", "-o", "out", "--json",
+        "build", DIGITS / "digits.keras", "--device=rpi4", "--format=tflite", "--data", DIGITS / "digits.npz",
+        "-o", "out", "--json",
         "--events", "events.ndjson", cwd=folder,
     )  # fmt: skip
     return run, folder

@@ -143,7 +143,7 @@ def test_built_twice_in_different_work_folders_the_digest_is_the_same(digits_nrf
 
 
 def test_without_data_nothing_is_calibrated_and_no_accuracy_limit_is_active(edgepack, tmp_path):
-    run = edgepack("build", MODEL, "--device=rpi4", "-o", "out", "--json", cwd=tmp_path)
+    run = edgepack("build", MODEL, "--device=rpi4", "--format=tflite", "-o", "out", "--json", cwd=tmp_path)
     assert run.code == 0, run.err
     build = run.build
     assert {item["name"] for item in build["candidates"]} == {"f32", "w16", "w8"}
@@ -154,7 +154,17 @@ def test_without_data_nothing_is_calibrated_and_no_accuracy_limit_is_active(edge
 
 def test_where_nothing_fits_the_best_is_kept_and_says_how_far_off(edgepack, tmp_path):
     run = edgepack(
-        "build", MODEL, "--device=rpi4", "--data", DATA, "--max-size=2KB", "-o", "out", "--json", cwd=tmp_path
+        "build",
+        MODEL,
+        "--device=rpi4",
+        "--format=tflite",
+        "--data",
+        DATA,
+        "--max-size=2KB",
+        "-o",
+        "out",
+        "--json",
+        cwd=tmp_path,
     )
     assert run.code == 3
     (planned,) = [line for line in run.err.splitlines() if line.startswith("· families to be cut to the limits: ")]
@@ -202,7 +212,7 @@ def test_one_device_on_which_nothing_can_fit_leaves_the_others_theirs(edgepack, 
 
 
 def test_the_relaxation_that_it_offers_is_enough(edgepack, tmp_path):
-    command = ["build", MODEL, "--device=rpi4", "--data", DATA, "--no-train", "--json"]
+    command = ["build", MODEL, "--device=rpi4", "--format=tflite", "--data", DATA, "--no-train", "--json"]
     run = edgepack(*command, "--max-size=4KB", "-o", "tight", cwd=tmp_path)
     assert run.code == 3
     (relaxed,) = run.build["relaxations"]
@@ -218,7 +228,7 @@ def test_an_existing_folder_is_never_overwritten_without_force(digits_rpi4, edge
     shutil.copytree(folder / "out", tmp_path / "out")
     before = (tmp_path / "out" / "manifest.json").read_bytes()
     start = time.monotonic()
-    run = edgepack("build", MODEL, "--device=rpi5", "--data", DATA, "-o", "out", cwd=tmp_path)
+    run = edgepack("build", MODEL, "--device=rpi5", "--format=tflite", "--data", DATA, "-o", "out", cwd=tmp_path)
     assert run.code == 2
     assert time.monotonic() - start < 10, "refused before any work"
     assert "--force" in run.err
@@ -227,7 +237,19 @@ def test_an_existing_folder_is_never_overwritten_without_force(digits_rpi4, edge
 
 @pytest.mark.parametrize(("moment", "finished"), [('"CandidateDone"', range(1, 6)), ("on the test split", [6])])
 def test_ctrl_c_keeps_the_best(tmp_path, moment, finished):
-    command = [sys.executable, "-m", "edgepack", "build", str(MODEL), "--device=rpi4", "--data", str(DATA), "-o", "out"]
+    command = [
+        sys.executable,
+        "-m",
+        "edgepack",
+        "build",
+        str(MODEL),
+        "--device=rpi4",
+        "--format=tflite",
+        "--data",
+        str(DATA),
+        "-o",
+        "out",
+    ]
     process = subprocess.Popen(
         [*command, "--json", "--events", "events.ndjson"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True,
@@ -250,7 +272,19 @@ def test_ctrl_c_keeps_the_best(tmp_path, moment, finished):
 
 
 def test_ctrl_c_before_anything_is_done_leaves_nothing(tmp_path):
-    command = [sys.executable, "-m", "edgepack", "build", str(MODEL), "--device=rpi4", "--data", str(DATA), "-o", "out"]
+    command = [
+        sys.executable,
+        "-m",
+        "edgepack",
+        "build",
+        str(MODEL),
+        "--device=rpi4",
+        "--format=tflite",
+        "--data",
+        str(DATA),
+        "-o",
+        "out",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)

@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 def arguments(work, *more):
     sources = ["--data", str(DIGITS / "digits.npz"), "--recipe", "recipe.yaml", "--no-controls"]
-    model = [str(DIGITS / "digits.keras"), "--device=rpi4"]
+    model = [str(DIGITS / "digits.keras"), "--device=rpi4", "--format=tflite"]
     return ["build", *model, *sources, "--work", work, "-o", f"{work}-out", "--json", *more]
 
 

@@ -15,7 +15,14 @@ def search(edgepack, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
 
     def run(work, *more):
-        model = [DIGITS / "digits.keras", "--device=rpi4", "--data", DIGITS / "digits.npz", "--max-latency=90us"]
+        model = [
+            DIGITS / "digits.keras",
+            "--device=rpi4",
+            "--format=tflite",
+            "--data",
+            DIGITS / "digits.npz",
+            "--max-latency=90us",
+        ]
         options = ["--no-controls", "--train-threads=1", "--work", work, "-o", f"{work}-out", "--json", "--force"]
         return edgepack("build", *model, *options, "--events", f"{work}.ndjson", *more, cwd=folder)
 

@@ -33,7 +33,7 @@ def cifar10(field):
 
 def test_resnet8_fits_rpi4(build, cifar10, tmp_path):
     model, data = cifar10
-    found = build(model, "--device=rpi4", "--data", data, "--max-drop=1%", cwd=tmp_path)
+    found = build(model, "--device=rpi4", "--format=tflite", "--data", data, "--max-drop=1%", cwd=tmp_path)
     metric = found["figures"]["metric"]
     assert metric["n"] == 1000
     assert metric["value"] == pytest.approx(0.843, abs=0.015)
@@ -93,7 +93,12 @@ def test_an_integer_tflite_is_judged_as_it_is(build, field, tmp_path, name, devi
 
 def test_a_float_tflite_is_quantized_again(build, field, tmp_path):
     found = build(
-        field("fsdd/fsdd_dscnn_fp32.tflite"), "--device=rpi4", "--data", field("fsdd/fsdd_logmel.npz"), cwd=tmp_path
+        field("fsdd/fsdd_dscnn_fp32.tflite"),
+        "--device=rpi4",
+        "--format=tflite",
+        "--data",
+        field("fsdd/fsdd_logmel.npz"),
+        cwd=tmp_path,
     )
     states = {item["name"]: item["state"] for item in found["candidates"]}
     assert states["w8a8"] == "fits", found["candidates"]
@@ -103,7 +108,15 @@ def test_a_float_tflite_is_quantized_again(build, field, tmp_path):
 def test_resnet8_meets_60_kb_with_4_bit_weights_and_no_training(build, cifar10, tmp_path):
     model, data = cifar10
     found = build(
-        model, "--device=rpi4", "--data", data, "--max-size=60KB", "--max-drop=2%", "--no-train", cwd=tmp_path
+        model,
+        "--device=rpi4",
+        "--format=tflite",
+        "--data",
+        data,
+        "--max-size=60KB",
+        "--max-drop=2%",
+        "--no-train",
+        cwd=tmp_path,
     )
     assert found["recipe"]["steps"] == [{"kind": "mixed", "size_bytes": 60000}]
     assert found["figures"]["size"]["value"] <= 60_000
@@ -158,7 +171,8 @@ def test_spoken_digits_fit_16_kib_by_pruning(build, field, tmp_path):
 @pytest.mark.slow
 def test_spoken_digits_fit_16_kib_by_searching(build, field, tmp_path):
     found = build(
-        field("fsdd/fsdd_dscnn.h5"), "--device=rpi4", "--data", field("fsdd/fsdd_logmel.npz"), "--max-size=16KiB",
+        field("fsdd/fsdd_dscnn.h5"), "--device=rpi4", "--format=tflite", "--data", field("fsdd/fsdd_logmel.npz"),
+        "--max-size=16KiB",
         "--max-drop=2%", cwd=tmp_path,
     )  # fmt: skip
     assert {step["kind"] for step in found["recipe"]["steps"]} & {"prune", "student"}
