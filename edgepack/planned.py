@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is asked for one device as it is gone about: its limits, and the formats in which something may fit."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgepack.data.metric import Metric
 from edgepack.device.budget import Limit, active_limits
 from edgepack.device.wheels import FileFormat
 from edgepack.loading import suited
-from edgepack.measure.preflight import Preflight, preflight
+from edgepack.measure.preflight import Preflight, other_formats, preflight
 from edgepack.model.summary import Summary
 from edgepack.request import Request
 
@@ -58,9 +57,9 @@ def planned(request: Request, summary: Summary, metric: Metric | None) -> Planne
         notes += tuple(f"no {name} file can fit: {found.proofs[0].message}" for name, found in left_out.items())
         request = replace(request, profile=request.profile.taking(possible))
     first = possible[0] if possible else next(iter(each))
-    return Planned(
-        request=request, limits=limits, found=each[first], notes=notes, untried=_untried(request, summary, limits)
-    )
+    # Where formats were asked for, no other is offered.
+    others = () if request.formats else other_formats(summary, request.profile, limits, separable=request.separable)
+    return Planned(request=request, limits=limits, found=each[first], notes=notes, untried=others)
 
 
 def _not_taken(request: Request) -> tuple[str, ...]:
@@ -69,11 +68,3 @@ def _not_taken(request: Request) -> tuple[str, ...]:
     has = " and ".join(request.profile.formats)
     name = request.profile.name
     return tuple(f"{name} has no runtime that takes {item}: {has} alone is searched" for item in missing)
-
-
-def _untried(request: Request, summary: Summary, limits: Sequence[Limit]) -> tuple[FileFormat, ...]:
-    if request.formats:
-        return ()
-    others = [request.profile.taking([item]) for item in request.profile.formats[1:]]
-    found = [(item, preflight(summary, item, tuple(limits), separable=request.separable)) for item in others]
-    return tuple(item.formats[0] for item, bounds in found if not bounds.infeasible)

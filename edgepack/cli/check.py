@@ -58,7 +58,7 @@ def command(
 ) -> None:
     """Read, judge, report."""
     from edgepack.cli._results_check import check_output
-    from edgepack.measure.preflight import preflight
+    from edgepack.measure.preflight import other_formats, preflight
     from edgepack.model.inspect import inspect
     from edgepack.model.onnx_way import foreseen
     from edgepack.model.shapes import parse_shapes
@@ -72,7 +72,10 @@ def command(
         profiles = tuple(item.taking(["onnx"]) for item in keeping)  # as the build will
     held = [(item, preflight(summary, item, limits)) for item in profiles]
     body = check_output(model, summary, limits=limits, held=held, notes=summary.notes)
-    console.result(body.as_json(), "\n".join(_lines(model, summary, limits, held, formats=formats)))
+    lines = [*_lines(model, summary, limits, held, formats=formats)]
+    if body.verdict == "infeasible" and profile is not None and not formats:
+        lines += _others(profile, other_formats(summary, profile, limits))
+    console.result(body.as_json(), "\n".join(lines))
     raise SystemExit(_EXIT_CODES[body.verdict])
 
 
@@ -177,6 +180,12 @@ def _finding(finding: "Finding") -> Iterator[str]:
     yield f"{_SIGNS[finding.severity]} {finding.code} {finding.message}"
     if finding.next:
         yield f"    Next: {finding.next}"
+
+
+def _others(profile: "DeviceProfile", others: "Sequence[FileFormat]") -> Iterator[str]:
+    if others:
+        options = " ".join(f"--format {item}" for item in profile.formats)
+        yield f"Next: {options}: {profile.name} takes {' and '.join(others)}, too, where that is not proven"
 
 
 def _verdict(model: Path, held: "Sequence[Held]", formats: "tuple[FileFormat, ...]") -> str:

@@ -12,6 +12,7 @@ from edgepack.compress.floor import floor_words
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile
 from edgepack.device.units import format_quantity, format_size
+from edgepack.device.wheels import FileFormat
 from edgepack.measure.attention import attention
 from edgepack.measure.bounds import (
     Bound,
@@ -102,6 +103,15 @@ def preflight(
     if any(item.severity == "error" for item in proofs):
         verdict = "infeasible"
     return replace(found, verdict=verdict, findings=tuple(findings))
+
+
+def other_formats(
+    summary: Summary, profile: DeviceProfile, limits: tuple[Limit, ...], *, separable: bool = False
+) -> tuple[FileFormat, ...]:
+    """Return the formats beside that of the first runtime which ``profile`` takes and in which something may fit."""
+    others = profile.each(profile.formats)[1:]
+    found = [(item.formats[0], preflight(summary, item, limits, separable=separable)) for item in others]
+    return tuple(name for name, bounds in found if not bounds.infeasible)
 
 
 def judge_bounds(found: Preflight, limits: Sequence[Limit]) -> Verdict:
