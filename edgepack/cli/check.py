@@ -194,7 +194,7 @@ def _verdict(model: Path, held: "Sequence[Held]", formats: "tuple[FileFormat, ..
             return f"needs attention{where}: see ✗ above"
         case _:
             possible = [item.formats[0] for item, one in held if item is not None and one.verdict == "possible"]
-            where += f" as {' and '.join(possible)}" if formats else ""
+            where += f" as {' and '.join(possible)}" if possible and (formats or len(possible) < len(held)) else ""
             options = "".join(f" --format {item}" for item in possible) if formats else ""
             following = f"edgepack build {model} --device {device}{options} --data DATA"
             return f"possible{where}: nothing found stands in the way\nNext: {following}"

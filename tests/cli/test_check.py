@@ -16,6 +16,7 @@ from onnx import helper
 from edgepack.model.inspect import inspect
 from edgepack.model.onnx_way import foreseen
 from tests.write_onnx import edge, write_branches, write_onnx, write_quadrants, write_relu
+from tests.write_tflite import Op, Tensor, tflite_bytes
 
 LISTING = """
 import sys
@@ -122,6 +123,19 @@ def test_a_format_without_a_device_or_that_it_does_not_take_is_refused(tmp_path)
     assert (done.returncode, "EP-338" in done.stderr, done.stdout) == (2, True, "")
     done = check(model, "--device", "rpi4", "--format", "savedmodel")
     assert done.returncode == 2
+
+
+def test_what_one_format_alone_rules_out_is_possible_in_the_other(tmp_path):
+    model = tmp_path / "m.tflite"
+    weights = Tensor("w", (100, 100), data=np.ones((100, 100), np.float32).tobytes())
+    dense = Op("FULLY_CONNECTED", 1, (0, 1), (2,), "FullyConnectedOptions")
+    tensors = [Tensor("x", (1, 100)), weights, Tensor("y", (1, 100))]
+    model.write_bytes(tflite_bytes(tensors, [dense], inputs=[0], outputs=[2]))
+    done = check(model, "--device", "rpi4", "--max-size", "8KB")
+    assert done.returncode == 0
+    assert "possible on rpi4 as onnx:" in done.stdout
+    assert check(model, "--device", "rpi4", "--max-size", "8KB", "--format", "tflite").returncode == 3
+    assert check(model, "--device", "rpi4", "--max-size", "1KB").returncode == 3
 
 
 def test_branches_stand_in_the_way_of_tflite_alone(tmp_path):
