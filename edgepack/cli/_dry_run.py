@@ -75,7 +75,7 @@ def _plan(
     """Return what would be tried in the format that the runtimes of ``profile`` take."""
     from edgepack.search.outlook import Question, outlook
 
-    request, limits, bounds = plan.request, plan.limits, plan.found
+    request, limits, bounds = plan.request, plan.limits, plan.bounds[profile.formats[0]]
     found = outlook(
         Question(
             summary=summary,
