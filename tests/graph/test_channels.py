@@ -120,6 +120,11 @@ def test_a_product_with_a_constant_reads_channels_and_makes_some(cuts):
     assert own["product_from_left"]["groups"] == own["product"]["groups"]
 
 
+def test_one_channel_that_is_multiplied_with_each_of_several_binds_none_of_them(cuts):
+    groups = of(cuts, "own")["one_with_many"]["groups"]
+    assert (groups["one"], groups["many"]) == ([1, 1, ""], [5, 1, ""])
+
+
 def test_attention_written_out_loses_whole_heads_and_keeps_what_is_summed_over(cuts):
     own = of(cuts, "own")
     assert own["attention_of_one"]["groups"]["all"] == [4, 9, ""]
