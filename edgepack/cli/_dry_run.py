@@ -164,7 +164,7 @@ def _plan_lines(plan: PlanResult) -> Iterator[str]:
 
 
 def _finding(item: FindingResult) -> str:
-    return f"  {'✗' if item.severity == 'error' else '!'} {item.code}  {item.where}: {item.message}"
+    return f"  {'✗' if item.severity == 'error' else '!'} {item.code}  {item.message}"
 
 
 def _branch_lines(plan: PlanResult) -> Iterator[str]:
