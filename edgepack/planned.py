@@ -115,8 +115,8 @@ def planned(request: Request, summary: Summary, metric: Metric | None) -> Planne
     """
     asked, notes = request.formats, _not_taken(request)
     request = suited(replace(request, profile=request.profile.taking(asked)), summary)
-    offered, missing = _offered(request)
-    request, notes = replace(request, formats=offered), notes + missing
+    offered, without = _offered(request)
+    request, notes = replace(request, formats=offered), notes + without
     limits = active_limits(request.profile, request.budget, metric=metric)
     bounds = {
         profile.formats[0]: preflight(summary, profile, limits, separable=request.separable)
@@ -132,7 +132,7 @@ def planned(request: Request, summary: Summary, metric: Metric | None) -> Planne
         limits=limits,
         bounds=bounds,
         notes=notes,
-        untried=() if asked else _untried(request, offered, summary, limits),
+        untried=() if asked or without else _untried(request, offered, summary, limits),
     )
 
 
@@ -148,10 +148,13 @@ def _offered(request: Request) -> tuple[tuple[FileFormat, ...], tuple[str, ...]]
         return formats, ()
     if request.recipe is not None:
         return formats[:1], ()
-    if missing := missing_for_onnx():
-        left = tuple(item for item in formats if item != "onnx")
-        return left, (f"onnx files are left out: {', '.join(missing)} not installed ({GET_ONNX})",)
-    return formats, ()
+    missing = missing_for_onnx()
+    why = f"{', '.join(missing)} not installed ({GET_ONNX})" if missing else ""
+    if request.io == "int8":
+        why = "their inputs and outputs are float, and --io int8 was given"
+    if not why:
+        return formats, ()
+    return tuple(item for item in formats if item != "onnx"), (f"onnx files are left out: {why}",)
 
 
 def _not_taken(request: Request) -> tuple[str, ...]:
