@@ -32,8 +32,8 @@ def read_onnx(path: Path) -> "onnx.ModelProto":
     Raises:
         HostError: The package ``onnx`` is not installed (EP-120).
         ModelError: The file is cut off or no ONNX model (EP-105); a file of external data is missing or too short
-            (EP-150); its opset or IR version is newer than onnxruntime takes (EP-151); the graph is invalid or takes nothing (EP-152);
-            operators of a domain that onnxruntime has no code for (EP-153).
+            (EP-150); its opset or IR version is newer than onnxruntime takes (EP-151); the graph is invalid or takes
+            nothing (EP-152); operators of a domain that onnxruntime has no code for (EP-153).
     """
     model = _decoded(path)
     _refuse_newer(model, path)
