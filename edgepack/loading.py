@@ -104,5 +104,7 @@ def refuse_unsuited(requests: Sequence[Request], summary: Summary) -> None:
 
 
 def suiting(request: Request, model: Model) -> Request:
-    """Return ``request`` with the runtimes alone that take ``model``."""
-    return replace(request, profile=request.profile.taking(["onnx"])) if model.kind == "onnx" else request
+    """Return ``request`` with the runtimes alone that take ``model``, and the formats that they take."""
+    if model.kind != "onnx":
+        return request
+    return replace(request, profile=request.profile.taking(["onnx"]), formats=("onnx",))

@@ -114,11 +114,8 @@ def _for_device(plan: Planned, summary: Summary, data: Data | None, *, common: S
 def _announce(report: Reporter, plan: Planned) -> None:
     limits = tuple((limit.name, limit.value, limit.unit, limit.origin) for limit in plan.limits)
     report(LimitsActive(limits, plan.request.profile.name))
-    for note in plan.notes:
+    for note in (*plan.notes, *plan.warnings):
         report(Note(note))
-    for finding in plan.found.findings:
-        if finding.severity != "info":
-            report(Note(finding.message))
 
 
 def _search(request: Request, benches: Benches, data: Data | None, kept: Journaled, *, common: Shared) -> Outcome:

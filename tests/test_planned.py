@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from edgepack.device.budget import Budget
 from edgepack.device.profile import load_device
 from edgepack.errors import ModelError, ProfileError
 from edgepack.events import Note
+from edgepack.loading import suiting
 from edgepack.model.inspect import inspect
 from edgepack.model.model import Format
 from edgepack.planned import planned
@@ -48,12 +50,30 @@ def test_both_formats_are_gone_about_in_the_order_of_the_runtimes(ask):
     assert (plan.notes, plan.untried, plan.infeasible) == ((), (), False)
 
 
-def test_without_a_format_the_first_runtime_is_taken_and_the_other_format_is_known(ask):
+def test_without_a_format_all_that_the_device_takes_are_gone_about(ask):
     plan = planned(ask("rpi4"), inspect(DIGITS), None)
-    assert plan.request.profiles == (load_device("rpi4"),)
-    assert plan.untried == ("onnx",)
+    assert (names(plan.request), plan.untried) == (["litert", "onnxruntime"], ())
+    assert names(planned(ask("nrf52840"), inspect(DIGITS), None).request) == ["tflm"]
     assert planned(ask("rpi4", ("tflite",)), inspect(DIGITS), None).untried == (), "one was asked for"
-    assert planned(ask("nrf52840"), inspect(DIGITS), None).untried == ()
+
+
+def test_a_recipe_without_a_format_is_built_for_the_first_runtime_and_the_other_format_is_known(ask):
+    plan = planned(ask("rpi4", recipe=_recipe()), inspect(DIGITS), None)
+    assert names(plan.request) == ["litert"]
+    assert plan.untried == ("onnx",)
+    assert planned(ask("rpi4", BOTH, recipe=_recipe()), inspect(DIGITS), None).untried == ()
+
+
+def test_what_onnxruntime_alone_uses_makes_onnx_where_the_device_takes_it(ask):
+    assert names(planned(ask("rpi4", ort=True), inspect(DIGITS), None).request) == ["onnxruntime"]
+    assert names(planned(ask("nrf52840", ort=True), inspect(DIGITS), None).request) == ["tflm"]
+    assert names(planned(ask("rpi4", BOTH, ort=True), inspect(DIGITS), None).request) == ["litert", "onnxruntime"]
+
+
+def test_a_format_that_was_asked_for_counts_whatever_else_the_profile_has(ask):
+    narrowed = ask("rpi4", ("tflite",))
+    whole = replace(narrowed, profile=load_device("rpi4"))
+    assert planned(whole, inspect(DIGITS), None) == planned(narrowed, inspect(DIGITS), None)
 
 
 def test_a_device_that_takes_one_of_them_says_so(ask):
@@ -80,13 +100,24 @@ def test_a_format_in_which_nothing_can_fit_is_left_out_with_its_proof(ask):
     assert both.notes == ()
 
 
-def test_what_the_first_format_proves_is_no_proof_for_the_other(ask):
-    plan = planned(ask("rpi4", budget=Budget(size_bytes=5000)), as_tflite(), None)
+def test_what_one_format_proves_is_no_proof_for_the_other(ask):
+    tight = Budget(size_bytes=5000)
+    plan = planned(ask("rpi4", budget=tight), as_tflite(), None)
+    assert names(plan.request) == ["onnxruntime"]
+    assert list(plan.bounds) == ["onnx"]
+    plan = planned(ask("rpi4", ("tflite",), budget=tight), as_tflite(), None)
     assert plan.infeasible
-    assert plan.untried == ("onnx",)
-    plan = planned(ask("rpi4", BOTH, budget=Budget(size_bytes=500)), as_tflite(), None)
+
+
+def test_where_no_format_can_fit_the_one_that_misses_by_the_least_says_what_is_needed(ask):
+    plan = planned(ask("rpi4", budget=Budget(size_bytes=500)), as_tflite(), None)
     assert plan.infeasible
-    assert planned(ask("rpi4", budget=Budget(size_bytes=500)), as_tflite(), None).untried == ()
+    assert plan.untried == ()
+    sizes = {name: found.least("size").value for name, found in plan.bounds.items()}
+    assert sizes["onnx"] < sizes["tflite"]
+    assert plan.found is plan.bounds["onnx"], "the other says that more is needed than is"
+    told = [message.partition(":")[0] for message in plan.warnings if "size is at least" in message]
+    assert told == ["as tflite", "as onnx"]
 
 
 def _recipe():
@@ -113,6 +144,14 @@ def test_a_device_on_which_nothing_can_fit_is_no_reason_to_refuse_a_model(ask, t
 
 class _StopError(Exception):
     pass
+
+
+def test_a_model_that_turns_out_to_stay_as_it_is_is_built_as_onnx_whatever_was_first(ask):
+    """Of a recipe that is named the first format alone is planned: the import shows later that there is no choice."""
+    plan = planned(ask("rpi4", recipe=_recipe()), inspect(DIGITS), None)
+    kept = suiting(plan.request, SimpleNamespace(kind="onnx"))
+    assert names(kept) == ["onnxruntime"]
+    assert names(suiting(plan.request, SimpleNamespace(kind="savedmodel"))) == ["litert"]
 
 
 def test_what_is_left_out_is_told_before_the_search(ask, monkeypatch):

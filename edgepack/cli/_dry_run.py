@@ -75,7 +75,7 @@ def _plan(
     """Return what would be tried in the format that the runtimes of ``profile`` take."""
     from edgepack.search.outlook import Question, outlook
 
-    request, limits, bounds = plan.request, plan.limits, plan.found
+    request, limits, bounds = plan.request, plan.limits, plan.bounds[profile.formats[0]]
     found = outlook(
         Question(
             summary=summary,
@@ -164,7 +164,7 @@ def _plan_lines(plan: PlanResult) -> Iterator[str]:
 
 
 def _finding(item: FindingResult) -> str:
-    return f"  {'✗' if item.severity == 'error' else '!'} {item.code}  {item.where}: {item.message}"
+    return f"  {'✗' if item.severity == 'error' else '!'} {item.code}  {item.message}"
 
 
 def _branch_lines(plan: PlanResult) -> Iterator[str]:

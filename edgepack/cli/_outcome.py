@@ -148,7 +148,7 @@ def _untried(outcome: Outcome) -> list[str]:
     """Return the options that search over the formats, too, that the device takes and that were not tried."""
     if not outcome.untried:
         return []
-    options = " ".join(f"--format {item}" for item in outcome.profile.formats)
+    options = " ".join(f"--format {item}" for item in dict.fromkeys((*outcome.profile.formats, *outcome.untried)))
     others = " and ".join(outcome.untried)
     return [f"  Next: {options}: {outcome.profile.name} takes {others}, too, which was not tried"]
 

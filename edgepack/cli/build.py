@@ -160,14 +160,20 @@ def _recipe(given: Given) -> "Recipe | None":
     return recipe
 
 
-def _check_ort(profiles: "tuple[DeviceProfile, ...]") -> None:
-    """Refuse --ort where no device has ONNX Runtime.
+def _check_ort(profiles: "tuple[DeviceProfile, ...]", formats: "tuple[FileFormat, ...]") -> None:
+    """Refuse --ort where ONNX is left out, or no device has ONNX Runtime.
 
     Raises:
         UsageError: So it is (EP-004).
     """
     from edgepack.errors import UsageError
 
+    if formats and "onnx" not in formats:
+        raise UsageError(
+            "EP-004",
+            "--ort is for ONNX Runtime, and --format leaves ONNX out",
+            hint="add --format onnx, or leave --ort out",
+        )
     if not any(spec.name == "onnxruntime" for profile in profiles for spec in profile.runtimes):
         names = ", ".join(profile.name for profile in profiles)
         raise UsageError(
@@ -181,7 +187,7 @@ def _requests(given: Given) -> "list[Request]":
     """Return what is asked for each device."""
     profiles = profiles_of(given, given["devices"], formats=given["formats"])
     if given["ort"]:
-        _check_ort(profiles)
+        _check_ort(profiles, given["formats"])
     threads = threads_of(given, asked=given["train_threads"])
     settled: dict[str, object] = {} if threads is None else {"train_threads": threads}
     context = click.get_current_context()

@@ -65,9 +65,7 @@ def command(
 
     fixed = parse_shapes(shapes)
     profile, limits = _target(device, formats, options)
-    profiles: tuple[DeviceProfile | None, ...] = (
-        (None,) if profile is None else profile.each(formats or profile.formats)
-    )
+    profiles: tuple[DeviceProfile | None, ...] = (None,) if profile is None else profile.each(formats)
     keeping = tuple(item for item in profiles if item is not None and item.takes("onnx"))
     summary = foreseen(model, inspect(model, shapes=fixed), shapes=fixed, keepable=profile is None or bool(keeping))
     if summary.refusal is not None and keeping:

@@ -70,16 +70,21 @@ def _spelled(names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> tuple[st
 
 
 def fitted(data: Data, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> Data:
-    """Return ``data`` as it is used with a model of these ``inputs`` and ``outputs``, by the names that these have."""
-    called = {_plain(spec.alias or spec.name): _plain(spec.name) for spec in inputs}
-    called |= {spec.alias or spec.name: _plain(spec.name) for spec in inputs}
+    """Return ``data`` as it is used with a model of these ``inputs`` and ``outputs``, by the names that these have.
+
+    ``preprocess: inputs`` may name an input as its array is called, as it is called since, or as in the model's file.
+    """
+    data = replace(data, metric=data.metric.of(outputs))
     named = data.preprocess.inputs
     if named is None:
-        return replace(data, metric=data.metric.of(outputs))
-    names = [_plain(spec.name) for spec in inputs]
-    translated = tuple(name if name in names else called.get(name, name) for name in named)
-    preprocess = data.preprocess.model_copy(update={"inputs": translated})
-    return replace(data, metric=data.metric.of(outputs), preprocess=preprocess)
+        return data
+    own, names = [spec.alias or spec.name for spec in inputs], [_plain(spec.name) for spec in inputs]
+    arrays = next((_spelled(split.source.inputs, inputs) for split in data.splits().values()), None)
+    called: dict[str, str] = {}
+    for way in (map(_plain, own), own, names, arrays or names):  # what comes later is surer
+        called |= dict(zip(way, names, strict=True))
+    translated = tuple(called.get(name, name) for name in named)
+    return replace(data, preprocess=data.preprocess.model_copy(update={"inputs": translated}))
 
 
 def check_inputs(preprocess: Preprocess, inputs: tuple[TensorSpec, ...]) -> None:

@@ -135,13 +135,12 @@ class DeviceProfile(Strict):
     def each(self, formats: Sequence[FileFormat]) -> tuple[Self, ...]:
         """Return the profile once for each of ``formats``, in the order of its runtimes, as ``taking`` that alone.
 
-        As it is where none is named: its first runtime is what counts then.
+        For all that it takes where none is named.
 
         Raises:
             ProfileError: EP-338 it has a runtime for none of them.
         """
-        taken = self.taking(formats)
-        return tuple(self.taking([item]) for item in taken.formats) if formats else (self,)
+        return tuple(self.taking([item]) for item in self.taking(formats).formats)
 
     @property
     def budget(self) -> Budget:

@@ -116,7 +116,7 @@ def attention(call: Call, ties: Ties) -> Found:
 def product(call: Call, ties: Ties) -> Found:
     """``a @ b`` of two tensors, attention written out: heads go whole, what is summed over stays.
 
-    No weight reads what is summed over, and it sets the scale of the scores.
+    No weight reads what is summed over, and it sets the scale of the scores. Of the axes before, size 1 meets all.
     """
     a, b = call.inputs
     rank = len(call.shapes[0])
@@ -126,7 +126,10 @@ def product(call: Call, ties: Ties) -> Found:
         ties.ask_for_heads(ids)
         ties.freeze(ids, f"{call.name} sums over it")
     lead: list[Ids | None] = []
-    for left, right in zip(a.axes[:-2], b.axes[:-2], strict=True):
+    for axis, (left, right) in enumerate(zip(a.axes[:-2], b.axes[:-2], strict=True)):
+        if a.shape[axis] != b.shape[axis]:
+            lead.append(left if b.shape[axis] == 1 else right)
+            continue
         if (left is None) != (right is None):
             ties.ask_for_heads(b.axes[-1] if right is None else a.axes[-2])
         ties.unite(left, right, f"{call.name} joins it with an axis of fixed width")

@@ -102,6 +102,7 @@ def get_item(call: Call, ties: Ties) -> Found:
             start, stop, _ = part.indices(len(ids))
             runs[place] = ids[:start], ids[start:stop]
             ids = ids[start:stop]
+            ties.runs.append(ids)
         elif part != slice(None):
             ties.block(call.name, "it picks some of the channels", [Traced((), (ids,))])
             ids = None

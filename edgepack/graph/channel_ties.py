@@ -103,6 +103,8 @@ class Ties:
     blocked: dict[str, str] = field(default_factory=dict)
     approximate: list[tuple[str, Ids]] = field(default_factory=list)
     """Operations that compute statistics over channels, and over which."""
+    runs: list[Ids] = field(default_factory=list)
+    """Channels that are taken out of more of them: some of each run have to stay."""
     by_head: frozenset[str] = frozenset()
     """Reshapes that split channels into heads and channels of each: those whose heads may go, not the channels."""
     summed: set[str] = field(default_factory=set)

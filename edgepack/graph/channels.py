@@ -214,7 +214,7 @@ def _one(name: str, calls: Sequence[Found], ties: Ties) -> Sliced:
 
 
 def _resolved(layers: Mapping[str, Sliced], traced: Mapping[int, Traced], ties: Ties) -> Channels:
-    """Group the units by who makes them: units of the same makers, as many channels of each, are one group."""
+    """Group the units: those of the same makers, as many channels of each, and in the same runs, are one group."""
     unit_of = np.array([ties.find(number) for number in range(len(ties.producers))], np.int64)
     why: dict[int, str] = {}
     for number, reason in sorted(ties.frozen.items(), key=lambda item: (item[1] != OUTPUT, item[0])):
@@ -223,9 +223,13 @@ def _resolved(layers: Mapping[str, Sliced], traced: Mapping[int, Traced], ties: 
     for number, unit in enumerate(unit_of.tolist()):
         if ties.producers[number]:
             makers[unit][ties.producers[number]] += 1
+    runs: dict[int, list[int]] = defaultdict(list)
+    for number, ids in enumerate(ties.runs):
+        for unit in dict.fromkeys(unit_of[ids].tolist()):
+            runs[unit].append(number)
     alike: dict[_Makers, list[int]] = defaultdict(list)
     for unit, producers in makers.items():
-        alike[tuple(producers.items()), why.get(unit, "")].append(unit)
+        alike[tuple(producers.items()), why.get(unit, ""), tuple(runs[unit])].append(unit)
     sliced = {name: _of_units(layer, unit_of) for name, layer in layers.items()}
     units = {name: np.array(alike[key], np.int64) for name, key in _names(alike).items()}
     touched = _touched(units, sliced)
@@ -240,13 +244,14 @@ def _resolved(layers: Mapping[str, Sliced], traced: Mapping[int, Traced], ties: 
             frozen=reason,
             approximate=unsure[name],
         )
-        for name, (producers, reason) in _names(alike).items()
+        for name, (producers, reason, _) in _names(alike).items()
     )
     tensors = {key: _as_units(value.axes, unit_of) for key, value in traced.items()}
     return Channels(groups=groups, frozen_by=dict(ties.blocked), units=units, layers=sliced, tensors=tensors)
 
 
-_Makers = tuple[tuple[tuple[str, int], ...], str]
+_Makers = tuple[tuple[tuple[str, int], ...], str, tuple[int, ...]]
+"""Who makes a unit and how many of its channels, why it stays, and the runs that it is in."""
 
 
 def _names(alike: Iterable[_Makers]) -> dict[str, _Makers]:

@@ -130,7 +130,8 @@ def layer_norm(look: Look) -> Iterator[Found]:
         x, axis, gamma = mean.inputs[0], _last_axes(look, mean), look.other(scaled, over.outputs[0])
         epsilon = next((number for name in plus.inputs if (number := look.number(name)) is not None), None)
         readers = {id(node) for node in look.users[centred.outputs[0]]}
-        if epsilon is None or axis is None or axis != _last_axes(look, variance) or readers != {id(square), id(over)}:
+        alone = readers == {id(square), id(over)} and centred.outputs[0] not in look.graph.outputs
+        if epsilon is None or axis is None or axis != _last_axes(look, variance) or not alone:
             continue
         if over.inputs[0] != centred.outputs[0] or not _lies_along(look, gamma, x, axis):
             continue

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edgepack.importer.prepare import prepare
+from edgepack.importer.refusals import without_counterpart
 
 if TYPE_CHECKING:
     import onnx
@@ -18,4 +19,5 @@ def check_importable(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int
     """
     from edgepack.importer._obstacles import find_obstacles
 
-    find_obstacles(prepare(model, shapes=shapes, where=where), where=where)
+    with without_counterpart(where):
+        find_obstacles(prepare(model, shapes=shapes, where=where), where=where)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from edgepack.errors import ModelError
 from edgepack.importer.imported import Edge, Imported
 from edgepack.importer.layers import import_layers
+from edgepack.importer.refusals import without_counterpart
 from edgepack.importer.simplify import simplified, with_edges
 from edgepack.model._export import export, legal_names, with_axes
 from edgepack.model._onnx_digest import digest_onnx
@@ -93,15 +93,8 @@ def _imported(source: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], 
     from edgepack.importer.importer import import_onnx
     from edgepack.importer.prepare import prepare
 
-    try:
+    with without_counterpart(where):
         return import_onnx(prepare(source, shapes=shapes, where=where), where=where)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError) as error:
-        words = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ModelError(
-            "EP-140",
-            f"{where} cannot become a Keras graph: {words}",
-            hint="what needs no training still works: onnxruntime's own quantization; else report it with the model",
-        ) from error
 
 
 def _legal(imported: Imported) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -23,7 +23,7 @@ from edgepack.events import Note, Reporter
 from edgepack.figure import Figure
 from edgepack.search.candidate import Candidate
 from edgepack.search.making import Made
-from edgepack.search.origin import key_of
+from edgepack.search.origin import BESIDE, key_of
 from edgepack.work import Work
 
 FORMAT: Final = 2
@@ -45,6 +45,7 @@ CREATE TABLE candidates (
     PRIMARY KEY (run, place)
 );
 """
+_DIGEST: Final = 64  # characters of one in hexadecimal
 _MADE: Final = TypeAdapter(Made)
 FIGURES_FORM: Final = TypeAdapter(dict[str, Figure | None])
 ORIGIN_FORM: Final = TypeAdapter(dict[str, str])
@@ -267,4 +268,6 @@ def _text(origin: Origin) -> str:
 
 
 def _short(value: str) -> str:
-    return f"{value[:12]}…" if len(value) == 64 else value or "nothing"  # noqa: PLR2004 - a digest in hexadecimal
+    """Return ``value`` for a message, in which each of several formats may have its own part."""
+    parts = [f"{part[:12]}…" if len(part) == _DIGEST else part for part in value.split(BESIDE)]
+    return " and ".join(parts) or "nothing"

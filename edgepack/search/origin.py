@@ -4,6 +4,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Final
 
 from edgepack.compress.recipe import Recipe
 from edgepack.data.data import Data
@@ -14,6 +15,8 @@ from edgepack.search.bench import Bench
 from edgepack.search.setting import target_of
 from edgepack.versions import versions_here
 
+BESIDE: Final = "; "
+"""Between what differs from format to format in the origin of a run that goes over several."""
 _ELSEWHERE = frozenset({"checkpoints", "tensorboard", "augmentation"})
 _OF_THE_DEVICE = frozenset({"device", "runtime"})
 
@@ -78,7 +81,7 @@ def way_of(origin: Mapping[str, str], recipe: Recipe) -> str:
 def joined(origins: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """Return the origin of a run that goes over several formats: what differs between theirs stands side by side."""
     values = {name: dict.fromkeys(origin[name] for origin in origins) for name in origins[0]}
-    return {name: "; ".join(found) for name, found in values.items()}
+    return {name: BESIDE.join(found) for name, found in values.items()}
 
 
 def _heeded(target: Target) -> dict[str, object]:

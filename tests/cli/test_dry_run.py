@@ -103,6 +103,23 @@ def test_a_bound_that_proves_a_miss_ends_with_3_as_the_build_does():
     text = run("--device", "rpi4", "--data", DATA, "--max-size", "100B").stdout
     assert "✗ infeasible on rpi4: proven without converting" in text
     assert "precisions" not in text, "nothing is tried there"
+    assert "  ✗ EP-130  limit size (--max-size): size is at least" in text
+
+
+def test_each_format_has_its_own_proof(tmp_path):
+    """Nothing restructures a ``.tflite``, and ONNX alone holds its weights in 4 bits under float activations."""
+    weights = np.random.default_rng(1).standard_normal((128, 128)).astype(np.float32)
+    tensors = [Tensor("x", (1, 128)), Tensor("w", (128, 128), "float32", weights.tobytes()), Tensor("y", (1, 128))]
+    dense = Op("FULLY_CONNECTED", 4, (0, 1), (2,), "FullyConnectedOptions")
+    path = tmp_path / "float.tflite"
+    path.write_bytes(tflite_bytes(tensors, [dense], inputs=[0], outputs=[2]))
+    command = ["build", str(path), "--device", "rpi4", "--max-size", "1KB", "--dry-run", "--json"]
+    done = CliRunner().invoke(group, command)
+    assert done.exit_code == 3, done.output
+    plans = json.loads(done.stdout)["plans"]
+    assert [plan["format"] for plan in plans] == ["tflite", "onnx"]
+    tflite, onnx = (next(item for item in plan["findings"] if item["code"] == "EP-130") for plan in plans)
+    assert tflite["message"] != onnx["message"]
 
 
 def test_a_bound_that_only_steps_can_meet_is_told_with_its_families():

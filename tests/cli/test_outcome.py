@@ -18,11 +18,11 @@ CONSOLE = Console(as_json=False, quiet=False, events=None)
 HINT = "Next: --format tflite --format onnx: rpi4 takes onnx, too, which was not tried"
 
 
-def outcome(word="does-not-fit", *, untried=(), file_format=None, device="rpi4"):
+def outcome(word="does-not-fit", *, untried=(), file_format=None, device="rpi4", formats=()):
     refused = CandidateError("EP-607", "f32 needs an operator that no plain runtime has: Erfinv (1)", hint="replace it")
     return Outcome(
         word=word,
-        profile=load_device(device),
+        profile=load_device(device).taking(formats),
         limits=(),
         candidates=() if word == "infeasible" else (Candidate(RECIPE, failure=refused, format=file_format),),
         choice=None,
@@ -37,8 +37,9 @@ def outcome(word="does-not-fit", *, untried=(), file_format=None, device="rpi4")
 
 
 @pytest.mark.parametrize(("word", "code"), [("does-not-fit", 6), ("infeasible", 3)])
-def test_another_format_that_was_not_tried_is_the_next_step(capsys, word, code):
-    given = outcome(word, untried=("onnx",))
+@pytest.mark.parametrize("formats", [(), ("tflite",)], ids=["whole", "as it was searched"])
+def test_another_format_that_was_not_tried_is_the_next_step(capsys, word, code, formats):
+    given = outcome(word, untried=("onnx",), formats=formats)
     assert exit_code([given]) == code
     report_outcomes(CONSOLE, [given])
     assert HINT in capsys.readouterr().out

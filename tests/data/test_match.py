@@ -152,6 +152,14 @@ def test_an_array_that_no_name_of_an_input_has_is_refused_with_both(make_npz, op
     assert caught.value.code == "EP-219"
 
 
+@pytest.mark.parametrize(("names", "meant"), [(("a/b", "a_b"), "a_b_"), (("a_b", "a_b_"), "a_b")])
+def test_preprocess_means_the_input_that_gets_the_array_of_that_name(make_npz, data_of, names, meant):
+    inputs = (TensorSpec("a_b", (1, 2), "float32", alias="a/b"), TensorSpec("a_b_", (1, 2), "float32", alias="a_b"))
+    path = make_npz(**{name: np.zeros((20, 2)) for name in names}, y=np.arange(20) % 2)
+    path.with_suffix(".data.yaml").write_text("preprocess: {inputs: [a_b], scale: 2}")
+    assert fitted(data_of(data=path), inputs, ()).preprocess.inputs == (meant,)
+
+
 def test_preprocess_follows_the_names_that_inputs_were_given(make_npz, data_of):
     path = make_npz(**{"a/b": np.zeros((20, 2)), "a:b": np.zeros((20, 3)), "y": np.arange(20) % 2})
     path.with_suffix(".data.yaml").write_text("preprocess: {inputs: ['a:b'], scale: 2}")

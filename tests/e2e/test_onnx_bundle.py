@@ -74,6 +74,6 @@ def test_it_is_compared_with_the_tflite_bundle_of_the_model(onnx_bundle, built, 
 
 
 def test_a_tflite_bundle_does_without_the_minimal_build_and_says_so(built):
-    done, bundle = built("tflite-ort", "--ort")
+    done, bundle = built("tflite-ort", "--format=tflite", "--format=onnx", "--ort")
     assert not (bundle / "model.ort").exists()
     assert "model.ort was left out: the chosen model is TFLite" in done.err

@@ -120,6 +120,11 @@ def test_a_product_with_a_constant_reads_channels_and_makes_some(cuts):
     assert own["product_from_left"]["groups"] == own["product"]["groups"]
 
 
+def test_one_channel_that_is_multiplied_with_each_of_several_binds_none_of_them(cuts):
+    groups = of(cuts, "own")["one_with_many"]["groups"]
+    assert (groups["one"], groups["many"]) == ([1, 1, ""], [5, 1, ""])
+
+
 def test_attention_written_out_loses_whole_heads_and_keeps_what_is_summed_over(cuts):
     own = of(cuts, "own")
     assert own["attention_of_one"]["groups"]["all"] == [4, 9, ""]
@@ -130,9 +135,12 @@ def test_attention_written_out_loses_whole_heads_and_keeps_what_is_summed_over(c
 
 def test_halves_of_the_channels_are_cut_and_the_split_follows(cuts):
     own = of(cuts, "own")
-    assert sum(width for width, _, frozen in own["halves"]["groups"].values() if not frozen) >= 4
-    assert own["thirds"]["groups"]["stem"] == [6, 1, ""], "those of the gate by themselves"
-    assert own["thirds"]["tied"]["stem#2"] == ["stem", "gate"]
+    thirds = own["thirds"]["groups"]
+    assert {name: found for name, found in thirds.items() if name.startswith("stem")} == {
+        key: [3, 1, ""] for key in ("stem", "stem#2", "stem#3")
+    }, "each third by itself, for something of each has to stay"
+    assert [tied for tied in own["thirds"]["tied"].values() if len(tied) > 1] == [["stem", "gate"]]
+    assert own["halves"]["groups"]["stem"][0] == own["halves"]["groups"]["stem#2"][0] == 2
     assert own["thirds"]["share"] == 1.0
 
 

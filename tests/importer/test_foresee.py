@@ -21,6 +21,7 @@ from onnx_zoo import CNNS, SHUFFLES
 from onnx_zoo_other import OTHERS, QUANTIZED
 
 from edgepack.errors import ModelError
+from edgepack.importer import _limits
 from edgepack.importer.foresee import check_importable
 from tests.write_onnx import edge, written
 
@@ -87,3 +88,16 @@ def test_what_cannot_come_in_is_refused_with_the_code_of_the_import(name):
         check_importable(model, shapes={}, where="m.onnx")
     assert caught.value.code == "EP-140"
     assert words in caught.value.message
+
+
+def test_what_the_reading_trips_over_is_refused_as_the_import_refuses_it(monkeypatch):
+    """A graph that nobody thought of ends neither ``check`` nor a build in a traceback."""
+
+    def trips(graph, node):
+        raise KeyError(node.name)
+
+    monkeypatch.setitem(_limits._LIMITS, "Resize", trips)
+    model, _ = REFUSED["cubic"]
+    with pytest.raises(ModelError, match=r"^m\.onnx cannot become a Keras graph: 'odd'$") as caught:
+        check_importable(model, shapes={}, where="m.onnx")
+    assert (caught.value.code, caught.value.exit_code) == ("EP-140", 2)

@@ -53,6 +53,14 @@ def attention(query, key, value):
     return L.Reshape((6, heard.shape[2] * heard.shape[3]), name="together")(heard)
 
 
+def one_with_many():
+    """A product of one channel's rows with those of several."""
+    start, x = image(4, 6)
+    one = L.Permute((3, 1, 2), name="one_turned")(L.Conv2D(1, 1, activation="relu", name="one")(x))
+    many = L.Permute((3, 1, 2), name="many_turned")(L.Conv2D(5, 1, activation="relu", name="many")(x))
+    return ended(start, L.Permute((2, 3, 1), name="back")(ops.matmul(one, many)))
+
+
 def attention_of_three():
     """Attention written out, with a dense layer for each of query, key and value."""
     start, hidden = window(8)
@@ -119,6 +127,7 @@ KINDS = {
     "resized": lambda: on_image(OWN["ResizeImage"](size=(5, 7), grid="corners", name="own")),
     "attention_of_three": attention_of_three,
     "attention_of_one": attention_of_one,
+    "one_with_many": one_with_many,
     "halves": halves,
     "thirds": thirds,
     "padded": lambda: padded(((0, 0), (1, 2), (2, 1), (0, 0))),

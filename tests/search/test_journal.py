@@ -19,7 +19,7 @@ from edgepack.search.candidate import Candidate
 from edgepack.search.journal import open_journal
 from edgepack.search.kept import Kept
 from edgepack.search.making import Made
-from edgepack.search.origin import key_of
+from edgepack.search.origin import joined, key_of
 
 RECIPE = Recipe.model_validate({"precision": {"default": "w8a8"}, "steps": [{"kind": "prune", "macs": 0.5}]})
 ORIGIN = {"model": "a" * 64, "data": "b" * 64, "seed": "0", "version of keras": "3.15.1"}
@@ -185,6 +185,20 @@ def test_only_a_run_of_the_same_inputs_goes_on(work):
         journal.end(run)
         journal.begin(other, "w", resume=True, report=told.append)
         assert len(told) == 2, "what came to its end does not bind the next one"
+
+
+def test_a_run_over_other_formats_is_another_and_the_refusal_says_so(work):
+    tflite = {**ORIGIN, "runtime": "litert 2.3.0", "target": "e" * 64}
+    onnx = {**ORIGIN, "runtime": "onnxruntime 1.31.1", "target": "f" * 64}
+    with open_journal(work, print) as journal:
+        journal.begin(joined([tflite, onnx]), "w", resume=False, report=print)
+        words = (
+            r"runtime was litert 2\.3\.0 and onnxruntime 1\.31\.1, is litert 2\.3\.0; "
+            r"target was e{12}… and f{12}…, is e{12}…$"
+        )
+        with pytest.raises(OutputError, match=words):
+            journal.begin(joined([tflite]), "w", resume=True, report=print)
+        journal.begin(joined([tflite, onnx]), "w", resume=True, report=print)
 
 
 def test_a_build_in_between_does_not_make_another_forget_that_it_was_cut_off(work):
