@@ -32,8 +32,8 @@ def read_onnx(path: Path) -> "onnx.ModelProto":
     Raises:
         HostError: The package ``onnx`` is not installed (EP-120).
         ModelError: The file is cut off or no ONNX model (EP-105); a file of external data is missing or too short
-            (EP-150); its opset or IR version is newer than onnxruntime takes (EP-151); the graph is invalid (EP-152);
-            operators of a domain that onnxruntime has no code for (EP-153).
+            (EP-150); its opset or IR version is newer than onnxruntime takes (EP-151); the graph is invalid or takes
+            nothing (EP-152); operators of a domain that onnxruntime has no code for (EP-153).
     """
     model = _decoded(path)
     _refuse_newer(model, path)
@@ -41,6 +41,7 @@ def read_onnx(path: Path) -> "onnx.ModelProto":
     model = _written_out(model)
     _refuse_custom(model, path)
     _check(model, path)
+    _refuse_constant(model, path)
     return model
 
 
@@ -219,6 +220,16 @@ def _check(model: "onnx.ModelProto", path: Path) -> None:
             f"{path} holds an invalid graph: {_short(str(error))}",
             hint="export it again; onnx.checker.check_model(onnx.load('model.onnx')) must pass",
         ) from error
+
+
+def _refuse_constant(model: "onnx.ModelProto", path: Path) -> None:
+    weights = {item.name for item in model.graph.initializer}
+    if all(item.name in weights for item in model.graph.input):
+        raise ModelError(
+            "EP-152",
+            f"{path} has no input: what it gives is the same whatever comes",
+            hint="export it with a sample of what it is to judge: torch.onnx.export(model, sample, 'model.onnx')",
+        )
 
 
 def _refuse_custom(model: "onnx.ModelProto", path: Path) -> None:

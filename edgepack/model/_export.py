@@ -72,12 +72,13 @@ def legal_names(specs: Sequence[TensorSpec]) -> tuple[tuple[TensorSpec, ...], tu
 def legal_name(name: str, taken: set[str]) -> str:
     """Return ``name`` as TensorFlow takes it for a scope and an argument, unlike all that are ``taken``.
 
-    TensorFlow tells arguments apart by letters and digits alone: to it, ``a-b`` and ``a.b`` are one.
+    TensorFlow tells arguments apart by letters and digits alone, whatever their case: to it, ``a-b`` and ``a.b`` are
+    one, and so are ``In_0`` and ``in_0``.
     """
     found = _ILLEGAL.sub("_", name)
     found = found if re.match(r"[A-Za-z0-9.]", found) else f"t{found}"
-    argument_names = {"self", *(_NOT_PYTHON.sub("_", item) for item in taken)}
-    while (argument := _NOT_PYTHON.sub("_", found)) in argument_names or keyword.iskeyword(argument):
+    argument_names = {"self", *(_NOT_PYTHON.sub("_", item).lower() for item in taken)}
+    while (argument := _NOT_PYTHON.sub("_", found)).lower() in argument_names or keyword.iskeyword(argument):
         found += "_"
     return found
 

@@ -46,7 +46,8 @@ def check_batch(summary: Summary) -> None:
                 "EP-157",
                 f"input {spec.name!r} is {format_shape(spec.shape)}: a fixed batch of {batch}, and a device runs one "
                 "sample at a time",
-                hint="export it with an open batch, dynamic_axes={'input': {0: 'batch'}}, or with a sample of batch 1",
+                hint=f"export it with an open batch, dynamic_axes={{{spec.name!r}: {{0: 'batch'}}}}, or with a sample "
+                "of batch 1",
             )
 
 

@@ -70,6 +70,10 @@ def with_a_lost_value(path):
     return write_onnx(path, [helper.make_node("Relu", ["nowhere"], ["y"], name="lost")], *ENDS)
 
 
+def without_an_input(path):
+    return write_onnx(path, [helper.make_node("Relu", ["w"], ["y"])], [], [edge("y", 4, 4)], WEIGHT)
+
+
 def with_a_custom_operator(path):
     nodes = [
         helper.make_node("Warp", ["x"], ["a"], name="warp_1", domain="my.ops"),
@@ -109,6 +113,7 @@ CASES = [
     (too_new, "EP-151", ["opset 27", "opset 26"], "opset_version=18"),
     (of_a_newer_ir, "EP-151", ["IR version 14", "IR version 13"], "ir_version=10"),
     (with_a_lost_value, "EP-152", ["'nowhere'", "lost"], "onnx.checker"),
+    (without_an_input, "EP-152", ["has no input"], "torch.onnx.export(model, sample"),
     (with_a_custom_operator, "EP-153", ["my.ops.Warp (2: warp_1, warp_2)"], "standard operators"),
 ]
 

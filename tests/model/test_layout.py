@@ -17,6 +17,7 @@ def test_a_fixed_batch_is_refused_whatever_else_is_open(tmp_path, shapes):
     with pytest.raises(ModelError, match="a fixed batch of 4") as caught:
         check_batch(summary)
     assert (caught.value.code, caught.value.exit_code) == ("EP-157", 2)
+    assert "dynamic_axes={'x': {0: 'batch'}}" in caught.value.hint, "another name changes nothing in torch's exporter"
 
 
 def test_an_open_batch_beside_a_table_is_no_fixed_one(tmp_path):

@@ -93,3 +93,8 @@ def test_an_onnx_input_may_be_named_as_the_file_or_as_the_framework_does(tmp_pat
 )
 def test_a_name_that_cannot_be_an_argument_is_changed(name, legal):
     assert legal_name(name, set()) == legal
+
+
+def test_names_that_differ_by_case_alone_get_names_that_do_not():
+    assert legal_name("in_0", {"In_0"}) == "in_0_"
+    assert legal_name("in:1", {"In_0"}) == "in_1"
