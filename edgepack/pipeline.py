@@ -89,7 +89,7 @@ def _for_device(plan: Planned, summary: Summary, data: Data | None, *, common: S
     start = time.monotonic()
     request = suiting(plan.request, common.model)
     data = None if data is None else fitted(data, common.model.inputs, common.model.outputs)
-    with open_benches(request, summary, data, plan.limits, common=common) as benches:
+    with open_benches(request, summary, data, plan, common=common) as benches:
         kept = journaled(request, benches, data, common)
         outcome = _search(request, benches, data, kept, common=common)
         if not outcome.interrupted:

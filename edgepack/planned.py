@@ -29,6 +29,7 @@ class Planned:
         limits: The active ones.
         bounds: What is known of each of these formats, the first runtime's first.
         notes: What was left out, in sentences.
+        asked: Formats were asked for.
         untried: Formats that the device takes as well, that were not asked for, and in which something may fit.
     """
 
@@ -36,6 +37,7 @@ class Planned:
     limits: tuple[Limit, ...]
     bounds: Mapping[FileFormat, Preflight]
     notes: tuple[str, ...] = ()
+    asked: bool = False
     untried: tuple[FileFormat, ...] = ()
 
     @property
@@ -132,6 +134,7 @@ def planned(request: Request, summary: Summary, metric: Metric | None) -> Planne
         limits=limits,
         bounds=bounds,
         notes=notes,
+        asked=bool(asked),
         untried=() if asked or without else _untried(request, offered, summary, limits),
     )
 
