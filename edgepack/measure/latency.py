@@ -18,7 +18,7 @@ from edgepack.model.tflite_file import TfliteGraph
 
 _MS_PER_S = 1e3
 _PACKED = frozenset({"int4", "int2"})
-_UNPACKING = 4.2
+UNPACKING = 4.2
 """How many times as long a kernel multiplies that widens its weights: with LiteRT 2.3 on x86-64, one thread, ResNet-8
 took 4.0 times as long with 8 of 10 layers at 4 bits as with all at 8 (medians of 800 pairs)."""
 
@@ -80,7 +80,7 @@ def predict_latency(
     entry = profile.latency_of(precision)
     macs_per_s = entry.macs_per_s(profile.cpu, threads=runtime.threads)
     latency_ms = _latency_ms(ops, entry, macs_per_s=macs_per_s)
-    slower_ms = (_UNPACKING - 1) * sum(op.macs for op in ops if op.unpacks) / macs_per_s * _MS_PER_S
+    slower_ms = (UNPACKING - 1) * sum(op.macs for op in ops if op.unpacks) / macs_per_s * _MS_PER_S
     widen = runtime.widen.value if runtime.widen else 1.0
     spread = entry.spread.value * widen
     return Figure(

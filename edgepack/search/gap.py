@@ -7,7 +7,9 @@ from edgepack.compress.step import Gap
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile
 from edgepack.measure.judge import ACCURACY_LIMITS
+from edgepack.measure.latency import UNPACKING
 from edgepack.measure.measurement import LimitVerdict, State
+from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
 from edgepack.search.families import Ceilings
 
@@ -53,16 +55,27 @@ def supposed(limits: Sequence[Limit], profile: DeviceProfile) -> Gap:
     )
 
 
-def ceilings_of(limits: Sequence[Limit], profile: DeviceProfile) -> Ceilings:
-    """Return the limits on memory and time that can be aimed at on a device before an artifact runs."""
+def ceilings_of(limits: Sequence[Limit], profile: DeviceProfile, tried: Sequence[Candidate] = ()) -> Ceilings:
+    """Return the limits on memory and time that can be aimed at on a device before an artifact runs.
+
+    A time that the whole model keeps even with all its weights to unpack is none to aim at: where nothing aims at it,
+    devices of another speed get the same graphs.
+    """
     values = {limit.name: limit.value for limit in limits}
     energy_ms = _latency_for_energy(values["energy"], profile) if "energy" in values else None
     latency_ms = [limit_ms for limit_ms in (values.get("latency"), energy_ms) if limit_ms is not None]
     arena = profile.device_class == "mcu" and "ram" in values
     return Ceilings(
         ram_bytes=int(values["ram"]) if arena else None,
-        latency_ms=min(latency_ms) if latency_ms else None,
+        latency_ms=min(latency_ms) if latency_ms and not _keeps(tried, min(latency_ms)) else None,
     )
+
+
+def _keeps(tried: Sequence[Candidate], latency_ms: float) -> bool:
+    """Whether a model with all its channels in 8 bits is so fast that 4-bit weights cannot be too slow."""
+    whole = [item for item in tried if not item.recipe.steps and item.recipe.precision.default is Precision.W8A8]
+    known = [item.measurement.latency for item in whole if item.measurement.latency is not None]
+    return any(figure.upper * UNPACKING <= latency_ms for figure in known)
 
 
 def _missed(candidate: Candidate) -> tuple[LimitVerdict, ...]:

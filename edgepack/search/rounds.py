@@ -142,10 +142,10 @@ class Rounds:
 
     def _families(self, trials: Trials) -> tuple[Family, ...]:
         """Return what can help in one format against what its own candidates miss."""
-        bench = trials.bench
+        bench, tried = trials.bench, self.tally.of(trials.format)
         found = families(
-            gap_of([self.tally.under_aim(item) for item in self.tally.of(trials.format)], bench.profile),
-            ceilings=ceilings_of(self.tally.limits, bench.profile),
+            gap_of(list(map(self.tally.under_aim, tried)), bench.profile),
+            ceilings=ceilings_of(self.tally.limits, bench.profile, tried),
             precisions=_usable(trials),
             io=self.wishes.io,
             separable=self.wishes.separable,

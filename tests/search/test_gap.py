@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 
 from edgepack.compress.recipe import Recipe
+from edgepack.device.budget import Limit
 from edgepack.device.profile import load_device
+from edgepack.figure import Evidence, Figure
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
-from edgepack.search.gap import gap_of
+from edgepack.search.gap import ceilings_of, gap_of
 
 RPI4 = load_device("rpi4")
 
@@ -62,3 +64,21 @@ def test_energy_becomes_a_latency():
 
 def test_nothing_judged_is_no_gap():
     assert gap(Candidate(Recipe(precision=PrecisionPlan(default=Precision.W8A8)))).size is None
+
+
+def test_a_time_that_the_whole_model_keeps_with_room_for_unpacking_is_none_to_aim_at():
+    limits = [Limit("ram", 6000, "B", "--max-ram"), Limit("latency", 100.0, "ms", "profile rpi4")]
+
+    def taking(latency_ms, precision=Precision.W8A8):
+        figure = Figure(latency_ms / 2, "ms", Evidence.PREDICTED, latency_ms / 4, latency_ms)
+        return replace(
+            candidate(),
+            recipe=Recipe(precision=PrecisionPlan(default=precision)),
+            measurement=Measurement(latency=figure),
+        )
+
+    nrf52840 = load_device("nrf52840")
+    assert ceilings_of(limits, nrf52840, [taking(23.0)]).latency_ms is None
+    assert ceilings_of(limits, nrf52840, [taking(23.0)]).ram_bytes == 6000
+    for tried in ([], [taking(25.0)], [taking(1.0, Precision.F32)]):
+        assert ceilings_of(limits, nrf52840, tried).latency_ms == 100.0
