@@ -3,8 +3,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import keras
+if TYPE_CHECKING:
+    import keras
 
 
 @contextmanager
@@ -14,6 +16,8 @@ def centred_norms() -> Iterator[None]:
     Keras has ``x * scale + (-mean * scale + beta)``: three operators more, and a negation, for which no runtime has an
     integer kernel, so that a graph with one such layer had no integer form.
     """
+    import keras
+
     kept = keras.layers.LayerNormalization.call
     setattr(keras.layers.LayerNormalization, "call", _call)  # noqa: B010 - a method, to the type checker
     try:
@@ -22,7 +26,9 @@ def centred_norms() -> Iterator[None]:
         setattr(keras.layers.LayerNormalization, "call", kept)  # noqa: B010
 
 
-def _call(layer: keras.layers.LayerNormalization, inputs: keras.KerasTensor) -> keras.KerasTensor:
+def _call(layer: "keras.layers.LayerNormalization", inputs: "keras.KerasTensor") -> "keras.KerasTensor":
+    import keras
+
     ops, axes = keras.ops, [layer.axis] if isinstance(layer.axis, int) else sorted(layer.axis)
     value = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
     rank = len(value.shape)
