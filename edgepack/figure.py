@@ -61,3 +61,8 @@ class Figure:
     def as_json(self) -> dict[str, float | int | str | None]:
         """Return the documented JSON form: value, unit, evidence, ci_low, ci_high, ci_level, n."""
         return {**asdict(self), "evidence": self.evidence.value}
+
+
+def is_host(figure: Figure | None) -> bool:
+    """Whether this machine measured it: it is not the same twice, and no part of what a bundle's digest covers."""
+    return figure is not None and figure.evidence is Evidence.HOST

@@ -12,16 +12,13 @@ from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.process import uninterrupted
 from edgepack.data.data import Data
 from edgepack.data.match import fitted
-from edgepack.data.open import open_data
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
-from edgepack.loading import Shared, refuse_unsuited, shared, suiting
+from edgepack.loading import Shared, shared, suiting
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
-from edgepack.model.inspect import inspect
-from edgepack.model.layout import as_imported, check_layout
-from edgepack.model.summary import Summary, refuse_as_teacher, refuse_unsuitable
-from edgepack.planned import Planned, planned
+from edgepack.model.summary import Summary
+from edgepack.planned import Planned, Plans, all_planned
 from edgepack.request import Outcome, Request, infeasible
 from edgepack.search.bench import Bench, Scored, scored_split
 from edgepack.search.candidate import Candidate
@@ -53,41 +50,31 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
         KeyboardInterrupt: Ctrl-C before any candidate was finished.
     """
     require_build_extra()
-    first = requests[0]
     for request in requests:
         check_target(request.target, force=request.force)
-    summary = inspect(first.model, shapes=first.shapes)
-    refuse_unsuitable(summary, trust_code=first.trust_code)
-    check_layout(summary, first.layout)
-    if first.teacher is not None:
-        refuse_as_teacher(as_imported(inspect(first.teacher)), as_imported(summary), name=first.teacher.name)
-    data = open_data(first.data, work=first.work) if first.data else None
-    metric = data.metric if data and data.labelled else None
-    plans = [planned(request, summary, metric) for request in requests]
-    refuse_unsuited([plan.request for plan in plans if not plan.infeasible], summary)
+    plans = all_planned(requests)
+    data = plans.data
     for note in data.notes if data else ("no data: no accuracy limit is active, and nothing can be calibrated",):
         report(Note(note))
-    return _one_after_another(plans, summary, data, report)
+    return _one_after_another(plans, report)
 
 
-def _one_after_another(
-    plans: Sequence[Planned], summary: Summary, data: Data | None, report: Reporter
-) -> tuple[Outcome, ...]:
+def _one_after_another(plans: Plans, report: Reporter) -> tuple[Outcome, ...]:
     outcomes: list[Outcome] = []
     try:
         with ExitStack() as stack:
             common: Shared | None = None
-            for plan in plans:
+            for plan in plans.each:
                 request = plan.request
-                if len(plans) > 1:
-                    report(StageStarted(f"device {len(outcomes) + 1} of {len(plans)}: {request.profile.name}"))
+                if len(plans.each) > 1:
+                    report(StageStarted(f"device {len(outcomes) + 1} of {len(plans.each)}: {request.profile.name}"))
                 _announce(report, plan)
                 if plan.infeasible:
                     outcomes.append(infeasible(request.profile, plan.limits, plan.found, untried=plan.untried))
                     continue
-                asked = [item.request for item in plans if not item.infeasible]
+                asked = [item.request for item in plans.each if not item.infeasible]
                 common = common or stack.enter_context(shared(asked, report))
-                outcomes.append(_for_device(plan, summary, data, common=common))
+                outcomes.append(_for_device(plan, plans.summary, plans.data, common=common))
                 if outcomes[-1].interrupted:
                     break
     except KeyboardInterrupt:
@@ -102,7 +89,7 @@ def _for_device(plan: Planned, summary: Summary, data: Data | None, *, common: S
     start = time.monotonic()
     request = suiting(plan.request, common.model)
     data = None if data is None else fitted(data, common.model.inputs, common.model.outputs)
-    with open_benches(request, summary, data, plan.limits, common=common) as benches:
+    with open_benches(request, summary, data, plan, common=common) as benches:
         kept = journaled(request, benches, data, common)
         outcome = _search(request, benches, data, kept, common=common)
         if not outcome.interrupted:

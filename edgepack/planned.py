@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked for one device as it is gone about: its limits, and the formats in which something may fit."""
+"""What is asked for each device as it is gone about: its limits, and the formats in which something may fit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from edgepack.data.data import Data
 from edgepack.data.metric import Metric
+from edgepack.data.open import open_data
 from edgepack.device.budget import Limit, active_limits
 from edgepack.device.wheels import FileFormat
 from edgepack.extras import GET_ONNX, missing_for_onnx
-from edgepack.loading import suited
+from edgepack.loading import refuse_unsuited, suited
 from edgepack.measure.preflight import Preflight, preflight
-from edgepack.model.summary import Summary
+from edgepack.model.inspect import inspect
+from edgepack.model.layout import as_imported, check_layout
+from edgepack.model.onnx_way import foreseen
+from edgepack.model.summary import Summary, refuse_as_teacher, refuse_unsuitable
 from edgepack.request import Request
 
 
@@ -24,6 +29,7 @@ class Planned:
         limits: The active ones.
         bounds: What is known of each of these formats, the first runtime's first.
         notes: What was left out, in sentences.
+        asked: Formats were asked for.
         untried: Formats that the device takes as well, that were not asked for, and in which something may fit.
     """
 
@@ -31,6 +37,7 @@ class Planned:
     limits: tuple[Limit, ...]
     bounds: Mapping[FileFormat, Preflight]
     notes: tuple[str, ...] = ()
+    asked: bool = False
     untried: tuple[FileFormat, ...] = ()
 
     @property
@@ -57,6 +64,49 @@ class Planned:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plans:
+    """What is asked for several devices, with what all of it has in common.
+
+    Attributes:
+        summary: Of the model.
+        teacher: Of the larger model to distil from; None where the model teaches itself.
+        data: None where there is none.
+        each: One for each device.
+    """
+
+    summary: Summary
+    teacher: Summary | None
+    data: Data | None
+    each: tuple[Planned, ...]
+
+
+def all_planned(requests: Sequence[Request], *, foresee: bool = False) -> Plans:
+    """Return ``requests`` as they are gone about, once nothing is left in them that a build would refuse.
+
+    Args:
+        requests: One for each device; all else but the target is the same in each.
+        foresee: Look at what becomes of an ONNX file, which a build sees when it loads it.
+
+    Raises:
+        EdgepackError: Bad input (exit 2).
+    """
+    first = requests[0]
+    summary = inspect(first.model, shapes=first.shapes)
+    refuse_unsuitable(summary, trust_code=first.trust_code)
+    check_layout(summary, first.layout)
+    if foresee:
+        summary = foreseen(first.model, summary, shapes=first.shapes)
+    teacher = None if first.teacher is None else inspect(first.teacher)
+    if teacher is not None and first.teacher is not None:
+        refuse_as_teacher(as_imported(teacher), as_imported(summary), name=first.teacher.name)
+    data = open_data(first.data, work=first.work) if first.data else None
+    metric = data.metric if data and data.labelled else None
+    each = tuple(planned(request, summary, metric) for request in requests)
+    refuse_unsuited([plan.request for plan in each if not plan.infeasible], summary)
+    return Plans(summary=summary, teacher=teacher, data=data, each=each)
+
+
 def planned(request: Request, summary: Summary, metric: Metric | None) -> Planned:
     """Return ``request`` as it is gone about.
 
@@ -67,8 +117,8 @@ def planned(request: Request, summary: Summary, metric: Metric | None) -> Planne
     """
     asked, notes = request.formats, _not_taken(request)
     request = suited(replace(request, profile=request.profile.taking(asked)), summary)
-    offered, missing = _offered(request)
-    request, notes = replace(request, formats=offered), notes + missing
+    offered, without = _offered(request)
+    request, notes = replace(request, formats=offered), notes + without
     limits = active_limits(request.profile, request.budget, metric=metric)
     bounds = {
         profile.formats[0]: preflight(summary, profile, limits, separable=request.separable)
@@ -84,7 +134,8 @@ def planned(request: Request, summary: Summary, metric: Metric | None) -> Planne
         limits=limits,
         bounds=bounds,
         notes=notes,
-        untried=() if asked else _untried(request, offered, summary, limits),
+        asked=bool(asked),
+        untried=() if asked or without else _untried(request, offered, summary, limits),
     )
 
 
@@ -100,10 +151,13 @@ def _offered(request: Request) -> tuple[tuple[FileFormat, ...], tuple[str, ...]]
         return formats, ()
     if request.recipe is not None:
         return formats[:1], ()
-    if missing := missing_for_onnx():
-        left = tuple(item for item in formats if item != "onnx")
-        return left, (f"onnx files are left out: {', '.join(missing)} not installed ({GET_ONNX})",)
-    return formats, ()
+    missing = missing_for_onnx()
+    why = f"{', '.join(missing)} not installed ({GET_ONNX})" if missing else ""
+    if request.io == "int8":
+        why = "their inputs and outputs are float, and --io int8 was given"
+    if not why:
+        return formats, ()
+    return tuple(item for item in formats if item != "onnx"), (f"onnx files are left out: {why}",)
 
 
 def _not_taken(request: Request) -> tuple[str, ...]:

@@ -7,15 +7,19 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from secrets import token_hex
+from typing import Final
 
 from edgepack.data.data import Data
 from edgepack.data.match import rescales
 from edgepack.device.budget import Limit
 from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
+from edgepack.errors import HostError
+from edgepack.events import Note
 from edgepack.loading import Shared, load
 from edgepack.model.model import Model
 from edgepack.model.summary import Summary
+from edgepack.planned import Planned
 from edgepack.request import Request
 from edgepack.search.ahead import Ahead, Begun
 from edgepack.search.bench import Bench, Scored, open_bench
@@ -27,38 +31,51 @@ from edgepack.search.setting import Setting, step_setting
 from edgepack.search.tally import Tally
 from edgepack.search.trials import Trials
 
+_CANNOT_BE_HAD: Final = frozenset({"EP-503", "EP-504"})  # of a runtime: no environment, no package
+
 Benches = Mapping[FileFormat | None, Bench]
 """By format, where a search goes over several; under None where all files have the one. The first comes first."""
 
 
 @contextmanager
 def open_benches(
-    request: Request, summary: Summary, data: Data | None, limits: tuple[Limit, ...], *, common: Shared
+    request: Request, summary: Summary, data: Data | None, plan: Planned, *, common: Shared
 ) -> Iterator[Benches]:
     """Yield a bench for each format that is searched over; the runtimes' processes end with the block.
+
+    Args:
+        request: That of ``plan``, with the formats alone that take the model.
+        summary: Of the model.
+        data: None where there is none.
+        plan: Says whether a format was asked for: one that was not is left out where its runtime cannot be had here.
+        common: Gives the model and the processes.
 
     Raises:
         EdgepackError: As ``open_bench``.
     """
-    profiles = request.profiles
+    opened: dict[FileFormat | None, Bench] = {}
     with ExitStack() as stack:
-        yield {
-            profile.formats[0] if len(profiles) > 1 else None: stack.enter_context(
-                open_bench(
-                    common.model,
-                    crew=common.crew,
-                    profile=profile,
-                    data=data,
-                    limits=limits,
-                    gate=request.gate,
-                    work=request.work,
-                    seed=request.seed,
-                    rescales=rescales([kind for kind, _ in summary.op_counts]),
-                    report=common.report,
+        for profile in request.profiles:
+            try:
+                opened[profile.formats[0]] = stack.enter_context(
+                    open_bench(
+                        common.model,
+                        crew=common.crew,
+                        profile=profile,
+                        data=data,
+                        limits=plan.limits,
+                        gate=request.gate,
+                        work=request.work,
+                        seed=request.seed,
+                        rescales=rescales([kind for kind, _ in summary.op_counts]),
+                        report=common.report,
+                    )
                 )
-            )
-            for profile in profiles
-        }
+            except HostError as error:
+                if plan.asked or not opened or error.code not in _CANNOT_BE_HAD:
+                    raise
+                common.report(Note(f"{profile.formats[0]} files are left out: {error.message}; {error.hint}"))
+        yield opened if len(opened) > 1 else dict.fromkeys([None], next(iter(opened.values())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,17 @@ def test_a_recipe_without_a_format_is_built_for_the_first_runtime_and_the_other_
     assert planned(ask("rpi4", BOTH, recipe=_recipe()), inspect(DIGITS), None).untried == ()
 
 
+def test_onnx_is_left_out_where_its_packages_are_missing_or_its_edges_are_not_what_was_asked_for(ask, monkeypatch):
+    plan = planned(ask("rpi4", io="int8"), inspect(DIGITS), None)
+    assert (names(plan.request), plan.untried) == (["litert"], ())
+    assert plan.notes == ("onnx files are left out: their inputs and outputs are float, and --io int8 was given",)
+    assert names(planned(ask("rpi4", BOTH, io="int8"), inspect(DIGITS), None).request) == ["litert", "onnxruntime"]
+    monkeypatch.setattr("edgepack.planned.missing_for_onnx", lambda: ("tf2onnx",))
+    plan = planned(ask("rpi4"), inspect(DIGITS), None)
+    assert (names(plan.request), plan.untried) == (["litert"], ())
+    assert "tf2onnx not installed (pip install 'edgepack[onnx]'" in plan.notes[0]
+
+
 def test_what_onnxruntime_alone_uses_makes_onnx_where_the_device_takes_it(ask):
     assert names(planned(ask("rpi4", ort=True), inspect(DIGITS), None).request) == ["onnxruntime"]
     assert names(planned(ask("nrf52840", ort=True), inspect(DIGITS), None).request) == ["tflm"]

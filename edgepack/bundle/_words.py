@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from edgepack.bundle._c_text import NOTICE
-from edgepack.bundle.describe import is_host
 from edgepack.bundle.manifest import FigurePart, FiguresPart, LimitPart, TrainingPart
 from edgepack.bundle.report import Report
-from edgepack.figure import Evidence, Figure
+from edgepack.figure import Evidence, Figure, is_host
 from edgepack.measure.measurement import figure_of
 
 MARKDOWN_NOTICE = f"<!-- {NOTICE} -->"

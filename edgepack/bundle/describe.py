@@ -33,7 +33,7 @@ from edgepack.bundle.manifest import (
     TrainingPart,
 )
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
-from edgepack.figure import Evidence, Figure
+from edgepack.figure import Figure, is_host
 from edgepack.graph.context import StepReport
 from edgepack.measure.measurement import FIGURES, LimitVerdict, Measurement, Verdict, figure_of
 
@@ -103,11 +103,6 @@ def measurements_json(contents: BundleContents, syntax_checked: str | None) -> d
         "candidates": [{"name": row.name, "figures": _host_figures(row.figures)} for row in contents.candidates],
         "firmware_syntax_checked": syntax_checked,
     }
-
-
-def is_host(figure: Figure | None) -> bool:
-    """Whether a figure belongs to the machine that built the bundle."""
-    return figure is not None and figure.evidence is Evidence.HOST
 
 
 def _device_part(profile: DeviceProfile) -> DevicePart:

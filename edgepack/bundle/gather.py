@@ -20,11 +20,10 @@ from edgepack.bundle.contents import (
     Source,
     TrainingUsed,
 )
-from edgepack.bundle.describe import is_host
 from edgepack.data.data import Data
 from edgepack.data.settings import Augmentation
 from edgepack.digest import digest_file
-from edgepack.figure import Evidence
+from edgepack.figure import is_host
 from edgepack.graph.context import Training
 from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.answers import Answered
@@ -144,7 +143,7 @@ def _rows(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Candidate
         CandidateRow(
             name=candidate.name,
             state=candidate.state,
-            reason=_reason(candidate),
+            reason=candidate.steady_reason,
             figures=candidate.measurement.figures(),
             chosen=(candidate.recipe, candidate.format) == (chosen.recipe, chosen.format),
             is_control=candidate.is_control,
@@ -155,17 +154,6 @@ def _rows(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Candidate
         )
         for candidate in candidates
     )
-
-
-def _reason(candidate: Candidate) -> str:
-    """Return why it is out; what this machine measured is named without its value, which changes from run to run."""
-    if candidate.failure is not None or candidate.verdict is None or candidate.beaten_by:
-        return candidate.reason
-    figures = candidate.measurement.figures()
-    if not any(is_host(figures[figure_of(limit.name)]) for limit in candidate.verdict.open):
-        return candidate.reason
-    told = (f"{limit.name} {limit.state.value}" for limit in candidate.verdict.open)
-    return f"{'; '.join(told)}, on the building machine"
 
 
 def _harms(chosen: Candidate, candidates: Sequence[Candidate]) -> LayerHarms | None:
@@ -211,7 +199,7 @@ def _host(bench: Bench, chosen: Candidate) -> HostMeasurement:
         return HostMeasurement()
     timed = host_latency(chosen.artifact, session=bench.session, inputs=bench.golden)
     ram = chosen.measurement.ram
-    resident = ram if ram is not None and ram.evidence is Evidence.HOST else None
+    resident = ram if is_host(ram) else None
     return HostMeasurement(
         latency_p50_ms=timed["p50"].value,
         latency_p90_ms=timed["p90"].value,

@@ -15,8 +15,7 @@ from edgepack.device.units import format_quantity, format_size
 if TYPE_CHECKING:
     from edgepack.data.data import Data
     from edgepack.device.profile import DeviceProfile
-    from edgepack.model.summary import Summary
-    from edgepack.planned import Planned
+    from edgepack.planned import Planned, Plans
     from edgepack.request import Request
 
 _INFEASIBLE: Final = 3
@@ -28,24 +27,10 @@ def dry_run(console: Console, requests: "Sequence[Request]") -> int:
     Raises:
         EdgepackError: As the build itself, for input that it would refuse.
     """
-    from edgepack.data.open import open_data
-    from edgepack.loading import refuse_unsuited
-    from edgepack.model.inspect import inspect
-    from edgepack.model.onnx_way import foreseen
-    from edgepack.model.summary import refuse_as_teacher, refuse_unsuitable
-    from edgepack.planned import planned
+    from edgepack.planned import all_planned
 
-    first = requests[0]
-    summary = inspect(first.model, shapes=first.shapes)
-    refuse_unsuitable(summary, trust_code=first.trust_code)
-    summary = foreseen(first.model, summary, shapes=first.shapes)
-    teacher = None if first.teacher is None else inspect(first.teacher)
-    if teacher is not None and first.teacher is not None:
-        refuse_as_teacher(teacher, summary, name=first.teacher.name)
-    data = open_data(first.data, work=first.work) if first.data else None
-    metric = data.metric if data and data.labelled else None
-    plans = [planned(request, summary, metric) for request in requests]
-    refuse_unsuited([plan.request for plan in plans if not plan.infeasible], summary)
+    first, plans = requests[0], all_planned(requests, foresee=True)
+    summary, data = plans.summary, plans.data
     rate = host_rate()
     output = PlanOutput(
         model=str(first.model),
@@ -53,29 +38,18 @@ def dry_run(console: Console, requests: "Sequence[Request]") -> int:
         splits={} if data is None else {name: split.count for name, split in data.splits().items()},
         work=work_there(first.work.root),
         basis=rate.basis,
-        plans=tuple(
-            _plan(plan, profile, summary, data, teacher=teacher, rate=rate)
-            for plan in plans
-            for profile in plan.request.profiles
-        ),
+        plans=tuple(_plan(plan, profile, plans, rate=rate) for plan in plans.each for profile in plan.request.profiles),
     )
     console.result(output.as_json(), "\n".join(_lines(output, data)))
     return _INFEASIBLE if any(plan.verdict == "infeasible" for plan in output.plans) else 0
 
 
-def _plan(
-    plan: "Planned",
-    profile: "DeviceProfile",
-    summary: "Summary",
-    data: "Data | None",
-    *,
-    teacher: "Summary | None",
-    rate: HostRate,
-) -> PlanResult:
+def _plan(plan: "Planned", profile: "DeviceProfile", plans: "Plans", *, rate: HostRate) -> PlanResult:
     """Return what would be tried in the format that the runtimes of ``profile`` take."""
     from edgepack.search.outlook import Question, outlook
 
     request, limits, bounds = plan.request, plan.limits, plan.bounds[profile.formats[0]]
+    summary, data = plans.summary, plans.data
     found = outlook(
         Question(
             summary=summary,
@@ -87,7 +61,7 @@ def _plan(
             recipe=request.recipe,
             train=request.train,
             separable=request.separable,
-            teacher=teacher,
+            teacher=plans.teacher,
         )
     )
     return PlanResult(

@@ -76,8 +76,13 @@ class Prune(Step):
 
     @property
     def heeds_device(self) -> bool:
-        """Whether it aims at the device's memory or speed."""
-        return self.ram_bytes is not None or self.latency_ms is not None
+        """Whether it aims at the device's speed."""
+        return self.latency_ms is not None
+
+    @property
+    def heeds_arena(self) -> bool:
+        """Whether it aims at the device's memory."""
+        return self.ram_bytes is not None
 
     def requires(self, graph: Graph, context: Context) -> None:
         """Refuse a graph without channels that may go, one whose ranges are set, and a measurement without samples.

@@ -50,7 +50,12 @@ class Step(BaseModel, ABC):
 
     @property
     def heeds_device(self) -> bool:
-        """Whether what it does depends on the device's memory or speed, so that another device gets another graph."""
+        """Whether what it does depends on the device's speed or runtime, so that another device gets another graph."""
+        return False
+
+    @property
+    def heeds_arena(self) -> bool:
+        """Whether what it does depends on the memory that a graph takes, which is alike where kernels are."""
         return False
 
     @property

@@ -91,6 +91,12 @@ def kernel_scratch(graph: TfliteGraph, *, kernels: str, isa: Iterable[str]) -> t
             return "", 0
 
 
+def code_path(runtime: RuntimeSpec, profile: DeviceProfile) -> str:
+    """Return what of a device decides the scratch that its kernels ask for: equal paths, equal arenas."""
+    core = Core.of(profile.cpu.isa).value if runtime.kernels == "cmsis-nn" else ""
+    return " ".join(filter(None, (runtime.kernels, core)))
+
+
 def resident(artifact: Artifact, *, session: RuntimeSession, inputs: tuple[Path, ...]) -> tuple[Figure, RamItems]:
     """Return the growth of a process's peak resident memory over the bare runtime, in whole MiB, given in bytes.
 

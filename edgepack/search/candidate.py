@@ -8,11 +8,12 @@ from edgepack.compress.recipe import Recipe
 from edgepack.device.units import format_quantity
 from edgepack.device.wheels import FileFormat
 from edgepack.errors import EdgepackError
+from edgepack.figure import is_host
 from edgepack.graph.context import StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.lower.artifact import Artifact
 from edgepack.measure.judge import ACCURACY_LIMITS
-from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
+from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict, figure_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,17 @@ class Candidate:
             return "; ".join(f"{limit.name} not measured" for limit in self.verdict.open)
         told = "; ".join(f"{limit.name} missed: {_amounts(limit)}" for limit in missed)
         return told if self.scored or missed[0].name in ACCURACY_LIMITS else f"{told}, so not scored"
+
+    @property
+    def steady_reason(self) -> str:
+        """The reason as a bundle has it: what this machine measured is named without its value, which changes."""
+        if self.failure is not None or self.verdict is None or self.beaten_by:
+            return self.reason
+        figures = self.measurement.figures()
+        if not any(is_host(figures[figure_of(limit.name)]) for limit in self.verdict.open):
+            return self.reason
+        told = (f"{limit.name} {limit.state.value}" for limit in self.verdict.open)
+        return f"{'; '.join(told)}, on the building machine"
 
 
 def _amounts(limit: LimitVerdict) -> str:

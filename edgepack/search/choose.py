@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgepack.device.profile import DeviceProfile
-from edgepack.figure import Evidence, Figure
+from edgepack.figure import Figure, is_host
 from edgepack.measure.measurement import State
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
@@ -67,7 +67,7 @@ def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: De
     if not judged:
         return None
     best = min(judged, key=_shortfall)
-    return Choice(best, f"no candidate fits; {best.name} comes closest ({best.reason})")
+    return Choice(best, f"no candidate fits; {best.name} comes closest ({best.steady_reason})")
 
 
 def _safer(first: Candidate, fitting: Sequence[Candidate], objective: Objective) -> Candidate:
@@ -119,7 +119,7 @@ def value_of(candidate: Candidate, name: str) -> float:
 def final_reason(choice: Choice, final: Candidate) -> str:
     """Add to the reason of the choice what the test split said of it, where it said something else."""
     if choice.candidate.state == "fits" and final.state != "fits":
-        return f"{choice.reason} But on the test split: {final.reason}."
+        return f"{choice.reason} But on the test split: {final.steady_reason}."
     if choice.candidate.state != "fits" and final.state == "fits":
         return f"{choice.reason}; that the test split alone meets the limits does not make it fit."
     return choice.reason
@@ -160,7 +160,7 @@ def _told(candidate: Candidate, name: str) -> str:
     figure = candidate.measurement.figures()[name]
     if figure is None:
         return "not measured"
-    if figure.evidence is Evidence.HOST:
+    if is_host(figure):
         return "on this machine"  # its value is not the same twice, and this sentence goes into the manifest
     told = f"{figure.value:,.0f} B" if figure.unit == "B" else f"{figure.value:.4g} {figure.unit}".removesuffix(" 1")
     return told if figure.ci_high is None or name not in _BY_UPPER_END else f"{told}, at most {figure.ci_high:.4g}"
@@ -182,7 +182,7 @@ def _about_losses(candidates: Sequence[Candidate], best: Candidate) -> str:
     lost = [item for item in candidates if item.scored and item.verdict is not None and not item.verdict.fits]
     if not lost:
         return ""
-    told = f"Out for their accuracy: {'; '.join(f'{item.name} ({item.reason})' for item in lost)}."
+    told = f"Out for their accuracy: {'; '.join(f'{item.name} ({item.steady_reason})' for item in lost)}."
     states = {item.recipe.precision.default: item.state for item in candidates if item.format == best.format}
     if states.get(Precision.W8A8) == "misses" and states.get(Precision.W8) == "fits":
         told += " With int8 weights alone it holds, so the activations' ranges are the cause: outliers, or calibration"

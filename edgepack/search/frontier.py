@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from edgepack.figure import Evidence, Figure
+from edgepack.figure import Figure, is_host
 from edgepack.search.candidate import Candidate
 
 AXES: Final = ("size", "ram", "latency", "energy", "metric_drop")
@@ -25,7 +25,7 @@ def frontier(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
 
 
 def _is_steady(figure: Figure | None) -> bool:
-    return figure is not None and figure.evidence is not Evidence.HOST
+    return figure is not None and not is_host(figure)
 
 
 def _place(candidate: Candidate, axes: Sequence[str]) -> tuple[float, ...] | None:

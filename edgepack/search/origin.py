@@ -11,6 +11,7 @@ from edgepack.data.data import Data
 from edgepack.digest import digest_file, digest_json
 from edgepack.graph.context import Target, Training
 from edgepack.lower.form import form_of
+from edgepack.measure.memory import code_path
 from edgepack.search.bench import Bench
 from edgepack.search.setting import target_of
 from edgepack.versions import versions_here
@@ -19,6 +20,7 @@ BESIDE: Final = "; "
 """Between what differs from format to format in the origin of a run that goes over several."""
 _ELSEWHERE = frozenset({"checkpoints", "tensorboard", "augmentation"})
 _OF_THE_DEVICE = frozenset({"device", "runtime"})
+_OF_ITS_ARENA = frozenset({"arena"})
 
 
 def versions(bench: Bench) -> dict[str, str]:
@@ -47,6 +49,7 @@ def origin_of(bench: Bench, data: Data | None, *, training: Training, teacher: P
         "data": data.digest if data else "",
         "device": bench.profile.digest,
         "runtime": f"{bench.runtime.name} {_served(bench)}",
+        "arena": f"{bench.runtime.name} {_served(bench)} {code_path(bench.runtime, bench.profile)}",
         "target": digest_json(
             [_heeded(target_of(bench.profile, bench.runtime)), asdict(form_of(bench.profile, bench.runtime))]
         ),
@@ -61,11 +64,14 @@ def key_of(origin: Mapping[str, str], recipe: Recipe) -> str:
     """Return what tells apart all that a recipe is made into: equal keys, equal bytes.
 
     Devices share what no step of theirs looks at the device for: its profile and the runtime's version are part of the
-    key only where one does.
+    key only where one does, and where one aims at memory alone what decides an arena is.
     """
-    heeds = any(step.heeds_device for step in recipe.steps)
-    shaping = {name: value for name, value in origin.items() if heeds or name not in _OF_THE_DEVICE}
-    return digest_json([shaping, recipe.digest])
+    if any(step.heeds_device for step in recipe.steps):
+        left_out = _OF_ITS_ARENA  # the profile has it
+    else:
+        heeds_arena = any(step.heeds_arena for step in recipe.steps)
+        left_out = _OF_THE_DEVICE if heeds_arena else _OF_THE_DEVICE | _OF_ITS_ARENA
+    return digest_json([{name: value for name, value in origin.items() if name not in left_out}, recipe.digest])
 
 
 def way_of(origin: Mapping[str, str], recipe: Recipe) -> str:

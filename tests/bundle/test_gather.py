@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes into the report of the candidates: nothing that only this machine, and only today, would say."""
 
-from edgepack.bundle.gather import _reason, _relaxations, _timed
+from edgepack.bundle.gather import _relaxations, _timed
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence, Figure
@@ -22,15 +22,15 @@ def missing(name, evidence, **more):
 
 
 def test_a_limit_that_this_machine_missed_is_told_without_its_figure():
-    assert _reason(missing("ram", Evidence.HOST)) == "ram missed, on the building machine"
-    assert "1.953KiB where 1000B is allowed" in _reason(missing("ram", Evidence.COMPUTED))
+    assert missing("ram", Evidence.HOST).steady_reason == "ram missed, on the building machine"
+    assert "1.953KiB where 1000B is allowed" in missing("ram", Evidence.COMPUTED).steady_reason
 
 
 def test_a_failure_and_a_beaten_candidate_keep_their_words():
     failed = Candidate(RECIPE, failure=CandidateError("EP-602", "it refuses"))
-    assert _reason(failed) == "it refuses"
+    assert failed.steady_reason == "it refuses"
     beaten = Candidate(RECIPE, verdict=Verdict(()), beaten_by="gained nothing")
-    assert _reason(beaten) == "gained nothing"
+    assert beaten.steady_reason == "gained nothing"
 
 
 def test_relaxations_are_kept_but_for_what_this_machine_measured():

@@ -178,11 +178,19 @@ def test_bad_input_is_refused_as_by_the_build(edgepack, here):
         (["absent.keras", "--device", "rpi4"], "EP-1"),
         ([MODEL, "--device", "rpi4", "--data", "absent.npz"], "EP-2"),
         ([MODEL, "--device", "rpi4", "--max-drop", "1%"], "EP-333"),
+        ([MODEL, "--device", "rpi4", "--layout", "nhwc"], "EP-156"),
     ):
         done = edgepack("build", *arguments, "--dry-run", cwd=here)
         assert done.code == 2, done.err
         assert f"Error {code}" in done.err
         assert not done.out
+
+
+def test_a_teacher_that_the_build_takes_is_taken():
+    """The ONNX model has its channels first in the file and last in a build, as its teacher has them."""
+    teacher = ["--teacher", MODEL, "--device", "rpi4", "--data", DATA, "--dry-run"]
+    done = CliRunner().invoke(group, ["build", str(DIGITS.parent / "pytorch_cnn" / "digits.onnx"), *teacher])
+    assert done.exit_code == 0, done.output
 
 
 def test_it_imports_no_framework(here):

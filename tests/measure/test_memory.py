@@ -12,7 +12,7 @@ from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.lower.lower import lower
 from edgepack.measure import _esp_nn
 from edgepack.measure._cmsis_nn import Core, scratch_bytes
-from edgepack.measure.memory import ARENA_STEP_BYTES, MIB, kernel_scratch, ram
+from edgepack.measure.memory import ARENA_STEP_BYTES, MIB, code_path, kernel_scratch, ram
 from edgepack.model.model import Format, Model, TensorSpec
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp, TfliteTensor, read_tflite
@@ -22,6 +22,13 @@ def measured(artifact, device, session, inputs, *, kernels=None):
     profile = load_device(device)
     runtime = profile.runtime.model_copy(update={"kernels": kernels}) if kernels else profile.runtime
     return ram(artifact, runtime=runtime, profile=profile, session=session, inputs=inputs)
+
+
+def test_devices_whose_kernels_ask_for_the_same_scratch_have_one_code_path():
+    profiles = map(load_device, ("nrf52840", "stm32h747", "rp2040"))
+    paths = {profile.name: code_path(profile.runtime, profile) for profile in profiles}
+    assert paths == {"nrf52840": "cmsis-nn dsp", "stm32h747": "cmsis-nn dsp", "rp2040": "cmsis-nn scalar"}
+    assert code_path(load_device("esp32-s3").runtime, load_device("esp32-s3")) == "esp-nn"
 
 
 @pytest.mark.tf

@@ -97,6 +97,20 @@ def test_where_none_fits_the_closest_is_kept_and_says_how_far_off():
     assert choice.reason.startswith("no candidate fits; w8a8 comes closest (ram missed: ")
 
 
+def test_what_this_machine_measured_is_in_no_reason_for_it_is_not_the_same_twice():
+    """The reason goes into the manifest, which the bundle's digest covers."""
+    reasons = set()
+    for ram in (150.0, 170.0):
+        missed = replace(limit(State.MISSED, 100.0 - ram), value=ram, gated_on=ram)
+        one = candidate(Precision.W8A8, limits=[missed])
+        one = replace(one, measurement=replace(one.measurement, ram=Figure(ram, "B", Evidence.HOST)))
+        assert f"{ram:.0f}B" in one.reason
+        choice = choose([one], objective="latency", profile=RPI4)
+        assert choice is not None
+        reasons.add(choice.reason)
+    assert reasons == {"no candidate fits; w8a8 comes closest (ram missed, on the building machine)"}
+
+
 def test_failed_candidates_are_never_kept():
     broken = candidate(Precision.W16, failure=CandidateError("EP-602", "DEQUANTIZE is not supported"))
     assert choose([broken], objective="latency", profile=RPI4) is None

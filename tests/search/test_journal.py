@@ -119,8 +119,13 @@ def test_a_run_knows_what_was_trained_before_it_began_first(work, made, kept):
 def test_devices_share_what_no_step_looks_at_them_for():
     here, there = {**ORIGIN, "device": "a", "runtime": "tflm 1"}, {**ORIGIN, "device": "b", "runtime": "litert 2"}
     assert key_of(here, RECIPE) == key_of(there, RECIPE)
-    heeding = RECIPE.model_copy(update={"steps": (Prune(ram_bytes=4096),)})
-    assert key_of(here, heeding) != key_of(there, heeding)
+    fast = RECIPE.model_copy(update={"steps": (Prune(latency_ms=2.0),)})
+    assert key_of(here, fast) != key_of(there, fast)
+    small = RECIPE.model_copy(update={"steps": (Prune(ram_bytes=4096),)})
+    assert key_of({**here, "arena": "tflm dsp"}, small) == key_of({**there, "arena": "tflm dsp"}, small)
+    assert key_of({**here, "arena": "tflm dsp"}, small) != key_of({**here, "arena": "tflm scalar"}, small)
+    assert key_of({**here, "arena": "tflm dsp"}, fast) == key_of({**here, "arena": "tflm scalar"}, fast)
+    assert key_of({**here, "arena": "tflm dsp"}, RECIPE) == key_of(here, RECIPE)
     assert key_of(here, RECIPE) != key_of({**here, "target": "c"}, RECIPE)
 
 

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a search stands on where one of the device's runtimes cannot be had on this machine."""
+
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edgepack import searching
+from edgepack.device.profile import load_device
+from edgepack.errors import HostError
+from edgepack.model.inspect import inspect
+from edgepack.planned import planned
+from edgepack.request import Request
+from edgepack.work import Work
+
+DIGITS = Path(__file__).resolve().parents[1] / "examples" / "digits" / "digits.keras"
+
+
+@pytest.fixture
+def benches(tmp_path, monkeypatch):
+    """Open benches for rpi4, where the runtimes that are named cannot be had."""
+
+    @contextmanager
+    def of(*missing, formats=(), code="EP-503"):
+        def opened(model, *, profile, **_):
+            if profile.formats[0] in missing:
+                raise HostError(code, "the environment for it cannot be made", hint="run it by hand")
+            return nullcontext(profile.runtime.name)
+
+        monkeypatch.setattr(searching, "open_bench", opened)
+        summary = inspect(DIGITS)
+        request = Request(
+            model=DIGITS, profile=load_device("rpi4"), target=tmp_path / "o", work=Work(tmp_path), formats=formats
+        )
+        plan, told = planned(request, summary, None), []
+        common = SimpleNamespace(model=None, crew=None, report=told.append)
+        with searching.open_benches(plan.request, summary, None, plan, common=common) as found:
+            yield found, [event.text for event in told]
+
+    return of
+
+
+def test_a_format_that_nobody_asked_for_is_left_out_where_its_runtime_cannot_be_had(benches):
+    with benches() as (found, told):
+        assert (found, told) == ({"tflite": "litert", "onnx": "onnxruntime"}, [])
+    with benches("onnx") as (found, told):
+        assert found == {None: "litert"}, "one format: nothing is marked"
+        assert told == ["onnx files are left out: the environment for it cannot be made; run it by hand"]
+
+
+def test_what_was_asked_for_comes_first_or_is_another_matter_ends_the_build(benches):
+    with pytest.raises(HostError), benches("onnx", formats=("tflite", "onnx")):
+        pass
+    with pytest.raises(HostError), benches("tflite"):
+        pass
+    with pytest.raises(HostError), benches("onnx", code="EP-501"):
+        pass
