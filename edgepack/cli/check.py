@@ -72,7 +72,7 @@ def command(
         profiles = tuple(item.taking(["onnx"]) for item in keeping)  # as the build will
     held = [(item, preflight(summary, item, limits)) for item in profiles]
     body = check_output(model, summary, limits=limits, held=held, notes=summary.notes)
-    console.result(body.as_json(), "\n".join(_lines(model, summary, limits, held, formats=formats)))
+    console.result(body.as_json(), "\n".join(_lines(model, summary, limits, held, formats=formats, shapes=shapes)))
     raise SystemExit(_EXIT_CODES[body.verdict])
 
 
@@ -116,6 +116,7 @@ def _lines(
     held: "Sequence[Held]",
     *,
     formats: "tuple[FileFormat, ...]",
+    shapes: tuple[str, ...],
 ) -> Iterator[str]:
     from edgepack.compress.floor import floor_words
     from edgepack.device.units import format_size
@@ -145,7 +146,7 @@ def _lines(
     for finding in findings:
         yield from _finding(finding)
     yield ""
-    yield _verdict(model, held, formats)
+    yield _verdict(model, held, formats, shapes)
 
 
 def _bounds(found: "Preflight") -> Iterator[str]:
@@ -179,7 +180,9 @@ def _finding(finding: "Finding") -> Iterator[str]:
         yield f"    Next: {finding.next}"
 
 
-def _verdict(model: Path, held: "Sequence[Held]", formats: "tuple[FileFormat, ...]") -> str:
+def _verdict(model: Path, held: "Sequence[Held]", formats: "tuple[FileFormat, ...]", shapes: tuple[str, ...]) -> str:
+    import shlex
+
     from edgepack.cli._results_check import most_hopeful
 
     profile, found = most_hopeful(held)
@@ -194,5 +197,6 @@ def _verdict(model: Path, held: "Sequence[Held]", formats: "tuple[FileFormat, ..
             possible = [item.formats[0] for item, one in held if item is not None and one.verdict == "possible"]
             where += f" as {' and '.join(possible)}" if possible and (formats or len(possible) < len(held)) else ""
             options = "".join(f" --format {item}" for item in possible) if formats else ""
+            options += "".join(f" --shape {shlex.quote(item)}" for item in shapes)
             following = f"edgepack build {model} --device {device}{options} --data DATA"
             return f"possible{where}: nothing found stands in the way\nNext: {following}"

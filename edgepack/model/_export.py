@@ -42,15 +42,18 @@ def export(
     import keras
     import tensorflow as tf
 
+    from edgepack.model._centred import centred_norms
+
     archive = keras.export.ExportArchive()
     archive.track(model)
-    serve = archive.add_endpoint(SERVING, call, input_signature=tensor_specs(inputs, batch=1))
-    if batched:
-        # A model that works at batch 1 alone simply has no batched form.
-        with contextlib.suppress(ValueError, TypeError):
-            archive.add_endpoint(BATCHED, call, input_signature=tensor_specs(inputs, batch=None))
     try:
-        archive.write_out(str(folder), verbose=False)
+        with centred_norms():
+            serve = archive.add_endpoint(SERVING, call, input_signature=tensor_specs(inputs, batch=1))
+            if batched:
+                # A model that works at batch 1 alone simply has no batched form.
+                with contextlib.suppress(ValueError, TypeError):
+                    archive.add_endpoint(BATCHED, call, input_signature=tensor_specs(inputs, batch=None))
+            archive.write_out(str(folder), verbose=False)
     except tf.errors.ResourceExhaustedError as error:  # TensorFlow's word for a full disk, and no OSError
         raise disk_full(folder) from error
     found = serve.get_concrete_function().structured_outputs

@@ -169,7 +169,9 @@ def test_an_open_dimension_exits_with_2_and_shape_closes_it(tmp_path):
     done = check(model)
     assert done.returncode == 2
     assert "Next: --shape x=1x128" in done.stdout
-    assert check(model, "--shape", "x=1x4").returncode == 0
+    closed = check(model, "--shape", "x=1x4")
+    assert closed.returncode == 0
+    assert "--shape x=1x4 --data DATA" in closed.stdout, "a build needs it as well"
     wrong = check(model, "--shape", "y=1x4")
     assert (wrong.returncode, "EP-114" in wrong.stderr, wrong.stdout) == (2, True, "")
 
