@@ -138,7 +138,7 @@ def _search(request: Request, benches: Benches, data: Data | None, kept: Journal
         original_metric=test.original_metric if test else None,
         bundle=None,
         notes=notes,
-        relaxations=relaxations(candidates),
+        relaxations=relaxations(candidates, tested=final),
         interrupted=interrupted,
     )
     if final is None:

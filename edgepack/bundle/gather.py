@@ -73,7 +73,7 @@ def gather(
         harms=_harms(chosen, candidates),
         test=_answers(answered, data),
         training=_training(chosen, data=data, training=training, teacher=teacher),
-        relaxations=_relaxations(candidates),
+        relaxations=_relaxations(candidates, chosen),
         command=command,
     )
 
@@ -186,12 +186,13 @@ def _timed(chosen: Candidate, training: Training) -> bool:
     return bool(chosen.reports) and training.time_s is not None
 
 
-def _relaxations(candidates: Sequence[Candidate]) -> tuple[tuple[str, str], ...]:
+def _relaxations(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[tuple[str, str], ...]:
     """Return what would let a candidate fit; not what only this machine's own figures say."""
     host = {
         name for candidate in candidates for name, figure in candidate.measurement.figures().items() if is_host(figure)
     }
-    return tuple((item.option, item.recipe) for item in relaxations(candidates) if figure_of(item.name) not in host)
+    found = relaxations(candidates, tested=chosen)
+    return tuple((item.option, item.recipe) for item in found if figure_of(item.name) not in host)
 
 
 def _host(bench: Bench, chosen: Candidate) -> HostMeasurement:

@@ -35,7 +35,7 @@ winner once on the test split.
     edgepack build model.keras --device rpi4 --data data.npz --max-drop 1% --max-latency 20ms -o kws-rpi4/
 
 Exit codes: 0 fits, 2 bad input, 3 no candidate fits (the best is still written) or none can (nothing is tried), 5
-environment, 130 interrupted.
+environment, 6 no candidate could be made, 130 interrupted.
 """
 
 

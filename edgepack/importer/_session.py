@@ -80,7 +80,7 @@ def _options() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.log_severity_level = 3  # errors; warnings about unused initializers help nobody
+    options.log_severity_level = 4  # fatal alone: errors come back as exceptions, warnings help nobody
     return options
 
 

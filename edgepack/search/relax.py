@@ -41,14 +41,19 @@ class Relaxation:
     sufficient: bool = True
 
 
-def relaxations(candidates: Sequence[Candidate]) -> tuple[Relaxation, ...]:
+def relaxations(candidates: Sequence[Candidate], *, tested: Candidate | None = None) -> tuple[Relaxation, ...]:
     """Return for each limit the least relaxation of it alone with which a candidate fits, the smallest first.
 
     None where a candidate fits as it is.
 
     What a candidate was not measured for it does not meet: such a candidate proves nothing. Memory that the device does
     not have is no relaxation.
+
+    Args:
+        candidates: As the selection split has them.
+        tested: The chosen one as the test split has it: where it loses more there, that is what has to be allowed.
     """
+    candidates = [_worse(candidate, tested) for candidate in candidates]
     if any(candidate.state == "fits" for candidate in candidates):
         return ()
     best: dict[str, Relaxation] = {}
@@ -62,6 +67,13 @@ def relaxations(candidates: Sequence[Candidate]) -> tuple[Relaxation, ...]:
         if found.name not in best or found.factor < best[found.name].factor:
             best[found.name] = found
     return tuple(sorted(best.values(), key=lambda item: item.factor))
+
+
+def _worse(candidate: Candidate, tested: Candidate | None) -> Candidate:
+    if tested is None or candidate.name != tested.name or candidate.recipe != tested.recipe:
+        return candidate
+    here, there = candidate.measurement.metric_drop, tested.measurement.metric_drop
+    return tested if here is not None and there is not None and there.value > here.value else candidate
 
 
 def necessary(verdict: Verdict, profile: DeviceProfile) -> tuple[Relaxation, ...]:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from edgepack.compress.recipe import Recipe
 from edgepack.device.units import duration_ms, fraction, size_bytes
 from edgepack.errors import CandidateError
+from edgepack.figure import Evidence, Figure
 from edgepack.graph.precision_plan import PrecisionPlan
-from edgepack.measure.measurement import LimitVerdict, State, Verdict
+from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
 from edgepack.search.relax import _enough, near_misses, relaxations, words
@@ -56,6 +57,26 @@ def test_each_limit_has_the_least_relaxation_of_it_alone_smallest_first():
 )
 def test_what_proves_nothing_is_not_offered(nothing):
     assert relaxations([nothing]) == ()
+
+
+@pytest.mark.parametrize(("there", "option"), [(0.08, "--max-drop 8%"), (0.03, "--max-drop 5.2%")])
+def test_the_worse_of_both_splits_is_what_has_to_be_allowed(there, option):
+    def losing(share, **more):
+        drop = Measurement(metric_drop=Figure(share, "1", Evidence.COMPUTED))
+        return candidate(limit("drop", 0.015, share, unit="1"), measurement=drop, **more)
+
+    others = [losing(0.5, precision=Precision.F32)]
+    (found,) = relaxations([*others, losing(0.052)], tested=losing(there))
+    assert found.option == option
+
+
+def test_what_fits_on_the_selection_split_alone_may_be_allowed_more():
+    fits = candidate(DROP, measurement=Measurement(metric_drop=Figure(0.004, "1", Evidence.COMPUTED)))
+    tested = candidate(
+        limit("drop", 0.01, 0.02, unit="1"), measurement=Measurement(metric_drop=Figure(0.02, "1", Evidence.COMPUTED))
+    )
+    assert relaxations([fits]) == ()
+    assert [item.option for item in relaxations([fits], tested=tested)] == ["--max-drop 2%"]
 
 
 def test_a_floor_is_lowered():
