@@ -33,7 +33,10 @@ Conclusion = Literal["possible", "infeasible", "needs-attention"]
 _CODES: Final = {"size": "EP-130", "flash": "EP-130", "ram": "EP-132", "latency": "EP-137", "energy": "EP-137"}
 # Keras layers that become an operator which TFLM has not.
 _NOT_ON_TFLM: Final = {"Conv3D": "CONV_3D", "Conv3DTranspose": "CONV_3D_TRANSPOSE"}
-_RECURRENT: Final = frozenset({"LSTM", "GRU", "SimpleRNN", "Bidirectional", "ConvLSTM2D", "RNN"})
+_MAYBE_NOT_ON_TFLM: Final = frozenset(
+    {"LSTM", "GRU", "SimpleRNN", "Bidirectional", "ConvLSTM2D", "RNN"}
+    | {"Gelu", "Erf"}  # of an .onnx: TFLite has GELU, TFLM has not
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +206,7 @@ def _operators(summary: Summary, profile: DeviceProfile) -> Iterator[Finding]:
                 where=layers_of_kind(summary, builtin),
                 next="replace that layer, or choose a device whose runtime has it (edgepack devices list)",
             )
-        elif builtin.startswith("CUSTOM:") or name in _RECURRENT:
+        elif builtin.startswith("CUSTOM:") or name in _MAYBE_NOT_ON_TFLM:
             yield Finding(
                 "warning",
                 "EP-134",
