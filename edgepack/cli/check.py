@@ -36,7 +36,7 @@ Exit codes: 0 nothing stands in the way, 2 the model has to be changed first, 3 
 
 @click.command("check", help=_HELP)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--device", help="A shipped profile (edgepack devices list) or the path of your own.")
+@click.option("--device", "devices", multiple=True, help="A shipped profile (edgepack devices list), or a path: one.")
 @click.option(
     "--format",
     "formats",
@@ -51,7 +51,7 @@ def command(
     *,
     console: Console,
     model: Path,
-    device: str | None,
+    devices: tuple[str, ...],
     formats: "tuple[FileFormat, ...]",
     shapes: tuple[str, ...],
     **options: object,
@@ -64,7 +64,7 @@ def command(
     from edgepack.model.shapes import parse_shapes
 
     fixed = parse_shapes(shapes)
-    profile, limits = _target(device, formats, options)
+    profile, limits = _target(devices, formats, options)
     profiles: tuple[DeviceProfile | None, ...] = (None,) if profile is None else profile.each(formats)
     keeping = tuple(item for item in profiles if item is not None and item.takes("onnx"))
     summary = foreseen(model, inspect(model, shapes=fixed), shapes=fixed, keepable=profile is None or bool(keeping))
@@ -77,12 +77,12 @@ def command(
 
 
 def _target(
-    device: str | None, formats: "tuple[FileFormat, ...]", options: Mapping[str, object]
+    devices: tuple[str, ...], formats: "tuple[FileFormat, ...]", options: Mapping[str, object]
 ) -> "tuple[DeviceProfile | None, tuple[Limit, ...]]":
     """Return the device and the active limits; without a device only the user's own limits on the file count.
 
     Raises:
-        UsageError: A format without a device (EP-004).
+        UsageError: A format without a device, or several devices (EP-004).
     """
     from dataclasses import replace
 
@@ -91,17 +91,23 @@ def _target(
     from edgepack.errors import UsageError
 
     budget = budget_of(options)
-    if device is None and formats:
+    if len(devices) > 1:
+        raise UsageError(
+            "EP-004",
+            f"check looks at one device at a time, and {len(devices)} are named: {', '.join(devices)}",
+            hint="run it once for each; edgepack build --dry-run takes several",
+        )
+    if not devices and formats:
         raise UsageError(
             "EP-004",
             "--format says which of a device's runtimes counts, and no device is named",
             hint="add --device NAME (edgepack devices list), or leave --format out",
         )
-    if device is None:
+    if not devices:
         sizes = (("size", budget.size_bytes), ("flash", budget.flash_bytes))
         return None, tuple(Limit(name, value, "B", f"--max-{name}") for name, value in sizes if value is not None)
     profile = load_device(
-        device,
+        devices[0],
         reserve_ram_bytes=reserve_bytes(options, "reserve_ram"),
         reserve_flash_bytes=reserve_bytes(options, "reserve_flash"),
     )

@@ -125,6 +125,12 @@ def test_a_format_without_a_device_or_that_it_does_not_take_is_refused(tmp_path)
     assert done.returncode == 2
 
 
+def test_several_devices_are_refused_and_not_the_last_one_taken(tmp_path):
+    done = check(write_relu(tmp_path / "m.onnx"), "--device", "rpi4", "--device", "nrf52840")
+    assert done.returncode == 2
+    assert "one device at a time, and 2 are named: rpi4, nrf52840" in done.stderr
+
+
 def test_what_one_format_alone_rules_out_is_possible_in_the_other(tmp_path):
     model = tmp_path / "m.tflite"
     weights = Tensor("w", (100, 100), data=np.ones((100, 100), np.float32).tobytes())
