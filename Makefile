@@ -7,7 +7,7 @@ DEMO := digits-rpi4
 # Test files at a time; each brings a TensorFlow process of its own.
 JOBS ?= 2
 
-.PHONY: demo models test test-all lint types format benchmarks clean
+.PHONY: demo models arm test test-all lint types format benchmarks clean
 
 demo: $(STAMP)
 	rm -rf $(DEMO) $(DEMO).json
@@ -17,6 +17,10 @@ demo: $(STAMP)
 # What cannot be fetched makes the tests that need it skip by name.
 models: $(STAMP)
 	-$(BIN)/python tests/fetch_models.py
+
+# No part of the tests: without it those on an emulated board skip by name. Installs qemu-user by apt where it is absent.
+arm: $(STAMP)
+	$(BIN)/python tests/fetch_arm.py
 
 test: $(STAMP) lint types models
 	$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile
@@ -47,4 +51,4 @@ $(STAMP): pyproject.toml
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) .edgepack .models $(DEMO) $(DEMO).json .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .edgepack .models .arm $(DEMO) $(DEMO).json .mypy_cache .ruff_cache .pytest_cache .hypothesis
