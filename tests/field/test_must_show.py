@@ -81,7 +81,7 @@ def test_a_keras_2_file_builds_for_32_bit_arm_in_its_own_runtime(build, field, t
     ],
 )
 def test_an_integer_tflite_is_judged_as_it_is(build, field, tmp_path, name, device, precision, io):
-    found = build(field(name), "--device", device, "--max-latency=10s", cwd=tmp_path)
+    found = build(field(name), "--device", device, "--format=tflite", "--max-latency=10s", cwd=tmp_path)
     (only,) = found["candidates"]
     assert only["recipe"] == {
         "precision": {"default": precision, "layers": {}, "io": io, "sparse": False},
