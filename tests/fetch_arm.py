@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgepack.device.profile import load_device
@@ -27,6 +28,9 @@ CORE = BOARD.cpu.core.lower()
 PARTS = {"cortex-a72": "0xd08"}  # as the core tells it in /proc/cpuinfo
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "libgomp1", "zlib1g", "libgcc-s1")
 PROBE = "import ai_edge_litert.interpreter, numpy, onnxruntime, platform; print(platform.machine())"
+
+
+PATIENCE = {"Acquire::http::Timeout": "20", "Acquire::https::Timeout": "20", "Acquire::Retries": "1"}
 
 
 class AbsentError(Exception):
@@ -77,6 +81,10 @@ def told(*command: str | Path) -> str:
     return done.stdout
 
 
+def _options(settings: Mapping[str, object]) -> list[str]:
+    return [f"--option={name}={value}" for name, value in settings.items()]
+
+
 def install_qemu() -> None:
     """Have ``qemu-aarch64`` on the path."""
     if shutil.which(QEMU):
@@ -84,8 +92,8 @@ def install_qemu() -> None:
     if os.geteuid() or not shutil.which("apt-get"):
         raise AbsentError(f"{QEMU} is absent; as root: apt-get install qemu-user")
     say("installing qemu-user by apt")
-    told("apt-get", "update", "--quiet")
-    told("apt-get", "install", "--quiet", "--yes", "--no-install-recommends", "qemu-user")
+    told("apt-get", *_options(PATIENCE), "update", "--quiet")
+    told("apt-get", *_options(PATIENCE), "install", "--quiet", "--yes", "--no-install-recommends", "qemu-user")
 
 
 def unpack_root(folder: Path, scratch: Path) -> None:
@@ -114,7 +122,7 @@ def unpack_root(folder: Path, scratch: Path) -> None:
         "Dir::State::lists": scratch / "lists",
         "Dir::State::status": scratch / "status",
     }
-    apt = ["apt-get", "--quiet", *(f"--option={name}={value}" for name, value in settings.items())]
+    apt = ["apt-get", "--quiet", *_options({**PATIENCE, **settings})]
     say(f"fetching {', '.join(PACKAGES)} for arm64 from {source}")
     told(*apt, "update")
     told(*apt, "install", "--yes", "--download-only", *PACKAGES)
