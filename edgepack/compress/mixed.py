@@ -17,6 +17,7 @@ from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph, Sensitivity, StepReport
 from edgepack.graph.fold import fold
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.listing import first_of
 from edgepack.model.precision import Precision
 from edgepack.quantize.assign import NARROW, WIDE, Assigned, assign_all, assign_within, float_layers, narrowable
 from edgepack.quantize.blame import Blame, blame, freed, worst
@@ -260,5 +261,4 @@ def _choice(assigned: Assigned, best: Tried) -> str:
 
 
 def _listed(names: "list[str] | tuple[str, ...]") -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    return first_of(names, _NAMED)

@@ -12,6 +12,7 @@ from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
 from edgepack.graph.context import Context, Graph, StepReport
 from edgepack.graph.duplicate import Pairs, duplicate
+from edgepack.listing import first_of
 from edgepack.model.precision import Precision
 from edgepack.quantize.biases import settle_biases
 from edgepack.quantize.fake_quantize import fake_quantized
@@ -177,6 +178,5 @@ def _told(graph: Graph) -> tuple[str, ...]:
     told = [f"{len(bits)} layers with weights are rounded, {narrow} of them to 4 bits"]
     left = [name for name, precision in graph.plan.layers.items() if precision is Precision.F32]
     if left:
-        more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
-        told.append(f"in float, for TFLite has no integer kernel for them: {', '.join(left[:_NAMED])}{more}")
+        told.append(f"in float, for TFLite has no integer kernel for them: {first_of(left, _NAMED)}")
     return tuple(told)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgepack.data._spool import GrowingArray
 from edgepack.data.settings import CsvSettings
 from edgepack.errors import DataError
+from edgepack.listing import first_of
 from edgepack.registry import nearest
 
 _LABEL_NAMES = ("label", "y", "class", "target")
@@ -149,7 +150,7 @@ def _columns(path: Path, first: list[str], settings: CsvSettings, *, header: boo
 def _told(columns: _Columns, settings: CsvSettings) -> list[str]:
     """Say which columns are what: a timestamp among the inputs is seen nowhere else."""
     names = [columns.names[column] for column in columns.features]
-    listed = ", ".join(names[:_MOST_NAMED]) + (f" and {len(names) - _MOST_NAMED} more" if names[_MOST_NAMED:] else "")
+    listed = first_of(names, _MOST_NAMED)
     notes = [
         f"the inputs are {len(names)} columns: {listed}" if len(names) > 1 else f"the input is the column {listed}"
     ]

@@ -12,6 +12,7 @@ from edgepack.errors import ModelError
 from edgepack.importer._fuse import fuse
 from edgepack.importer._graph import Graph, Node, read_graph
 from edgepack.importer._limits import PICKS, REDUCES, limit, unknown
+from edgepack.listing import first_of
 
 _MOST_NAMED: Final = 4
 
@@ -69,9 +70,8 @@ def raise_any(graph: Graph, problems: Sequence[Problem]) -> None:
         groups.setdefault((problem.node.kind, problem.why), []).append(problem.node.name)
     words = []
     for (kind, why), names in groups.items():
-        listed = ", ".join(repr(name) for name in names[:_MOST_NAMED])
-        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-        words.append(f"{kind} x{len(names)} ({f'{why}; ' if why else ''}at {listed}{more})")
+        listed = first_of(list(map(repr, names)), _MOST_NAMED)
+        words.append(f"{kind} x{len(names)} ({f'{why}; ' if why else ''}at {listed})")
     raise ModelError(
         "EP-140",
         f"{graph.where} cannot become a Keras graph, for it has operators without a counterpart: {'; '.join(words)}",

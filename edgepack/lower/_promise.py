@@ -7,6 +7,7 @@ from math import prod
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.listing import first_of
 from edgepack.lower._promise_layers import KernelBits, check_layers
 from edgepack.model.macs import WEIGHT_INPUTS
 from edgepack.model.model import Model, TensorSpec
@@ -149,6 +150,4 @@ def _check_activations(graph: TfliteGraph, precision: Precision) -> None:
 
 
 def _listed(words: Iterator[str] | list[str]) -> str:
-    found = list(words)
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    return "; ".join(found[:_NAMED]) + more
+    return first_of(list(words), _NAMED, between="; ")

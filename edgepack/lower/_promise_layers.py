@@ -11,6 +11,7 @@ from typing import Final
 
 from edgepack.errors import CandidateError
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.listing import first_of
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph, TfliteOp
 
@@ -112,10 +113,9 @@ def check_layers(graph: TfliteGraph, kernels: KernelBits, plan: PrecisionPlan) -
     wrong += [f"no operator has {name}'s weights" for name in sorted(set(kernels.bits) - seen)]
     wrong += list(_floats(graph, kernels, plan))
     if wrong:
-        more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
         raise CandidateError(
             "EP-606",
-            f"the fake-quantized graph was not written as it rounds: {'; '.join(wrong[:_NAMED])}{more}",
+            f"the fake-quantized graph was not written as it rounds: {first_of(wrong, _NAMED, between='; ')}",
             hint="give the layer another precision, or leave the model to post-training quantization",
         )
 

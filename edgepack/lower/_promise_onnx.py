@@ -6,6 +6,7 @@ from math import prod
 from typing import Final
 
 from edgepack.errors import CandidateError
+from edgepack.listing import first_of
 from edgepack.lower._onnx_quantize import HALF_LEAST_ELEMENTS
 from edgepack.lower.form import Form
 from edgepack.model.model import Model, TensorSpec
@@ -112,9 +113,8 @@ def refuse_unkept(wrong: Iterable[str], precision: Precision) -> None:
     """Refuse a file that is not what ``precision`` promises, for what is ``wrong`` with it (EP-692)."""
     found = list(wrong)
     if found:
-        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         raise CandidateError(
             "EP-692",
-            f"asked for {precision.value}, but it was not written so: {'; '.join(found[:_NAMED])}{more}",
+            f"asked for {precision.value}, but it was not written so: {first_of(found, _NAMED, between='; ')}",
             hint="the quantizer left them without a word; try another precision",
         )

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from edgepack.listing import first_of
 from edgepack.model.summary import Summary
 
 Severity = Literal["error", "warning", "info"]
@@ -36,7 +37,7 @@ class Finding:
 def layers_of_kind(summary: Summary, kind: str) -> str:
     """Return the names of some layers of class ``kind``."""
     names = [layer.name for layer in summary.layers if layer.kind == kind]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004
+    return first_of(names, 3)
 
 
 def times(count: int) -> str:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from edgepack.device.profile import DeviceProfile
 from edgepack.figure import Figure, is_host
+from edgepack.listing import first_of
 from edgepack.measure.measurement import State
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
@@ -143,8 +144,7 @@ def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective) ->
     leading = _ORDER[objective][0]
     word = _SUPERLATIVES.get(leading, f"lowest {leading}")
     ranked = sorted(rivals, key=lambda item: _rank(item, fitting, objective))
-    told = ", ".join(f"{candidate.title} {_told(candidate, leading)}" for candidate in ranked[:_NAMED])
-    told += f" and {len(ranked) - _NAMED} more" if len(ranked) > _NAMED else ""
+    told = first_of([f"{candidate.title} {_told(candidate, leading)}" for candidate in ranked], _NAMED)
     lead = f"{best.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit"
     return f"{lead}{_tie(best, fitting, leading)}; then {told}."
 

@@ -235,23 +235,16 @@ def test_an_existing_folder_is_never_overwritten_without_force(digits_rpi4, edge
     assert (tmp_path / "out" / "manifest.json").read_bytes() == before
 
 
+INTERRUPTED = [
+    *(sys.executable, "-m", "edgepack", "build", str(MODEL)),
+    *("--device=rpi4", "--format=tflite", "--data", str(DATA), "-o", "out"),
+]
+
+
 @pytest.mark.parametrize(("moment", "finished"), [('"CandidateDone"', range(1, 6)), ("on the test split", [6])])
 def test_ctrl_c_keeps_the_best(tmp_path, moment, finished):
-    command = [
-        sys.executable,
-        "-m",
-        "edgepack",
-        "build",
-        str(MODEL),
-        "--device=rpi4",
-        "--format=tflite",
-        "--data",
-        str(DATA),
-        "-o",
-        "out",
-    ]
     process = subprocess.Popen(
-        [*command, "--json", "--events", "events.ndjson"],
+        [*INTERRUPTED, "--json", "--events", "events.ndjson"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True,
     )  # fmt: skip
     events = tmp_path / "events.ndjson"
@@ -272,20 +265,7 @@ def test_ctrl_c_keeps_the_best(tmp_path, moment, finished):
 
 
 def test_ctrl_c_before_anything_is_done_leaves_nothing(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "edgepack",
-        "build",
-        str(MODEL),
-        "--device=rpi4",
-        "--format=tflite",
-        "--data",
-        str(DATA),
-        "-o",
-        "out",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = subprocess.Popen(INTERRUPTED, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     time.sleep(1.5)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
