@@ -8,16 +8,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from secrets import token_hex
 
 from edgepack.crew.crew import Crew
 from edgepack.crew.workers import Workers
-from edgepack.events import Note, Reporter, StageStarted
+from edgepack.events import Note, Reporter, StageStarted, silent
 from edgepack.model.load import load_model
 from edgepack.model.model import Model
 from edgepack.model.onnx_way import with_way_out
 from edgepack.model.summary import Summary
 from edgepack.request import Request
+from edgepack.search.in_work import InWork
 from edgepack.search.journal import Journal, open_journal
+from edgepack.search.scout import Lent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -26,14 +29,24 @@ class Shared:
 
     Attributes:
         crew: Local processes for TensorFlow.
-        makers: Processes that make candidates, here or elsewhere.
+        in_work: What is made of candidates at a time, here or elsewhere.
+        salt: Of this process alone.
+        lent: Of a scout: ``crew`` as far as it may use it.
     """
 
     crew: Crew
-    makers: Crew
+    in_work: InWork
+    salt: str
     journal: Journal
     model: Model
     report: Reporter
+    lent: Lent | None = None
+
+    @contextmanager
+    def for_scout(self, lent: Lent) -> Iterator["Shared"]:
+        """Yield the same for a scout in a thread of its own, which reports nothing and writes nothing down."""
+        with self.journal.beside() as journal:
+            yield replace(self, crew=lent, journal=journal, report=silent, lent=lent)
 
 
 @contextmanager
@@ -59,7 +72,8 @@ def shared(requests: Sequence[Request], report: Reporter) -> Iterator[Shared]:
         crew = stack.enter_context(Workers(request.workers, work.folder("logs"), report, threads=threads))
         as_it_is = all(item.profile.takes("onnx") for item in requests)
         model = load(request, request.model, crew, report, as_it_is=as_it_is)
-        yield Shared(crew=crew, makers=makers or crew, journal=journal, model=model, report=report)
+        in_work = InWork(makers or crew)
+        yield Shared(crew=crew, in_work=in_work, salt=token_hex(8), journal=journal, model=model, report=report)
 
 
 def load(request: Request, path: Path, crew: Crew, report: Reporter, *, as_it_is: bool = False) -> Model:

@@ -11,21 +11,20 @@ from edgepack.bundle.gather import gather
 from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.process import uninterrupted
 from edgepack.data.data import Data
-from edgepack.data.match import fitted
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
-from edgepack.loading import Shared, shared, suiting
+from edgepack.loading import Shared, shared
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
-from edgepack.model.summary import Summary
 from edgepack.planned import Planned, Plans, all_planned
 from edgepack.request import Outcome, Request, infeasible
+from edgepack.scouting import Scouts
 from edgepack.search.bench import Bench, Scored, scored_split
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, choose, final_reason
 from edgepack.search.relax import relaxations
 from edgepack.search.trial import Tested, score_and_keep, unscored
-from edgepack.searching import Benches, Journaled, journaled, open_benches, rounds_of
+from edgepack.searching import Search, open_search
 
 
 def build(request: Request, report: Reporter = silent) -> Outcome:
@@ -72,9 +71,11 @@ def _one_after_another(plans: Plans, report: Reporter) -> tuple[Outcome, ...]:
                 if plan.infeasible:
                     outcomes.append(infeasible(request.profile, plan.limits, plan.found, untried=plan.untried))
                     continue
-                asked = [item.request for item in plans.each if not item.infeasible]
-                common = common or stack.enter_context(shared(asked, report))
-                outcomes.append(_for_device(plan, plans.summary, plans.data, common=common))
+                if common is None:
+                    asked = [item.request for item in plans.each if not item.infeasible]
+                    common = stack.enter_context(shared(asked, report))
+                    scouts = stack.enter_context(Scouts(plans, common))
+                outcomes.append(_for_device(plan, plans, common=common, scouts=scouts))
                 if outcomes[-1].interrupted:
                     break
     except KeyboardInterrupt:
@@ -85,15 +86,13 @@ def _one_after_another(plans: Plans, report: Reporter) -> tuple[Outcome, ...]:
     return tuple(outcomes)
 
 
-def _for_device(plan: Planned, summary: Summary, data: Data | None, *, common: Shared) -> Outcome:
+def _for_device(plan: Planned, plans: Plans, *, common: Shared, scouts: Scouts) -> Outcome:
     start = time.monotonic()
-    request = suiting(plan.request, common.model)
-    data = None if data is None else fitted(data, common.model.inputs, common.model.outputs)
-    with open_benches(request, summary, data, plan, common=common) as benches:
-        kept = journaled(request, benches, data, common)
-        outcome = _search(request, benches, data, kept, common=common)
-        if not outcome.interrupted:
-            common.journal.end(kept.run)
+    with open_search(plan, plans, common=common, foreseen=scouts.recall(plan)) as search:
+        scouts.send()
+        outcome = _searched(search, common.report)
+        if search.kept.run is not None and not outcome.interrupted:
+            common.journal.end(search.kept.run)
     untried = () if outcome.word == "fits" else plan.untried
     return replace(outcome, seconds=time.monotonic() - start, untried=untried)
 
@@ -105,17 +104,14 @@ def _announce(report: Reporter, plan: Planned) -> None:
         report(Note(note))
 
 
-def _search(request: Request, benches: Benches, data: Data | None, kept: Journaled, *, common: Shared) -> Outcome:
-    report = common.report
-    first = next(iter(benches.values()))
-    selection = scored_split(first, data, "selection", report)
-    rounds = rounds_of(request, benches, data, selection, kept=kept, common=common)
-    candidates = rounds.run()
-    interrupted = rounds.interrupted
+def _searched(search: Search, report: Reporter) -> Outcome:
+    request, benches, data = search.request, search.benches, search.data
+    candidates = search.rounds.run()
+    interrupted = search.rounds.interrupted
     # A recipe that was asked for is what is built, whatever its control did.
     eligible = [item for item in candidates if request.recipe is None or not item.is_control]
     choice = choose(eligible, objective=request.objective, profile=request.profile)
-    bench = benches[choice.candidate.format] if choice else first
+    bench = benches[choice.candidate.format] if choice else next(iter(benches.values()))
     test, final, answered = None, None, None
     try:
         test = scored_split(bench, data, "test", report) if choice else None

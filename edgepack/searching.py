@@ -6,27 +6,28 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from secrets import token_hex
 from typing import Final
 
 from edgepack.data.data import Data
-from edgepack.data.match import rescales
+from edgepack.data.match import fitted, rescales
 from edgepack.device.budget import Limit
 from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
 from edgepack.errors import HostError
-from edgepack.events import Note
-from edgepack.loading import Shared, load
+from edgepack.events import Note, Reporter
+from edgepack.loading import Shared, load, suiting
 from edgepack.model.model import Model
 from edgepack.model.summary import Summary
-from edgepack.planned import Planned
+from edgepack.planned import Planned, Plans
 from edgepack.request import Request
-from edgepack.search.ahead import Ahead, Begun
-from edgepack.search.bench import Bench, Scored, open_bench
+from edgepack.search.ahead import Ahead
+from edgepack.search.bench import Bench, open_bench, scored_split
+from edgepack.search.candidate import Candidate
 from edgepack.search.journal import Run
 from edgepack.search.kept import Kept
 from edgepack.search.origin import is_closed, joined, origin_of
 from edgepack.search.rounds import Rounds, Wishes
+from edgepack.search.scout import Scout
 from edgepack.search.setting import Setting, step_setting
 from edgepack.search.tally import Tally
 from edgepack.search.trials import Trials
@@ -35,6 +36,9 @@ _CANNOT_BE_HAD: Final = frozenset({"EP-503", "EP-504"})  # of a runtime: no envi
 
 Benches = Mapping[FileFormat | None, Bench]
 """By format, where a search goes over several; under None where all files have the one. The first comes first."""
+
+Foreseen = dict[FileFormat | None, dict[str, Candidate]]
+"""By format as of ``Benches``, and by the recipe's digest: what a scout has tried, for the search that it was for."""
 
 
 @contextmanager
@@ -80,14 +84,57 @@ def open_benches(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journaled:
-    """The run that a search is in its journal, and what each format takes from there and keeps."""
+    """The run that a search is in its journal, and what each format takes from there and keeps.
 
-    run: Run
+    Attributes:
+        run: None for a scout, which writes nothing there.
+    """
+
+    run: Run | None
     kept: Mapping[FileFormat | None, Kept]
 
 
-def journaled(request: Request, benches: Benches, data: Data | None, common: Shared) -> Journaled:
-    """Begin the run of ``request`` in the journal.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A search for one device, not begun yet.
+
+    Attributes:
+        request: With the runtimes alone that can take the model as it was loaded.
+        data: As the model takes it; None where there is none.
+        kept: Its place in the journal.
+    """
+
+    request: Request
+    benches: Benches
+    data: Data | None
+    kept: Journaled
+    rounds: Rounds
+
+
+@contextmanager
+def open_search(plan: Planned, plans: Plans, *, common: Shared, foreseen: Foreseen) -> Iterator[Search]:
+    """Yield the search that ``plan`` asks for.
+
+    Args:
+        plan: One of ``plans``.
+        plans: Give the model's summary and the data.
+        common: What the searches of all devices share.
+        foreseen: What a scout has tried for it, which is not tried again; gets what is tried now.
+
+    Raises:
+        EdgepackError: As ``open_bench``, ``_journaled`` and ``scored_split``.
+    """
+    request = suiting(plan.request, common.model)
+    data = None if plans.data is None else fitted(plans.data, common.model.inputs, common.model.outputs)
+    with open_benches(request, plans.summary, data, plan, common=common) as benches:
+        kept = _journaled(request, benches, data, common)
+        trials = _trials(request, benches, data, kept=kept, common=common, foreseen=foreseen)
+        rounds = _rounds(request, benches, trials, common.report)
+        yield Search(request=request, benches=benches, data=data, kept=kept, rounds=rounds)
+
+
+def _journaled(request: Request, benches: Benches, data: Data | None, common: Shared) -> Journaled:
+    """Begin the run of ``request`` in the journal; that of a scout is not written down.
 
     Raises:
         OutputError: It is to go on with one that had other inputs (EP-407).
@@ -98,17 +145,19 @@ def journaled(request: Request, benches: Benches, data: Data | None, common: Sha
         name: origin_of(bench, data, training=training, teacher=request.teacher) for name, bench in benches.items()
     }
     limits = next(iter(benches.values())).limits
-    run = common.journal.begin(
-        joined(list(origins.values())), _wishes(request, limits), resume=request.resume, report=common.report
-    )
-    salt, reused = token_hex(8), is_closed(data, training)
-    return Journaled(
+    run = None
+    if common.lent is None:
+        origin, wishes = joined(list(origins.values())), _wishes(request, limits)
+        run = common.journal.begin(origin, wishes, resume=request.resume, report=common.report)
+    kept_of = partial(
+        Kept,
+        journal=common.journal,
         run=run,
-        kept={
-            name: Kept(journal=common.journal, run=run, origin=origin, reused=reused, report=common.report, salt=salt)
-            for name, origin in origins.items()
-        },
+        reused=is_closed(data, training),
+        report=common.report,
+        salt=common.salt,
     )
+    return Journaled(run=run, kept={name: kept_of(origin=origin) for name, origin in origins.items()})
 
 
 def _wishes(request: Request, limits: tuple[Limit, ...]) -> str:
@@ -119,18 +168,47 @@ def _wishes(request: Request, limits: tuple[Limit, ...]) -> str:
     return digest_json([asked, request.gate, request.objective, request.io, recipe, allowed])
 
 
-def rounds_of(
-    request: Request, benches: Benches, data: Data | None, scored: Scored | None, *, kept: Journaled, common: Shared
-) -> Rounds:
-    """Return the search that ``request`` asks for, not begun yet."""
+def _rounds(request: Request, benches: Benches, trials: Mapping[FileFormat | None, Trials], report: Reporter) -> Rounds:
     first = next(iter(benches.values()))
-    tally = Tally(
-        given=first.limits,
-        gate=request.gate,
-        deadline=None if request.search_time_s is None else time.monotonic() + request.search_time_s,
+    wishes = Wishes(
+        io=request.io or ("int8" if first.profile.device_class == "mcu" else "float"),
+        recipe=request.recipe,
+        train=request.train,
+        separable=request.separable,
+        improve=request.objective if request.improve else None,
     )
-    begun: dict[tuple[FileFormat | None, str], Begun] = {}
+    tally = next(iter(trials.values())).tally
+    return Rounds(wishes=wishes, trials=trials, tally=tally, report=report)
 
+
+def _trials(
+    request: Request, benches: Benches, data: Data | None, *, kept: Journaled, common: Shared, foreseen: Foreseen
+) -> dict[FileFormat | None, Trials]:
+    first = next(iter(benches.values()))
+    scored = scored_split(first, data, "selection", common.report)
+    late = None if request.search_time_s is None else time.monotonic() + request.search_time_s
+    tally = Tally(given=first.limits, gate=request.gate, deadline=late)
+    aheads = _aheads(request, benches, data, kept=kept, common=common)
+    return {
+        name: Trials(
+            bench=bench,
+            scored=scored,
+            ahead=aheads[name],
+            kept=kept.kept[name],
+            tally=tally,
+            report=common.report,
+            controls=request.controls,
+            named=request.recipe is not None,
+            format=name,
+            tried=foreseen.setdefault(name, {}),
+        )
+        for name, bench in benches.items()
+    }
+
+
+def _aheads(
+    request: Request, benches: Benches, data: Data | None, *, kept: Journaled, common: Shared
+) -> dict[FileFormat | None, Ahead]:
     @cache
     def teacher() -> Model | None:
         return load(request, request.teacher, common.crew, common.report) if request.teacher else None
@@ -139,25 +217,14 @@ def rounds_of(
     def setting(name: FileFormat | None) -> Setting:
         return step_setting(benches[name], data, training=request.how_to_train, teacher=teacher())
 
-    trials = {
-        name: Trials(
-            bench=bench,
-            scored=scored,
-            ahead=Ahead(common.makers, kept.kept[name], partial(setting, name), format=name, begun=begun),
+    ahead_of = Ahead if common.lent is None else partial(Scout, lent=common.lent)
+    return {
+        name: ahead_of(
+            in_work=common.in_work,
             kept=kept.kept[name],
-            tally=tally,
-            report=common.report,
-            controls=request.controls,
-            named=request.recipe is not None,
+            setting=partial(setting, name),
+            device=request.profile.name,
             format=name,
         )
-        for name, bench in benches.items()
+        for name in benches
     }
-    wishes = Wishes(
-        io=request.io or ("int8" if first.profile.device_class == "mcu" else "float"),
-        recipe=request.recipe,
-        train=request.train,
-        separable=request.separable,
-        improve=request.objective if request.improve else None,
-    )
-    return Rounds(wishes=wishes, trials=trials, tally=tally, report=common.report)

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -92,15 +93,20 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def _beside(target: Path, suffix: str) -> Path:
+    """Return a path beside ``target`` that no other thread of any process uses; the main thread has its process's."""
+    return target.with_name(f".{target.name}.{threading.get_native_id()}.{suffix}")
+
+
 @contextmanager
 def whole_folder(target: Path, *, by_content: bool = False) -> Iterator[Path]:
     """Yield a scratch folder that becomes ``target`` only if the block succeeds; on failure nothing is left.
 
     A ``target`` that exists is replaced in two renames, so a reader sees the old or the new, never half. Where its name
-    says its content (``by_content``), it stays: another process may be reading it. Of two processes that make the same
-    one at a time, the folder of one stays.
+    says its content (``by_content``), it stays: somebody may be reading it. Of two who make the same one at a time,
+    the folder of one stays.
     """
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    scratch = _beside(target, "partial")
     with disk_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -113,7 +119,7 @@ def whole_folder(target: Path, *, by_content: bool = False) -> Iterator[Path]:
 
 
 def _put_in_place(scratch: Path, target: Path, *, replaces: bool) -> None:
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    old = _beside(target, "old")
     if replaces:
         with suppress(FileNotFoundError):
             target.rename(old)
@@ -122,7 +128,7 @@ def _put_in_place(scratch: Path, target: Path, *, replaces: bool) -> None:
     except OSError as error:
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
-        # Another process was faster, and its folder is as whole as this one.
+        # Another was faster, and its folder is as whole as this one.
     if old.exists():
         shutil.rmtree(old)
 
@@ -130,7 +136,7 @@ def _put_in_place(scratch: Path, target: Path, *, replaces: bool) -> None:
 @contextmanager
 def whole_file(target: Path) -> Iterator[Path]:
     """Yield a scratch path that becomes ``target`` by one rename if the block succeeds."""
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    scratch = _beside(target, "partial")
     with disk_errors(target):
         try:
             yield scratch

@@ -16,7 +16,7 @@ STAGES = (
     *("importer", "model", "data", "device", "graph", "quantize", "train", "compress", "lower", "runtime", "measure"),
     *("search", "bundle"),
 )
-ABOVE = ("pipeline", "planned", "searching", "request", "loading")
+ABOVE = ("pipeline", "planned", "scouting", "searching", "request", "loading")
 """Modules over the stages."""
 HEAVY = {
     "ai_edge_litert",

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar
 
 from edgepack.errors import EdgepackError
-from edgepack.events import Event, Reporter
+from edgepack.events import Event, Reporter, silent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -93,6 +93,17 @@ class Job(Generic[R]):
             pass
         error = None if self._cancelled or self._future.cancelled() else self._future.exception()
         return None if error is None or isinstance(error, EdgepackError | CancelledError) else error
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was cancelled before it was done, here or through another ``Job`` of the same call."""
+        if self._cancelled or self._future.cancelled():
+            return True
+        return self._future.done() and isinstance(self._future.exception(), CancelledError)
+
+    def quiet(self) -> "Job[R]":
+        """Return a job of the same call for another thread to wait for: that hands on no events."""
+        return Job(self._future, Events(silent), self._stop)
 
     def cancel(self) -> None:
         """End the job at once, whether it waits for its turn or runs; nothing of one that is done is taken back."""

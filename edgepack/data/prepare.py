@@ -86,7 +86,7 @@ def prepare(
     target = folder / f"samples-{identity}"
     if not (target / _SUMMARY).exists():
         loader = Loader(chosen.source, data.preprocess, inputs)
-        with whole_folder(target) as scratch:
+        with whole_folder(target, by_content=not target.exists()) as scratch:  # a damaged one is replaced
             ranges, notes = _write(chosen, loader, scratch)
             labels = chosen.labels()
             if labels is not None:

@@ -54,14 +54,14 @@ def check_agreement(
         CandidateError: The target refuses the model, in its own words (EP-602), dies (EP-603), or loads it and
             computes something else or nothing finite (EP-611); or the reference itself refuses it.
     """
-    found = _outputs(session, artifact, golden, work.folder("golden") / "target")
+    found = _outputs(session, artifact, golden, work.folder("golden") / f"target-{session.name}")
     name = f"{session.served.runtime} {session.served.version}"
     for tensor, values in zip(artifact.outputs, found, strict=True):
         _check_finite(tensor, values, name)
     samples = len(found[0]) if found else 0
     if session.served == reference.served:
         return Agreement(tuple((tensor.name, 0.0) for tensor in artifact.outputs), samples)
-    expected = _outputs(reference, artifact, golden, work.folder("golden") / "reference")
+    expected = _outputs(reference, artifact, golden, work.folder("golden") / f"reference-{reference.name}")
     distances = tuple(
         (tensor.name, relative_rms(ours, theirs, step=tensor.scale or 0.0))
         for tensor, ours, theirs in zip(artifact.outputs, found, expected, strict=True)

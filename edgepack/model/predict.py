@@ -2,6 +2,7 @@
 """The original's float predictions: what every candidate is compared with. Runs in the worker process."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from edgepack.arrays import Array
 from edgepack.errors import ModelError
 from edgepack.model.affine import dequantize, quantize
 from edgepack.model.model import Model
-from edgepack.work import disk_errors
+from edgepack.work import disk_errors, whole_file
 
 Step = Callable[[Sequence[Array]], Sequence[Array]]
 
@@ -39,14 +40,16 @@ def predict(model: Model, inputs: Mapping[str, Path], *, outputs_folder: Path, b
     if any(len(array) != count for array in arrays):
         counts = {spec.name: len(array) for spec, array in zip(model.inputs, arrays, strict=True)}
         raise ModelError("EP-121", f"the inputs have different numbers of samples: {counts}", hint="give pairs")
-    with disk_errors(outputs_folder):
+    paths = tuple(outputs_folder / f"{index}.npy" for index in range(len(model.outputs)))
+    with disk_errors(outputs_folder), ExitStack() as stack:
         outputs_folder.mkdir(parents=True, exist_ok=True)
-        paths = tuple(outputs_folder / f"{index}.npy" for index in range(len(model.outputs)))
+        # Another search may be reading those of before.
+        scratch = [stack.enter_context(whole_file(path)) for path in paths]
         step, step_samples = _stepper(model, batch)
         files: list[np.memmap[tuple[int, ...], np.dtype[np.generic]]] = []
         for start, found in _outputs(arrays, step, step_samples):
             if not files:
-                files = [_created(path, part, count) for path, part in zip(paths, found, strict=True)]
+                files = [_created(path, part, count) for path, part in zip(scratch, found, strict=True)]
             for file, part in zip(files, found, strict=True):
                 file[start : start + len(part)] = part
         for file in files:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A runtime at work: a pool of processes that run an artifact over many samples, one inference at a time each."""
 
+import itertools
 import os
 import selectors
 from collections import deque
@@ -18,6 +19,7 @@ from edgepack.work import disk_errors
 
 # A refusal is an answer: the process that gave it goes on.
 _LEAVES_USABLE = frozenset({"EP-602", "EP-604"})
+_numbers = itertools.count(1)
 
 
 class RuntimeSession:
@@ -33,6 +35,9 @@ class RuntimeSession:
         processes: How many at most; the number of cores that this process may use by default.
         threads: Threads of each inference when it is timed; samples are always run in one.
         install: What to do where the runtime is missing, for the error's hint.
+
+    Attributes:
+        name: What no other session of this process is called.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class RuntimeSession:
     ) -> None:
         self.python = python
         self.backend = backend
+        self.name = f"{backend}-{next(_numbers)}"
         self.log_folder = log_folder
         self.threads = threads
         self._limit = processes or len(os.sched_getaffinity(0))
@@ -177,7 +183,7 @@ class RuntimeSession:
 
     def _start(self, name: str = "") -> ServedRuntime:
         self._started += not name
-        log = self.log_folder / f"{self.backend}-{os.getpid()}-{name or self._started}.log"
+        log = self.log_folder / f"{self.name}-{os.getpid()}-{name or self._started}.log"
         return ServedRuntime(python=self.python, backend=self.backend, log=log, install=self._install)
 
     def _processes(self, count: int) -> list[ServedRuntime]:

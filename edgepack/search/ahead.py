@@ -7,46 +7,37 @@ for becomes a candidate.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from edgepack.compress.recipe import Recipe
-from edgepack.crew.crew import Crew, Job
+from edgepack.crew.crew import Job
 from edgepack.crew.process import described
 from edgepack.device.wheels import FileFormat
 from edgepack.errors import CandidateError
+from edgepack.search.in_work import POLL_S, Begun, InWork
 from edgepack.search.kept import Kept
 from edgepack.search.making import Made, make
 from edgepack.search.setting import Setting
 from edgepack.search.waypoints import furthest
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """A recipe in work."""
-
-    recipe: Recipe
-    keys: tuple[str, ...]
-    job: Job[Made]
-    began: float
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Ahead:
     """Takes what a journal has and makes the rest.
 
     Attributes:
-        crew: Where it is made.
+        in_work: What all searches of the run have begun.
         kept: What was made before; what is made now is kept there.
         setting: Makes what steps need, once it is needed.
+        device: For which it is made.
         format: Of the files, where a search goes over several; None where all have the one.
-        begun: What is in work; those of one search that share a crew share it too.
     """
 
-    crew: Crew
+    in_work: InWork
     kept: Kept
     setting: Callable[[], Setting]
+    device: str
     format: FileFormat | None = None
-    begun: dict[tuple[FileFormat | None, str], Begun] = field(default_factory=dict)
 
     def take(self, recipe: Recipe) -> Made:
         """Return what ``recipe`` is made into.
@@ -55,58 +46,67 @@ class Ahead:
             CandidateError: It cannot be made.
             HostError: The disk is full (EP-501).
         """
-        place = (self.format, recipe.digest)
-        known = None if place in self.begun else self.kept.known(recipe)
+        key = self.kept.key(recipe)
+        known = None if self.in_work.find(key) else self.kept.known(recipe)
         if known is not None:
             return known
-        begun = self.begun.get(place) or self._begin(recipe)
+        while (begun := self._begin(recipe, asked=True)) is None:
+            self._wait_for_another(recipe)
         try:
-            if (bug := begun.job.bug()) is not None:
-                # One candidate, not the build: what was finished before it is worth a bundle.
-                log = self.setting().work.root / "logs" / f"{self._log_name(recipe)}.log"
-                raise CandidateError(
-                    "EP-614",
-                    f"a bug in edgepack ended {recipe.name}: {described(bug)}",
-                    hint=f"please report it, with the log {log}",
-                ) from bug
-            made = begun.job.result()
+            made = self._outcome(recipe, begun.job)
         finally:
-            self.begun.pop(place, None)
+            self.in_work.take(key)
         self.kept.keep(recipe, made, seconds=time.perf_counter() - begun.began)
         return made
 
     @property
     def free(self) -> bool:
-        """Whether a process is free."""
-        return sum(not begun.job.done for begun in self.begun.values()) < self.crew.size
+        """Whether a process is free for what nobody has asked for yet."""
+        return self.in_work.free
+
+    def begin(self, recipe: Recipe) -> None:
+        """Begin ``recipe``, which will be taken next."""
+        if self.in_work.find(self.kept.key(recipe)) or self.kept.known(recipe, quietly=True) is None:
+            self._begin(recipe, asked=True)
 
     def expect(self, recipe: Recipe) -> None:
-        """Begin ``recipe`` if a process is free.
-
-        Two that share a stretch that nobody has walked yet are not made at once: the second would walk it again.
-        """
-        if not self.free or (self.format, recipe.digest) in self.begun:
-            return
-        busy = [begun for begun in self.begun.values() if not begun.job.done]
-        keys = self.kept.keys(recipe)
-        done, _ = furthest(self.setting().work, keys)
-        if any(key in begun.keys for key in keys[done:] for begun in busy):
-            return
-        if self.kept.known(recipe, quietly=True) is None:
-            self._begin(recipe)
+        """Begin ``recipe`` if a process is free and nobody walks a stretch of it already."""
+        if self.free and self.kept.known(recipe, quietly=True) is None:
+            self._begin(recipe, asked=False)
 
     def end(self) -> None:
-        """Give up what was begun and never asked for; the steps that it has walked are kept all the same."""
-        for begun in self.begun.values():
-            begun.job.cancel()
-        self.begun.clear()
+        """Give up what was begun for the device and never asked for."""
+        self.in_work.give_up(self.device)
 
-    def _begin(self, recipe: Recipe) -> Begun:
+    def _begin(self, recipe: Recipe, *, asked: bool) -> Begun | None:
+        def start() -> Job[Made]:
+            keys = self.kept.keys(recipe)
+            return self.in_work.crew.begin(self._log_name(recipe), make, self.setting(), recipe, keys=keys)
+
+        key, unwalked = self.kept.key(recipe), self._unwalked(recipe)
+        return self.in_work.begin(key, unwalked, start, device=self.device, asked=asked)
+
+    def _unwalked(self, recipe: Recipe) -> tuple[str, ...]:
         keys = self.kept.keys(recipe)
-        job = self.crew.begin(self._log_name(recipe), make, self.setting(), recipe, keys=keys)
-        begun = Begun(recipe, keys, job, time.perf_counter())
-        self.begun[self.format, recipe.digest] = begun
-        return begun
+        done, _ = furthest(self.setting().work, keys)
+        return keys[done:]
+
+    def _wait_for_another(self, recipe: Recipe) -> None:
+        """Wait a little for a job that is walking a stretch of ``recipe``."""
+        other = self.in_work.crossing(self._unwalked(recipe))
+        if other is not None:
+            other.job.wait(POLL_S)
+
+    def _outcome(self, recipe: Recipe, job: Job[Made]) -> Made:
+        if (bug := job.bug()) is not None:
+            # One candidate, not the build: what was finished before it is worth a bundle.
+            log = self.setting().work.root / "logs" / f"{self._log_name(recipe)}.log"
+            raise CandidateError(
+                "EP-614",
+                f"a bug in edgepack ended {recipe.name}: {described(bug)}",
+                hint=f"please report it, with the log {log}",
+            ) from bug
+        return job.result()
 
     def _log_name(self, recipe: Recipe) -> str:
         return "-".join(filter(None, ("steps", recipe.digest[:12], self.format)))

@@ -203,7 +203,7 @@ def _golden(model: Model, calibration: Prepared | None, work: Work, seed: int) -
     folder = work.folder("golden") / digest_json([model.digest, source])
     paths = tuple(folder / f"input_{index}.npy" for index in range(len(model.inputs)))
     if not folder.exists():
-        with whole_folder(folder) as scratch:
+        with whole_folder(folder, by_content=True) as scratch:
             if calibration is not None:
                 samples = [np.load(path, mmap_mode="r")[:_GOLDEN_SAMPLES] for _, path in calibration.inputs]
             else:

@@ -60,7 +60,8 @@ class Cuts:
         if family.untrained is None:
             self.left.append(family)
             return
-        self._begin(waiting)
+        self.trials[family.format].ahead.begin(family.untrained)
+        self._expect(waiting[1:])
         self.report(FamilyChanged(family.title, "cutting"))
         family, candidate = self._cut(family, family.untrained)
         if (twin := self._twin(family, candidate)) is not None:
@@ -75,7 +76,7 @@ class Cuts:
         """Return the families that are left in the format of ``family``."""
         return [other for other in self.left if other.format == family.format]
 
-    def _begin(self, waiting: Iterable[Family]) -> None:
+    def _expect(self, waiting: Iterable[Family]) -> None:
         for family in waiting:
             ahead = self.trials[family.format].ahead
             if not ahead.free:

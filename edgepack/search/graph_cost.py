@@ -125,7 +125,7 @@ def _few_samples(setting: Setting) -> Prepared | None:
     inputs = tuple((name, folder / f"input_{index}.npy") for index, (name, _) in enumerate(whole.inputs))
     if not folder.exists():
         # Several processes may do so at a time, and none may read what another has half written.
-        with whole_folder(folder) as scratch:
+        with whole_folder(folder, by_content=True) as scratch:
             for (_, path), (_, few) in zip(whole.inputs, inputs, strict=True):
                 np.save(scratch / few.name, np.load(path, mmap_mode="r")[:_SAMPLES])
     return replace(whole, inputs=inputs, labels=None, count=min(_SAMPLES, whole.count))

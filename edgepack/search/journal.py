@@ -7,6 +7,7 @@ among them, so another budget costs no training of what is known.
 """
 
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -75,6 +76,13 @@ class Journal:
         self._database = database
         self._artifacts = work.folder("artifacts")
 
+    @contextmanager
+    def beside(self) -> Iterator["Journal"]:
+        """Yield the same journal for another thread, to read in."""
+        folder = self._artifacts.parent
+        with closing(sqlite3.connect(folder / NAME)) as database:
+            yield Journal(database, Work(folder))
+
     def known(self, origin: Origin, recipe: Recipe) -> Made | None:
         """Return what ``recipe`` was made into before, its file as it was written; None where it is to be made."""
         row = self._database.execute("SELECT made FROM made WHERE key = ?", (key_of(origin, recipe),)).fetchone()
@@ -100,11 +108,11 @@ class Journal:
         with _full_disk(self._artifacts.parent), self._database:
             self._database.execute("INSERT OR REPLACE INTO made (key, recipe, made, seconds) VALUES (?, ?, ?, ?)", row)
 
-    def trained(self, origin: Origin, run: Run) -> tuple[Recipe, ...]:
+    def trained(self, origin: Origin, run: Run | None) -> tuple[Recipe, ...]:
         """Return the recipes that were trained under ``origin`` before ``run`` was begun first, in their order."""
         query = "SELECT key, recipe FROM made WHERE number <= ? ORDER BY number"
         found = []
-        for key, text in self._database.execute(query, (run.known,)):
+        for key, text in self._database.execute(query, (sys.maxsize if run is None else run.known,)):
             try:
                 recipe = Recipe.model_validate_json(text)
             except ValidationError:  # of another version of edgepack

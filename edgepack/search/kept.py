@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one run takes from the journal of its work folder, and writes into it."""
 
-from dataclasses import dataclass, field
-from secrets import token_hex
+from dataclasses import dataclass
 
 from edgepack.compress.recipe import Recipe
 from edgepack.digest import digest_json
@@ -10,7 +9,7 @@ from edgepack.events import Note, Reporter
 from edgepack.search.candidate import Candidate
 from edgepack.search.journal import Journal, Origin, Run
 from edgepack.search.making import Made
-from edgepack.search.origin import way_of
+from edgepack.search.origin import key_of, way_of
 from edgepack.search.waypoints import stretches
 
 
@@ -20,19 +19,19 @@ class Kept:
 
     Attributes:
         journal: Of the work folder.
-        run: Which one.
+        run: Which one; None for a scout, which reads alone and takes all that is there for older than itself.
         origin: Of the run.
         reused: Functions of the user's shape nothing that trains; theirs may have changed behind the same name.
         report: Is told what is not made again.
-        salt: Of this run alone, the same for all of its formats.
+        salt: Of this process alone.
     """
 
     journal: Journal
-    run: Run
+    run: Run | None
     origin: Origin
     reused: bool
     report: Reporter
-    salt: str = field(default_factory=lambda: token_hex(8))
+    salt: str
 
     def known(self, recipe: Recipe, *, quietly: bool = False) -> Made | None:
         """Return what ``recipe`` was made into before, or None; ``quietly`` tells nobody."""
@@ -50,8 +49,13 @@ class Kept:
         if self.reused:
             self.journal.keep(self.origin, recipe, made, seconds=seconds)
 
+    def key(self, recipe: Recipe) -> str:
+        """Return what tells apart all that recipes are made into; one that no other process has as for ``keys``."""
+        found = key_of(self.origin, recipe)
+        return found if self.reused else digest_json([self.salt, found])
+
     def keys(self, recipe: Recipe) -> tuple[str, ...]:
-        """Return the key of each stretch of ``recipe``; keys that no other run has where nothing may be reused."""
+        """Return the key of each stretch of ``recipe``; keys that no other process has where nothing may be reused."""
         found = tuple(way_of(self.origin, stretch) for stretch in stretches(recipe))
         return found if self.reused else tuple(digest_json([self.salt, key]) for key in found)
 
@@ -65,4 +69,5 @@ class Kept:
         Raises:
             HostError: The disk is full (EP-501).
         """
-        self.journal.tried(self.run, self.origin, candidate, place=place)
+        if self.run is not None:
+            self.journal.tried(self.run, self.origin, candidate, place=place)

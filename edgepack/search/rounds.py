@@ -78,6 +78,7 @@ class Rounds:
         except KeyboardInterrupt:
             if not any(candidate.verdict for candidate in self.tally.done):
                 raise
+            self._first.ahead.in_work.stop()
             self._first.bench.crew.stop()
             words = f"interrupted: keeping the best of {len(self.tally.done)} candidates"
             self.report(Note(f"{words}; the same command with --resume --force goes on"))

@@ -51,7 +51,7 @@ class Trainings:
                 self._give_up(left, expectation)
                 return
             self._expect(best, left, expectation)
-            self._begin_likely(best, left, expectation)
+            self._begin(best, left, expectation)
             left = self._trained(best, left, expectation)
             trained += 1
             spare += self.tally.some_arrived
@@ -131,7 +131,9 @@ class Trainings:
     def _work(self, prospect: Prospect, expectation: Expectation) -> float:
         return max(1.0, self._walked.work([prospect], expectation))
 
-    def _begin_likely(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> None:
+    def _begin(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> None:
+        """Begin ``best``, and what will probably be asked for next where a process is free."""
+        self._of(best.family).ahead.begin(best.recipe)
         for family, recipe in self._likely(best, left, expectation):
             ahead = self._of(family).ahead
             if not ahead.free:
@@ -141,8 +143,7 @@ class Trainings:
     def _likely(
         self, best: Prospect, left: list[Prospect], expectation: Expectation
     ) -> Iterator[tuple[Family, Recipe]]:
-        """Yield ``best``, its control where it will probably be asked for, and what follows if each misses."""
-        yield best.family, best.recipe
+        """Yield the control of ``best`` where it will probably be asked for, and what follows if each misses."""
         control = control_of(best.recipe) if self._first.controls else None
         likely = expectation.chance(best) > 0.5  # noqa: PLR2004 - more likely than not
         if control is not None and likely:

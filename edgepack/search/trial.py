@@ -76,7 +76,14 @@ class LowerAhead:
         )
 
 
-def try_recipe(bench: Bench, recipe: Recipe, *, make: Callable[[], Made], scored: Scored | None) -> Candidate:
+def try_recipe(
+    bench: Bench,
+    recipe: Recipe,
+    *,
+    make: Callable[[], Made],
+    scored: Scored | None,
+    foreseen: Candidate | None = None,
+) -> Candidate:
     """Return what became of ``recipe``: failed with a reason, missing a cost limit, or judged in full.
 
     Args:
@@ -84,11 +91,14 @@ def try_recipe(bench: Bench, recipe: Recipe, *, make: Callable[[], Made], scored
         recipe: What ``make`` makes.
         make: Returns the artifact, or raises ``CandidateError``.
         scored: The selection split, or None without labels.
+        foreseen: What became of it where it was tried before for this device, None where it was not.
     """
     start = time.perf_counter()
     candidate = Candidate(recipe)
     try:
         made = make()
+        if foreseen is not None and foreseen.artifact == made.artifact:
+            return foreseen
         candidate = replace(candidate, artifact=made.artifact, reports=made.reports, plan=made.plan)
         candidate = _cost(bench, candidate)
         # What misses a cost is not scored.
@@ -145,7 +155,7 @@ def unscored(bench: Bench, candidate: Candidate) -> Candidate:
 
 def outputs(bench: Bench, artifact: Artifact, inputs: Sequence[Path]) -> tuple[Array, ...]:
     """Run ``artifact`` on every sample in the target's runtime; dequantized, one array per output."""
-    paths = bench.session.run(artifact, tuple(inputs), folder=bench.work.folder("outputs"))
+    paths = bench.session.run(artifact, tuple(inputs), folder=bench.work.folder("outputs") / bench.session.name)
     return tuple(np.load(path) for path in paths)
 
 

@@ -2,7 +2,7 @@
 """Trials in one format: each recipe is tried once, told, written down, and held against its control where it fits."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from edgepack.compress.recipe import Recipe
 from edgepack.device.wheels import FileFormat
@@ -30,6 +30,8 @@ class Trials:
         controls: What fits by training is held against the same training without its technique.
         named: The user named the recipe: it is built whatever its control says.
         format: Of the files, where the search goes over several; None where all have the one.
+        tried: What became of recipes before they were held against their controls, by digest: those that a scout has
+            tried to begin with, which are not tried again.
     """
 
     bench: Bench
@@ -41,6 +43,7 @@ class Trials:
     controls: bool = True
     named: bool = False
     format: FileFormat | None = None
+    tried: dict[str, Candidate] = field(default_factory=dict)
 
     def find(self, recipe: Recipe) -> Candidate | None:
         """Return what became of ``recipe``, or None where it was not tried."""
@@ -48,7 +51,7 @@ class Trials:
 
     def lowered(self, recipes: tuple[Recipe, ...]) -> None:
         """Try recipes without steps, each lowered while the one before it is measured."""
-        waiting = self._lowering(*recipes)
+        waiting = self._lowering(*(recipe for recipe in recipes if self._foreseen(recipe) is None))
         for recipe in recipes:
             self._try(recipe, waiting.take)
 
@@ -90,12 +93,20 @@ class Trials:
         index = len(tally.done) + 1
         total = max(tally.expected, index)
         self.report(CandidateStarted(index, total, title))
-        candidate = replace(try_recipe(self.bench, recipe, make=make, scored=self.scored), format=self.format)
+        candidate = self._foreseen(recipe)
+        if candidate is None or needs_graph(recipe):
+            # What was made is taken in any case: the journal gets it here.
+            candidate = try_recipe(self.bench, recipe, make=make, scored=self.scored, foreseen=candidate)
+        candidate = self.tried[recipe.digest] = replace(candidate, format=self.format)
         tally.done.append(candidate)
         self.kept.tried(candidate, place=index)
         figures = candidate.measurement.figures()
         self.report(CandidateDone(index, total, title, candidate.state, candidate.reason, figures))
         return candidate
+
+    def _foreseen(self, recipe: Recipe) -> Candidate | None:
+        found = self.tried.get(recipe.digest)
+        return None if found is None or found.failure is not None else found
 
     def _replace(self, place: int, candidate: Candidate) -> None:
         self.tally.done[place] = candidate

@@ -72,3 +72,26 @@ def test_the_same_command_again_comes_to_the_same_bundle(search, alone):
     run, _ = search
     again = run("one", "--max-drop=4%")
     assert again.build["bundle_digest"] == alone.build["bundle_digest"]
+
+
+RECIPE = """\
+precision: {default: w8a8, io: int8}
+steps:
+- {kind: prune, ram_bytes: 5000, allocation: uniform}
+"""
+
+
+def test_two_workers_look_ahead_to_the_next_device_and_come_to_the_same_bundles(edgepack, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    model = [DIGITS / "digits.keras", "--data", DIGITS / "digits.npz", "--device=nrf52840", "--device=rp2040"]
+    options = ["--recipe=recipe.yaml", "--max-drop=90%", "--train-threads=1", "--json"]
+    digests, pruned = [], []
+    for count in ("1", "2"):
+        places = ["--work", f"work-{count}", "-o", f"out-{count}", "--events", f"{count}.ndjson"]
+        done = edgepack("build", *model, *options, *places, f"--workers={count}", cwd=tmp_path)
+        digests.append([found["bundle_digest"] for found in done.json["builds"]])
+        before, behind = (tmp_path / f"{count}.ndjson").read_text().split("device 2 of 2")
+        pruned.append((before.count('"stage": "prune"'), behind.count('"stage": "prune"')))
+    assert digests[0] == digests[1]
+    assert len(set(digests[0])) == 2
+    assert pruned == [(1, 1), (2, 0)], "the second device's net was pruned while the first was searched for"

@@ -43,7 +43,7 @@ class FakeTrials:
                 train=SimpleNamespace(count=self.samples), training=Training(checkpoints=self.folder)
             )
 
-        return SimpleNamespace(free=True, expect=self.begun.append, setting=setting)
+        return SimpleNamespace(free=True, begin=self.begun.append, expect=self.begun.append, setting=setting)
 
     def find(self, recipe):
         return self.tally.find(recipe, self.format)

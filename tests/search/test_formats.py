@@ -22,6 +22,7 @@ from edgepack.search.cuts import Cuts
 from edgepack.search.expectation import Prospect
 from edgepack.search.families import Ceilings, Family, families
 from edgepack.search.frontier import frontier
+from edgepack.search.in_work import InWork
 from edgepack.search.journal import open_journal
 from edgepack.search.kept import Kept
 from edgepack.search.origin import joined, key_of, way_of
@@ -185,18 +186,18 @@ def test_both_formats_share_the_processes_and_do_not_walk_one_way_twice_at_once(
     crew = SimpleNamespace(size=2, begun=[], begin=lambda name, *given, **more: crew.begun.append(name) or _Job())
     with open_journal(work, print) as journal:
         run = journal.begin(joined(list(ORIGINS.values())), "w", resume=False, report=print)
-        begun = {}
+        in_work = InWork(crew)
         each = {
             name: Ahead(
-                crew,
-                Kept(journal=journal, run=run, origin=origin, reused=True, report=print, salt="s"),
-                lambda: SimpleNamespace(work=work),
+                in_work=in_work,
+                kept=Kept(journal=journal, run=run, origin=origin, reused=True, report=print, salt="s"),
+                setting=lambda: SimpleNamespace(work=work),
+                device="rpi4",
                 format=name,
-                begun=begun,
             )
             for name, origin in ORIGINS.items()
         }
-        each["tflite"].expect(QAT)
+        each["tflite"].begin(QAT)
         each["onnx"].expect(QAT)
         assert len(crew.begun) == 1, "the second would train what the first trains"
         each["onnx"].expect(PRUNED)

@@ -78,7 +78,7 @@ def kept(work):
     def of(journal, *, reused=True, told=None, wishes="w"):
         run = journal.begin(ORIGIN, wishes, resume=False, report=print)
         report = print if told is None else told.append
-        return Kept(journal=journal, run=run, origin=ORIGIN, reused=reused, report=report)
+        return Kept(journal=journal, run=run, origin=ORIGIN, reused=reused, report=report, salt="s")
 
     return of
 

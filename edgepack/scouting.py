@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""While one device is searched for, scouts search for those that come next, in processes that would idle.
+
+Nothing that they find decides anything: each device's own search goes its way, which may take in what the devices
+before it have trained, and finds much of what it asks for made. So bundles are the same whatever the number of workers.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from edgepack.loading import Shared
+from edgepack.planned import Planned, Plans
+from edgepack.search.scout import Lent
+from edgepack.searching import Foreseen, open_search
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sent:
+    """A scout on its way.
+
+    Attributes:
+        lent: Calls it back.
+        foreseen: Gets what it tries.
+        done: Ends when it does, however it does: what stops a scout will stop the search that it is for.
+    """
+
+    lent: Lent
+    foreseen: Foreseen
+    done: Future[None]
+
+
+class Scouts:
+    """A scout for each device that is not reached yet, as many at once as processes may be spare.
+
+    Args:
+        plans: Of all devices.
+        common: What their searches share.
+    """
+
+    def __init__(self, plans: Plans, common: Shared) -> None:
+        self._plans = plans
+        self._common = common
+        self._spare = common.in_work.crew.size - 1
+        self._left = [plan for plan in plans.each if not plan.infeasible] if self._spare > 0 else []
+        self._sent: dict[str, _Sent] = {}
+        self._threads = ThreadPoolExecutor(max(1, self._spare), thread_name_prefix="scout")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._common.in_work.stop()
+        for sent in self._sent.values():
+            sent.lent.stop()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def send(self) -> None:
+        """Send scouts for all devices that are not reached yet: called once there is a first search to be ahead of."""
+        for plan in self._left:
+            lent, foreseen = Lent(self._common.crew, self._common.in_work), Foreseen()
+            done = self._threads.submit(self._scout, plan, lent, foreseen)
+            self._sent[plan.request.profile.name] = _Sent(lent=lent, foreseen=foreseen, done=done)
+        self._left = []
+
+    def recall(self, plan: Planned) -> Foreseen:
+        """End the scout for ``plan``, whose own search begins, and return what it has tried."""
+        self._left = [other for other in self._left if other is not plan]
+        sent = self._sent.pop(plan.request.profile.name, None)
+        if sent is None:
+            return {}
+        if not sent.done.cancel():
+            sent.lent.stop()
+            wait([sent.done])
+        return sent.foreseen
+
+    def _scout(self, plan: Planned, lent: Lent, foreseen: Foreseen) -> None:
+        with (
+            self._common.for_scout(lent) as common,
+            open_search(plan, self._plans, common=common, foreseen=foreseen) as search,
+        ):
+            search.rounds.run()

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scouts for devices that come next: sent where processes may be spare, called back when their device is reached."""
+
+import threading
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from edgepack import scouting
+from edgepack.errors import HostError
+from edgepack.scouting import Scouts
+from edgepack.search.in_work import InWork
+
+SOON_S = 20.0
+
+
+def plan(name, *, infeasible=False):
+    return SimpleNamespace(request=SimpleNamespace(profile=SimpleNamespace(name=name)), infeasible=infeasible)
+
+
+PLANS = SimpleNamespace(each=(plan("a"), plan("b"), plan("never", infeasible=True), plan("c")))
+FIRST, SECOND, _, THIRD = PLANS.each
+
+
+class Searches:
+    """Stands for ``open_search``: tells what was begun, and searches until it is called back or ``failure`` is set."""
+
+    def __init__(self):
+        self.begun = {}
+        self.failure = None
+
+    @contextmanager
+    def open(self, plan, plans, *, common, foreseen):
+        assert plans is PLANS
+
+        def run():
+            foreseen[None] = {"recipe": plan.request.profile.name}
+            self.of(plan).set()
+            if self.failure is not None:
+                raise self.failure
+            while not common.lent.called_back:
+                threading.Event().wait(0.01)
+
+        yield SimpleNamespace(rounds=SimpleNamespace(run=run))
+
+    def of(self, plan):
+        return self.begun.setdefault(plan.request.profile.name, threading.Event())
+
+
+@pytest.fixture
+def searches(monkeypatch):
+    found = Searches()
+    monkeypatch.setattr(scouting, "open_search", found.open)
+    return found
+
+
+@pytest.fixture
+def scouts():
+    @contextmanager
+    def of(size):
+        crew = SimpleNamespace(size=size)
+
+        @contextmanager
+        def for_scout(lent):
+            yield SimpleNamespace(lent=lent)
+
+        with Scouts(PLANS, SimpleNamespace(crew=crew, in_work=InWork(crew), for_scout=for_scout)) as found:
+            yield found
+
+    return of
+
+
+def test_one_process_sends_no_scouts(scouts, searches):
+    with scouts(1) as sent:
+        assert sent.recall(FIRST) == {}
+        sent.send()
+        assert sent.recall(SECOND) == {}
+    assert not searches.begun
+
+
+def test_what_a_scout_tried_is_there_when_its_device_is_reached(scouts, searches):
+    with scouts(2) as sent:
+        assert sent.recall(FIRST) == {}
+        sent.send()
+        assert searches.of(SECOND).wait(SOON_S)
+        assert not searches.of(THIRD).is_set(), "one process may be spare: one scout at a time"
+        assert sent.recall(SECOND) == {None: {"recipe": "b"}}
+        sent.send()
+        assert searches.of(THIRD).wait(SOON_S), "the next one goes when the first is back"
+        assert sent.recall(THIRD) == {None: {"recipe": "c"}}
+    assert set(searches.begun) == {"b", "c"}
+
+
+def test_more_processes_send_more_scouts_and_all_end_with_the_build(scouts, searches):
+    with scouts(3) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        assert searches.of(SECOND).wait(SOON_S)
+        assert searches.of(THIRD).wait(SOON_S)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("scout")]
+
+
+def test_a_scout_that_had_not_begun_is_not_waited_for(scouts, searches):
+    with scouts(2) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        assert searches.of(SECOND).wait(SOON_S)
+        assert sent.recall(THIRD) == {}
+        sent.recall(SECOND)
+    assert not searches.of(THIRD).is_set()
+
+
+def test_what_stops_a_scout_stops_nothing_else(scouts, searches):
+    searches.failure = HostError("EP-503", "the environment for it cannot be made", hint="run it by hand")
+    with scouts(2) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        assert searches.of(SECOND).wait(SOON_S)
+        assert sent.recall(SECOND) == {None: {"recipe": "b"}}, "what it had tried by then is as good as ever"
