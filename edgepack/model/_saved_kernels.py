@@ -97,12 +97,12 @@ class Kernels:
     def _note_before(self, tensor: Tensor, kernel: Tensor, source: Tensor) -> None:
         """Note the kernel of ``tensor``, with the factors that its input ``source`` is made with."""
         use, plain, factor = self._use(tensor, kernel), True, np.ones(1, np.float32)
+        known = self._is_known(tensor, kernel)
         while (step := self._linear(source)) is not None:
             if step.factor is not None:
                 plain = plain and _by_channel(factor, step.factor)
                 factor = factor.reshape(-1) * step.factor.reshape(-1) if plain else factor
-                rows = self._is_plain_product(tensor, kernel) and self._shape(kernel)[0] == factor.size
-                if plain and (factor.size == 1 or rows):
+                if plain and (factor.size == 1 or (known and self._shape(kernel)[-2] == factor.size)):
                     use.before.append(factor.reshape(-1, 1))
                 else:
                     use.sure = False
@@ -123,8 +123,7 @@ class Kernels:
             return
         use, shape = self._use(tensor, made.kernel), self._shape(made.kernel)
         depth = 2 if tensor.node.op == "DepthwiseConv2dNative" else 1
-        known = tensor.node.op not in PRODUCTS or self._is_plain_product(tensor, made.kernel)
-        fits = known and channels_last(tensor) and factor.size == prod(shape[-depth:])
+        fits = self._is_known(tensor, made.kernel) and factor.size == prod(shape[-depth:])
         if plain and factor.size == 1:
             use.behind.append(factor.reshape(-1))
         elif plain and fits and _by_channel(factor):
@@ -139,11 +138,13 @@ class Kernels:
             return None
         return step if step.factor is not None or op in PLAIN | TERMS | {"Transpose"} else None
 
-    def _is_plain_product(self, tensor: Tensor, kernel: Tensor) -> bool:
-        """Whether the rows of ``kernel`` are inputs and its columns outputs."""
+    def _is_known(self, tensor: Tensor, kernel: Tensor) -> bool:
+        """Whether inputs lie along the last axis but one of ``kernel``, and outputs along the last."""
+        if tensor.node.op not in PRODUCTS:
+            return channels_last(tensor)
         attrs = tensor.node.attrs
         turned = any(attrs[key].integer(_FLAG) for key in ("adj_y", "transpose_b") if key in attrs)
-        return tensor.node.op in PRODUCTS and not turned and self._graph.inputs(tensor)[1] == kernel
+        return not turned and self._graph.inputs(tensor)[1] == kernel
 
     def _shape(self, kernel: Tensor) -> tuple[int, ...]:
         values = self._constants.value(kernel)

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.model._saved_kernels import Kernel
+from edgepack.model._saved_steps import PRODUCTS
 
 _LARGE: Final = 0.3
 """Of the largest: at 4 bits it is 2 steps of 7 from zero."""
@@ -83,7 +84,8 @@ def _differ(one: _Looks, other: _Looks) -> bool:
     """Whether no file can store both as one."""
     if not (one.sure and other.sure):
         return False
-    orders = [(0, 0)] if one.layout == other.layout else list(product((0, 1), repeat=2))
+    alike = one.layout == other.layout and one.layout[0] not in PRODUCTS  # a matrix may be written turned or not
+    orders = [(0, 0)] if alike else list(product((0, 1), repeat=2))
     pairs = product(one.forms, other.forms, orders)
     return all(_apart(mine[here], theirs[there]) for mine, theirs, (here, there) in pairs)
 
