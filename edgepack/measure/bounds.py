@@ -78,7 +78,8 @@ def lower_bounds(summary: Summary, profile: DeviceProfile | None, *, separable: 
     precisions = profile.runtime.precisions if profile else tuple(Precision)
     bits = _least_bits(summary, precisions)
     ways = list(_ways(summary, bits=bits, separable=separable))
-    found = [Bound("size", min(way.size_bytes for way in ways), "B", "its weights and what names them")]
+    made_of = "its weights and what names them" if can_be_restructured(summary) else "its weights"
+    found = [Bound("size", min(way.size_bytes for way in ways), "B", made_of)]
     if profile is not None:
         found += _on_device(summary, profile, ways)
     return tuple(bound for bound in found if bound.value > 0)

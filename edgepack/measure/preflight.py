@@ -160,7 +160,7 @@ def _how_to_pass(summary: Summary) -> str:
 def _weights(limit: Limit, least: int | None, summary: Summary) -> Iterator[Finding]:
     if least is not None and least > limit.value and can_be_restructured(summary):
         yield _needs_steps(f"the weights alone take {format_size(least)} with every channel at 8 bits", limit)
-    elif least is None and summary.parameter_count > limit.value:
+    elif summary.parameter_count > limit.value and (least is None or summary.format is Format.SAVEDMODEL):
         yield Finding(
             "warning",
             "EP-131",

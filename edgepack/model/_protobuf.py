@@ -53,6 +53,22 @@ class Message:
         value = found[-1] if found else 0
         return value - (1 << 64) if value >= 1 << 63 else value
 
+    def integers(self, number: int) -> list[int]:
+        """Return all signed integers in field ``number``, packed or not."""
+        found: list[int] = []
+        for item in self._fields.get(number, []):
+            at = 0
+            values = [item] if isinstance(item, int) else []
+            while not isinstance(item, int) and at < len(item):
+                value, at = varint(item, at)
+                values.append(value)
+            found += [value - (1 << 64) if value >= 1 << 63 else value for value in values]
+        return found
+
+    def content(self, number: int) -> bytes:
+        """Return the bytes in field ``number``, all of them in a row: so numbers of fixed width lie, packed or not."""
+        return b"".join(self._parts(number))
+
     def _parts(self, number: int) -> list[memoryview]:
         found = self._fields.get(number, [])
         if any(isinstance(item, int) for item in found):
@@ -63,15 +79,15 @@ class Message:
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     at = 0
     while at < len(data):
-        tag, at = _varint(data, at)
+        tag, at = varint(data, at)
         number, kind = tag >> 3, tag & 7
         if kind == _VARINT:
-            value, at = _varint(data, at)
+            value, at = varint(data, at)
             yield number, value
             continue
         length = _FIXED_BYTES.get(kind, 0)
         if kind == _LENGTH:
-            length, at = _varint(data, at)
+            length, at = varint(data, at)
         elif not length:
             raise DamagedError(f"field {number} at byte {at} has the unknown kind {kind}")
         if at + length > len(data):
@@ -80,7 +96,12 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         at += length
 
 
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
+def varint(data: memoryview, at: int) -> tuple[int, int]:
+    """Return the number that starts at byte ``at``, and where it ends.
+
+    Raises:
+        DamagedError: It does not end.
+    """
     value = 0
     for place in range(_MAX_VARINT_BYTES):
         if at + place >= len(data):

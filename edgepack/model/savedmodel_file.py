@@ -15,7 +15,7 @@ from edgepack.model.sniff import read_head
 
 _COPY_AGAIN = "copy or export the folder again and compare the file sizes"
 _DEFAULT_KEY = "serving_default"
-_INIT_KEY = "__saved_model_init_op"
+INIT_KEY = "__saved_model_init_op"
 # DataType -> NumPy's name; a type that is not here cannot be an input or output of a TFLite model.
 DTYPES: Final = {
     1: "float32",
@@ -112,15 +112,24 @@ def read_savedmodel(folder: Path) -> SavedModelFile:
     return found
 
 
-def _parse(document: Message, path: Path) -> SavedModelFile:
+def served(document: Message) -> Message:
+    """Return the MetaGraphDef that serves, of those in ``document``.
+
+    Raises:
+        DamagedError: There is none.
+    """
     graphs = document.messages(_META_GRAPHS)
     if not graphs:
         raise DamagedError("it holds no graph")
-    meta = next((item for item in graphs if "serve" in item.message(_META_INFO).texts(_INFO_TAGS)), graphs[0])
-    key, signature = _serving(path, dict(_pairs(meta, _META_SIGNATURES)))
-    inputs = dict(_pairs(signature, _SIGNATURE_INPUTS))
-    outputs = dict(_pairs(signature, _SIGNATURE_OUTPUTS))
-    nodes = list(_needed(meta.message(_META_GRAPH), [item.text(_TENSOR_NAME) for item in outputs.values()]))
+    return next((item for item in graphs if "serve" in item.message(_META_INFO).texts(_INFO_TAGS)), graphs[0])
+
+
+def _parse(document: Message, path: Path) -> SavedModelFile:
+    meta = served(document)
+    key, signature = _serving(path, dict(pairs(meta, _META_SIGNATURES)))
+    inputs = dict(pairs(signature, _SIGNATURE_INPUTS))
+    outputs = dict(pairs(signature, _SIGNATURE_OUTPUTS))
+    nodes = list(needed(meta.message(_META_GRAPH), [item.text(_TENSOR_NAME) for item in outputs.values()]))
     info = meta.message(_META_INFO)
     return SavedModelFile(
         version=info.text(_INFO_VERSION),
@@ -135,7 +144,8 @@ def _parse(document: Message, path: Path) -> SavedModelFile:
     )
 
 
-def _pairs(message: Message, number: int) -> Iterator[tuple[str, Message]]:
+def pairs(message: Message, number: int) -> Iterator[tuple[str, Message]]:
+    """Yield the entries of the map in field ``number``."""
     for entry in message.messages(number):
         yield entry.text(_KEY), entry.message(_VALUE)
 
@@ -145,7 +155,7 @@ def _serving(path: Path, signatures: Mapping[str, Message]) -> tuple[str, Messag
     usable = {
         key: item
         for key, item in signatures.items()
-        if key != _INIT_KEY and item.messages(_SIGNATURE_INPUTS) and item.messages(_SIGNATURE_OUTPUTS)
+        if key != INIT_KEY and item.messages(_SIGNATURE_INPUTS) and item.messages(_SIGNATURE_OUTPUTS)
     }
     if _DEFAULT_KEY in usable:
         return _DEFAULT_KEY, usable[_DEFAULT_KEY]
@@ -179,7 +189,7 @@ def _shape(message: Message) -> tuple[int | None, ...]:
     return tuple(None if size < 0 else size for size in sizes)
 
 
-def _needed(graph: Message, ends: Sequence[str]) -> Iterator[Message]:
+def needed(graph: Message, ends: Sequence[str]) -> Iterator[Message]:
     """Yield the nodes that ``ends`` depend on, and those of the functions that they call: not saving or training."""
     nodes = {node.text(_NODE_NAME): node for node in graph.messages(_GRAPH_NODES)}
     functions = {
@@ -212,11 +222,11 @@ def _node_of(tensor: str) -> str:
 
 
 def _calls(node: Message) -> list[str]:
-    return [name for _, attr in _pairs(node, _NODE_ATTRS) if (name := attr.message(_ATTR_FUNC).text(_FUNC_NAME))]
+    return [name for _, attr in pairs(node, _NODE_ATTRS) if (name := attr.message(_ATTR_FUNC).text(_FUNC_NAME))]
 
 
 def _variable(node: Message) -> Variable:
-    attrs = dict(_pairs(node, _NODE_ATTRS))
+    attrs = dict(pairs(node, _NODE_ATTRS))
     shape = _shape(attrs["shape"].message(_ATTR_SHAPE)) if "shape" in attrs else ()
     shared = attrs["shared_name"].text(_ATTR_TEXT) if "shared_name" in attrs else ""
     dtype = DTYPES.get(attrs["dtype"].integer(_ATTR_TYPE), "unknown") if "dtype" in attrs else "unknown"

@@ -105,7 +105,8 @@ class Summary:
         op_counts: Uses of each operator (``CONV_2D v3``) or layer class, by name.
         quantized: It computes with integers already.
         kernel_count: Elements of distinct weights that no conversion removes (kernels and embeddings, not biases or
-            normalization, which fold away); 0 where they cannot be told apart.
+            normalization, which fold away); of a SavedModel those of which that is certain. 0 where they cannot be told
+            apart.
         notes: Sentences for the user.
         coarse: The layers with inputs of half the height and width, or length, rounded down; empty where not known.
         refusal: Why an ``.onnx`` can only be taken as it is, without steps and without TFLite, as far as its list of

@@ -16,6 +16,7 @@ from onnx import helper
 from edgepack.model.inspect import inspect
 from edgepack.model.onnx_way import foreseen
 from tests.write_onnx import edge, write_branches, write_onnx, write_quadrants, write_relu
+from tests.write_saved import const, node, write_saved
 from tests.write_tflite import Op, Tensor, tflite_bytes
 
 LISTING = """
@@ -123,6 +124,20 @@ def test_a_format_without_a_device_or_that_it_does_not_take_is_refused(tmp_path)
     assert (done.returncode, "EP-338" in done.stderr, done.stdout) == (2, True, "")
     done = check(model, "--device", "rpi4", "--format", "savedmodel")
     assert done.returncode == 2
+
+
+def test_the_kernels_of_a_savedmodel_bound_its_size(tmp_path):
+    kernel = np.random.default_rng(2).normal(size=(40, 40)).astype(np.float32)
+    nodes = [node("x", "Placeholder"), const("k", kernel), node("y", "MatMul", "x", "k")]
+    model = write_saved(tmp_path / "saved", nodes, output="y", shape=(None, 40))
+    done = check(model, "--device", "nrf52840", "--max-size", "1600B")
+    assert done.returncode == 0, done.stdout
+    assert "  size is at least 1.562KiB (its weights)" in done.stdout
+    done = check(model, "--device", "nrf52840", "--max-size", "1599B")
+    assert (done.returncode, "✗ EP-130 limit size" in done.stdout) == (3, True)
+    assert "a .keras, .h5 or .onnx file can be made smaller" in done.stdout
+    body = json.loads(check(model, "--device", "nrf52840", "--json").stdout)
+    assert (body["bounds"]["size"], body["bounds"]["weights_bytes"]) == (1600, 1600)
 
 
 def test_several_devices_are_refused_and_not_the_last_one_taken(tmp_path):

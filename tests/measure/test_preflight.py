@@ -71,6 +71,15 @@ def test_what_holds_no_layers_cannot_be_restructured(mcu):
     assert preflight(savedmodel, mcu, (_limit("size", 959),)).verdict == "infeasible"
 
 
+def test_weights_of_a_savedmodel_beyond_those_that_are_certain_are_warned_of(mcu):
+    savedmodel = replace(_summary(), format=Format.SAVEDMODEL)
+    found = preflight(savedmodel, mcu, (_limit("size", 980),))
+    assert (found.verdict, _codes(found)) == ("possible", ["EP-131"])
+    assert found.least("size").value == 960
+    assert found.least("size").because == "its weights"
+    assert preflight(savedmodel, mcu, (_limit("size", 1000),)).findings == ()
+
+
 @pytest.mark.parametrize(
     ("limit", "verdict"), [(1280, "possible"), (1279, "possible"), (400, "possible"), (399, "infeasible")]
 )

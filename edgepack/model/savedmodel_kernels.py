@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many weights of a SavedModel are in every file that it is lowered to, told without TensorFlow."""
+
+from pathlib import Path
+from typing import Final
+
+from edgepack.model._protobuf import DamagedError, Message
+from edgepack.model._saved_constants import Constants
+from edgepack.model._saved_graph import SavedGraph
+from edgepack.model._saved_kernels import Kernels
+from edgepack.model._stored_kernels import stored_count
+from edgepack.model.savedmodel_file import INIT_KEY, SavedModelFile, needed, pairs, served
+
+_CHANGING: Final = ("Assign", "Resource", "Scatter")
+"""How operations begin that change a variable as the model runs."""
+_READING: Final = frozenset({"ResourceGather", "ResourceGatherNd", "ScatterNd"})
+
+# Field numbers of MetaGraphDef, SignatureDef, TensorInfo, CollectionDef, its NodeList and NodeDef.
+_GRAPH, _COLLECTIONS, _SIGNATURES, _OUTPUTS, _TENSOR_NAME, _NODE_LIST, _NAMES, _NODE_OP = 2, 4, 5, 2, 1, 1, 1, 2
+_RUN_ONCE: Final = frozenset({"saved_model_main_op", "legacy_init_op"})
+
+
+def kept_count(folder: Path, file: SavedModelFile) -> int:
+    """Return the elements of kernels that every conversion keeps, each once; 0 where they cannot be told.
+
+    Args:
+        folder: Of the SavedModel.
+        file: What ``saved_model.pb`` says.
+    """
+    if any(map(_changes, file.ops)) or any(0 in spec.shape for spec in (*file.inputs, *file.outputs)):
+        return 0
+    try:
+        meta = served(Message((folder / "saved_model.pb").read_bytes()))
+        if any(_changes(node.text(_NODE_OP)) for node in needed(meta.message(_GRAPH), _run_once(meta))):
+            return 0  # what is restored is not what runs
+        graph = SavedGraph(meta.message(_GRAPH))
+        fed = frozenset(tensor.split(":")[0] for tensor in file.input_tensors.values())
+        kernels = Kernels(graph, Constants(graph, folder), fed)
+        return stored_count(kernels.needed(tuple(file.output_tensors.values())))
+    except (DamagedError, OSError):
+        return 0  # what is damaged is told when the model is loaded
+
+
+def _changes(op: str) -> bool:
+    return op.startswith(_CHANGING) and op not in _READING
+
+
+def _run_once(meta: Message) -> list[str]:
+    """Return what runs after the variables are restored."""
+    signature = dict(pairs(meta, _SIGNATURES)).get(INIT_KEY, Message())
+    listed = [entry for name, entry in pairs(meta, _COLLECTIONS) if name in _RUN_ONCE]
+    names = [item.text(_TENSOR_NAME) for _, item in pairs(signature, _OUTPUTS)]
+    return names + [name for entry in listed for name in entry.message(_NODE_LIST).texts(_NAMES)]
