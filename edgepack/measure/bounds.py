@@ -21,6 +21,7 @@ from edgepack.model.summary import Layer, Summary
 
 _MS_PER_S: Final = 1e3
 _BITS_PER_BYTE: Final = 8
+_FLOAT_BITS: Final = 32
 _WEIGHT_BITS: Final = {Precision.F32: 32, Precision.W16: 16, Precision.W4A8: BITS, Precision.W4: BITS}
 _ACTIVATION_BYTES: Final = {Precision.W8A8: 1, Precision.W8A8_PER_TENSOR: 1, Precision.W8A16: 2, Precision.W4A8: 1}
 _STRUCTURE_BYTES: Final = 72
@@ -76,8 +77,10 @@ def lower_bounds(summary: Summary, profile: DeviceProfile | None, *, separable: 
     """
     summary = as_imported(summary)
     precisions = profile.runtime.precisions if profile else tuple(Precision)
-    bits = _least_bits(summary, precisions)
-    ways = list(_ways(summary, bits=bits, separable=separable))
+    if can_be_restructured(summary):
+        ways = list(_ways(summary, bits=_least_bits(precisions), separable=separable))
+    else:
+        ways = [_as_it_is(summary, precisions, onnx=profile is not None and profile.formats == ("onnx",))]
     made_of = "its weights and what names them" if can_be_restructured(summary) else "its weights"
     found = [Bound("size", min(way.size_bytes for way in ways), "B", made_of)]
     if profile is not None:
@@ -96,8 +99,7 @@ def least_weight_bytes(summary: Summary, precisions: Sequence[Precision]) -> int
         return None
     if summary.quantized:  # used as it is; four-bit weights take half a byte
         return min(summary.kernel_count // 2, summary.weight_bytes)
-    bits = min(_WEIGHT_BITS.get(precision, _BITS_PER_BYTE) for precision in precisions)
-    return summary.kernel_count * bits // _BITS_PER_BYTE
+    return summary.kernel_count * min(map(_bits, precisions)) // _BITS_PER_BYTE
 
 
 def least_activation_bytes(summary: Summary, precisions: Sequence[Precision]) -> int | None:
@@ -120,16 +122,16 @@ def _activation_bytes(summary: Summary, precisions: Sequence[Precision]) -> int:
     return 1 if summary.quantized else min(_ACTIVATION_BYTES.get(precision, 4) for precision in precisions)
 
 
-def _least_bits(summary: Summary, precisions: Sequence[Precision]) -> int:
+def _least_bits(precisions: Sequence[Precision]) -> int:
     """Return the fewest bits of a weight: a search goes below those of the runtime's list where it knows layers."""
-    narrow = can_be_restructured(summary) and Precision.W8A8 in precisions
-    return BITS if narrow else min(_WEIGHT_BITS.get(precision, _BITS_PER_BYTE) for precision in precisions)
+    return BITS if Precision.W8A8 in precisions else min(map(_bits, precisions))
+
+
+def _bits(precision: Precision) -> int:
+    return _WEIGHT_BITS.get(precision, _BITS_PER_BYTE)
 
 
 def _ways(summary: Summary, *, bits: int, separable: bool) -> Iterator[_Least]:
-    if not can_be_restructured(summary):
-        yield _as_it_is(summary, bits)
-        return
     yield _restructured(summary.layers, _narrowed, bits, live=_live_narrowed)
     yield _restructured(summary.layers, _cut, bits, live=_live_cut)
     if summary.coarse:
@@ -139,9 +141,15 @@ def _ways(summary: Summary, *, bits: int, separable: bool) -> Iterator[_Least]:
         yield _restructured(summary.layers, _separated, bits, live=_live_separated)
 
 
-def _as_it_is(summary: Summary, bits: int) -> _Least:
+def _as_it_is(summary: Summary, precisions: Sequence[Precision], *, onnx: bool) -> _Least:
     multiplying = sum(bool(layer.macs) for layer in summary.layers)
-    size_bytes = summary.kernel_count * bits // _BITS_PER_BYTE
+    slide = summary.convolved_count
+    # As ONNX w4 is of matrix products: what slides stays in floats there.
+    size_bytes = min(
+        (summary.kernel_count - slide) * _bits(precision) // _BITS_PER_BYTE
+        + slide * (_FLOAT_BITS if onnx and precision is Precision.W4 else _bits(precision)) // _BITS_PER_BYTE
+        for precision in precisions
+    )
     if summary.quantized:
         size_bytes = min(summary.kernel_count * BITS // _BITS_PER_BYTE, summary.weight_bytes)
     found = largest(summary)

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many weights of a SavedModel are in every file that it is lowered to, told without TensorFlow."""
 
+from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Final
 
 from edgepack.model._protobuf import DamagedError, Message
 from edgepack.model._saved_constants import Constants
 from edgepack.model._saved_graph import SavedGraph
-from edgepack.model._saved_kernels import Kernels
+from edgepack.model._saved_kernels import Kernel, Kernels
+from edgepack.model._saved_steps import PRODUCTS
 from edgepack.model._stored_kernels import stored_count
 from edgepack.model.savedmodel_file import INIT_KEY, SavedModelFile, needed, pairs, served
 
@@ -20,25 +23,42 @@ _GRAPH, _COLLECTIONS, _SIGNATURES, _OUTPUTS, _TENSOR_NAME, _NODE_LIST, _NAMES, _
 _RUN_ONCE: Final = frozenset({"saved_model_main_op", "legacy_init_op"})
 
 
-def kept_count(folder: Path, file: SavedModelFile) -> int:
-    """Return the elements of kernels that every conversion keeps, each once; 0 where they cannot be told.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Elements of kernels that every conversion keeps, each once; 0 where they cannot be told.
+
+    Attributes:
+        kernels: Of all.
+        convolved: Of those that slide over more than one point.
+    """
+
+    kernels: int = 0
+    convolved: int = 0
+
+
+def kept_counts(folder: Path, file: SavedModelFile) -> Kept:
+    """Return what is kept of the kernels of a SavedModel.
 
     Args:
         folder: Of the SavedModel.
         file: What ``saved_model.pb`` says.
     """
     if any(map(_changes, file.ops)) or any(0 in spec.shape for spec in (*file.inputs, *file.outputs)):
-        return 0
+        return Kept()
     try:
         meta = served(Message((folder / "saved_model.pb").read_bytes()))
         if any(_changes(node.text(_NODE_OP)) for node in needed(meta.message(_GRAPH), _run_once(meta))):
-            return 0  # what is restored is not what runs
+            return Kept()  # what is restored is not what runs
         graph = SavedGraph(meta.message(_GRAPH))
         fed = frozenset(tensor.split(":")[0] for tensor in file.input_tensors.values())
-        kernels = Kernels(graph, Constants(graph, folder), fed)
-        return stored_count(kernels.needed(tuple(file.output_tensors.values())))
+        kernels = Kernels(graph, Constants(graph, folder), fed).needed(tuple(file.output_tensors.values()))
+        return Kept(stored_count(kernels), stored_count([kernel for kernel in kernels if _slides(kernel)]))
     except (DamagedError, OSError):
-        return 0  # what is damaged is told when the model is loaded
+        return Kept()  # what is damaged is told when the model is loaded
+
+
+def _slides(kernel: Kernel) -> bool:
+    return kernel.op not in PRODUCTS and prod(kernel.values.shape[:-2]) > 1
 
 
 def _changes(op: str) -> bool:

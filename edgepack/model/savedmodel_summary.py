@@ -8,7 +8,7 @@ from typing import Final
 
 from edgepack.model.model import Format
 from edgepack.model.savedmodel_file import read_savedmodel
-from edgepack.model.savedmodel_kernels import kept_count
+from edgepack.model.savedmodel_kernels import kept_counts
 from edgepack.model.shapes import apply_shapes
 from edgepack.model.summary import Layer, Summary, count_ops
 
@@ -26,6 +26,7 @@ def summarize_savedmodel(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> S
         ModelError: As ``read_savedmodel``; ``shapes`` does not match (EP-114).
     """
     file = read_savedmodel(path)
+    kept = kept_counts(path, file)
     layers = tuple(
         Layer(
             name=variable.name,
@@ -46,6 +47,7 @@ def summarize_savedmodel(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> S
         parameter_count=sum(layer.parameter_count for layer in layers),
         weight_bytes=sum(variable.n_bytes for variable in file.variables),
         op_counts=count_ops(op for op in file.ops if op not in _PLUMBING),
-        kernel_count=kept_count(path, file),
+        kernel_count=kept.kernels,
+        convolved_count=kept.convolved,
         notes=("weights are checked for NaN and Inf when the model is loaded; MACs are known after conversion",),
     )

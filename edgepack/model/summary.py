@@ -107,6 +107,8 @@ class Summary:
         kernel_count: Elements of distinct weights that no conversion removes (kernels and embeddings, not biases or
             normalization, which fold away); of a SavedModel those of which that is certain. 0 where they cannot be told
             apart.
+        convolved_count: Those of ``kernel_count`` that slide over more than one point: no matrix product multiplies by
+            them. 0 where they are not told apart from the others.
         notes: Sentences for the user.
         coarse: The layers with inputs of half the height and width, or length, rounded down; empty where not known.
         refusal: Why an ``.onnx`` can only be taken as it is, without steps and without TFLite, as far as its list of
@@ -126,6 +128,7 @@ class Summary:
     op_counts: tuple[tuple[str, int], ...] = ()
     quantized: bool = False
     kernel_count: int = 0
+    convolved_count: int = 0
     notes: tuple[str, ...] = ()
     coarse: tuple[Layer, ...] = ()
     refusal: ModelError | None = None
