@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgepack.cli._console import Console, global_options
-from edgepack.cli._layout import layout_option
+from edgepack.cli._model_options import layout_option, shape_option
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +35,7 @@ def command() -> None:
 @click.option("--select", help="Selection samples, where the splits come apart.")
 @click.option("--test", help="Test samples, where the splits come apart.")
 @click.option("--group-by", help="Keep each speaker, subject or device in one split, by this key.")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
+@shape_option
 @layout_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds the splits.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".edgepack"), help="Where artifacts are kept.")
