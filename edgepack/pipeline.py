@@ -112,9 +112,8 @@ def _search(request: Request, benches: Benches, data: Data | None, kept: Journal
     rounds = rounds_of(request, benches, data, selection, kept=kept, common=common)
     candidates = rounds.run()
     interrupted = rounds.interrupted
-    # A recipe that was asked for is what is built, whatever its control did.
-    eligible = [item for item in candidates if request.recipe is None or not item.is_control]
-    choice = choose(eligible, objective=request.objective, profile=request.profile)
+    named = request.recipe is not None
+    choice = choose(candidates, objective=request.objective, profile=request.profile, named=named)
     bench = benches[choice.candidate.format] if choice else first
     test, final, answered = None, None, None
     try:
