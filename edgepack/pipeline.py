@@ -108,9 +108,8 @@ def _searched(search: Search, report: Reporter) -> Outcome:
     request, benches, data = search.request, search.benches, search.data
     candidates = search.rounds.run()
     interrupted = search.rounds.interrupted
-    # A recipe that was asked for is what is built, whatever its control did.
-    eligible = [item for item in candidates if request.recipe is None or not item.is_control]
-    choice = choose(eligible, objective=request.objective, profile=request.profile)
+    named = request.recipe is not None
+    choice = choose(candidates, objective=request.objective, profile=request.profile, named=named)
     bench = benches[choice.candidate.format] if choice else next(iter(benches.values()))
     test, final, answered = None, None, None
     try:

@@ -14,9 +14,9 @@ from edgepack.device.units import format_quantity, format_size
 
 if TYPE_CHECKING:
     from edgepack.data.data import Data
-    from edgepack.device.profile import DeviceProfile
     from edgepack.planned import Planned, Plans
     from edgepack.request import Request
+    from edgepack.search.outlook import Question
 
 _INFEASIBLE: Final = 3
 
@@ -38,32 +38,42 @@ def dry_run(console: Console, requests: "Sequence[Request]") -> int:
         splits={} if data is None else {name: split.count for name, split in data.splits().items()},
         work=work_there(first.work.root),
         basis=rate.basis,
-        plans=tuple(_plan(plan, profile, plans, rate=rate) for plan in plans.each for profile in plan.request.profiles),
+        plans=tuple(result for plan in plans.each for result in _plans(plan, plans, rate=rate)),
     )
     console.result(output.as_json(), "\n".join(_lines(output, data)))
     return _INFEASIBLE if any(plan.verdict == "infeasible" for plan in output.plans) else 0
 
 
-def _plan(plan: "Planned", profile: "DeviceProfile", plans: "Plans", *, rate: HostRate) -> PlanResult:
-    """Return what would be tried in the format that the runtimes of ``profile`` take."""
-    from edgepack.search.outlook import Question, outlook
+def _plans(plan: "Planned", plans: "Plans", *, rate: HostRate) -> "Iterator[PlanResult]":
+    """Yield what would be tried for one device, format by format; a training that formats share is the first's."""
+    from edgepack.search.outlook import Question
 
-    request, limits, bounds = plan.request, plan.limits, plan.bounds[profile.formats[0]]
-    summary, data = plans.summary, plans.data
-    found = outlook(
-        Question(
-            summary=summary,
+    others: tuple[Question, ...] = ()
+    for profile in plan.request.profiles:
+        question = Question(
+            summary=plans.summary,
             profile=profile,
-            limits=limits,
-            data=data,
-            training=request.how_to_train,
-            io=request.io,
-            recipe=request.recipe,
-            train=request.train,
-            separable=request.separable,
+            limits=plan.limits,
+            data=plans.data,
+            training=plan.request.how_to_train,
+            io=plan.request.io,
+            recipe=plan.request.recipe,
+            train=plan.request.train,
+            separable=plan.request.separable,
             teacher=plans.teacher,
+            others=others,
         )
-    )
+        yield _plan(plan, question, rate=rate)
+        others = (*others, question)
+
+
+def _plan(plan: "Planned", question: "Question", *, rate: HostRate) -> PlanResult:
+    """Return what would be tried in the format that the runtimes of the question's profile take."""
+    from edgepack.search.outlook import outlook
+
+    request, limits, profile = plan.request, plan.limits, question.profile
+    summary, data, bounds = question.summary, question.data, plan.bounds[profile.formats[0]]
+    found = outlook(question)
     return PlanResult(
         device=profile.name,
         format=profile.formats[0],
@@ -150,6 +160,8 @@ def _branch_lines(plan: PlanResult) -> Iterator[str]:
         if branch.trainings:
             work = "" if branch.macs is None else f", {branch.macs:.2g} MACs of work"
             yield f"            at most {branch.trainings} trainings, {branch.steps:,} steps{work}"
+        if branch.shared:
+            yield f"            trained for the format above already, and lowered here too: {branch.shared}"
     if plan.no_training:
         yield f"  training  not possible: {plan.no_training}"
     else:

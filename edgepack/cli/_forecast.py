@@ -71,9 +71,12 @@ def precision_seconds(summary: "Summary", data: "Data | None", found: "Outlook",
 
 
 def training_seconds(found: "Outlook", rate: HostRate) -> SecondsResult | None:
-    """Return how long all trainings may take that might be tried; None where none is, or the work is not known."""
+    """Return how long all trainings may take that might be tried; None where none is, or the work is not known.
+
+    What another format's plan trains is part of that plan's time.
+    """
     most = found.most
-    if most is None or most.macs is None:
+    if most is None or most.macs is None or not most.trainings:
         return None
     return _seconds(most.macs, rate, fixed=(0.0, 0.0), each=_STEP_S, times=most.steps)
 
@@ -95,7 +98,8 @@ def disk_expected(summary: "Summary", data: "Data | None", found: "Outlook") -> 
     samples = 0 if data is None else sum(split.count for split in data.splits().values())
     most = found.most
     trainings = most.trainings if most is not None else 0
-    candidates = max(1, len(found.precisions)) + (len(most.families) if most is not None else 0) + trainings
+    candidates = max(1, len(found.precisions)) + trainings
+    candidates += len(most.families) + most.shared if most is not None else 0
     items = [
         DiskResult(what="samples as the model takes them", size_bytes=None if each is None else samples * each),
         DiskResult(what=f"{candidates} candidates", size_bytes=candidates * floats),

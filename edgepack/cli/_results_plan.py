@@ -20,14 +20,16 @@ class SecondsResult(Result):
 class BranchResult(Result):
     """What follows where no precision alone meets ``limits``; ``proof`` is empty where that has to be measured first.
 
-    Counts and work are at most: the first candidate that fits ends a search. ``macs`` is null where the model's are not
-    known before it is converted.
+    Counts and work are at most: the first candidate that fits ends a search. ``shared`` counts recipes that the plan of
+    another format for the same device has trained already: they are lowered in this one too, and are no part of
+    ``trainings``, ``steps`` and ``macs``. ``macs`` is null where the model's are not known before it is converted.
     """
 
     limits: tuple[str, ...]
     proof: str
     families: tuple[str, ...]
     trainings: int
+    shared: int
     steps: int
     macs: float | None
 

@@ -10,8 +10,8 @@ import click
 from edgepack.cli._command import command_of
 from edgepack.cli._console import Console, global_options
 from edgepack.cli._devices import CLASSES, profiles_of
-from edgepack.cli._layout import layout_option
 from edgepack.cli._limits import budget_of, limit_options
+from edgepack.cli._model_options import format_option, layout_option, shape_option
 from edgepack.cli._training import TrainingGiven, seconds_of, training_of, training_options
 from edgepack.cli._workers import WorkersGiven, threads_of, workers_of, workers_options
 
@@ -98,15 +98,9 @@ class Given(TrainingGiven, WorkersGiven):
 @click.option("--separable", is_flag=True, help="Let a student have separable convolutions in place of full ones.")
 @training_options
 @workers_options
-@click.option(
-    "--format",
-    "formats",
-    type=click.Choice(["tflite", "onnx"]),
-    multiple=True,
-    help="What the bundle holds; repeated or left out (any that the device's runtimes take), one search goes over all.",
-)
+@format_option
 @click.option("--io", type=click.Choice(["float", "int8"]), help="Inputs and outputs; int8 on microcontrollers.")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
+@shape_option
 @layout_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seeds all that is drawn.")
 @click.option("--trust-model-code", is_flag=True, help="Run the Python code that a Lambda layer carries.")

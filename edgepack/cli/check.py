@@ -9,6 +9,7 @@ import click
 
 from edgepack.cli._console import Console, global_options
 from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
+from edgepack.cli._model_options import format_option, shape_option
 
 if TYPE_CHECKING:
     from edgepack.cli._results_check import Held
@@ -37,14 +38,8 @@ Exit codes: 0 nothing stands in the way, 2 the model has to be changed first, 3 
 @click.command("check", help=_HELP)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--device", "devices", multiple=True, help="A shipped profile (edgepack devices list), or a path: one.")
-@click.option(
-    "--format",
-    "formats",
-    type=click.Choice(["tflite", "onnx"]),
-    multiple=True,
-    help="What the bundle would hold (default: any that the device's runtimes take); may be repeated.",
-)
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
+@format_option
+@shape_option
 @limit_options
 @global_options
 def command(

@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check a data set as a build would read it, or start a data.yaml."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgepack.cli._console import Console, global_options
-from edgepack.cli._layout import layout_option
+from edgepack.cli._model_options import layout_option, shape_option
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from edgepack.data.data import Data
     from edgepack.data.examine import Examination, SplitReport
     from edgepack.model.layout import Layout
 
 _WRONG = 2
 _MOST_LISTED = 12
+_DEFAULTS = {"layout": "source", "seed": 0}
 
 
 @click.group("data", help="Check a data set as a build would read it, or start a data.yaml.")
@@ -31,7 +35,7 @@ def command() -> None:
 @click.option("--select", help="Selection samples, where the splits come apart.")
 @click.option("--test", help="Test samples, where the splits come apart.")
 @click.option("--group-by", help="Keep each speaker, subject or device in one split, by this key.")
-@click.option("--shape", "shapes", multiple=True, metavar="NAME=1x128", help="Fix an input that the model leaves open.")
+@shape_option
 @layout_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Seeds the splits.")
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".edgepack"), help="Where artifacts are kept.")
@@ -66,9 +70,8 @@ def check(
         known = as_imported(summary, layout)
         data = fitted(data, known.inputs, known.outputs)
         seen = examine(data, known.inputs, known.outputs, layers=dict(summary.op_counts))
-    console.result(
-        data_check_output(data, seen).as_json(), _page(data, seen, source=source, model=model, layout=layout)
-    )
+    following = _next(source, model, {"shape": shapes, "layout": layout, **options})
+    console.result(data_check_output(data, seen).as_json(), _page(data, seen, following=following))
     if seen.problems:
         raise SystemExit(_WRONG)
 
@@ -98,7 +101,19 @@ def init(console: Console, output: Path) -> None:
     )
 
 
-def _page(data: "Data", seen: "Examination", *, source: str | None, model: Path | None, layout: "Layout") -> str:
+def _next(source: str | None, model: Path | None, options: "Mapping[str, object]") -> str:
+    """Return the command that follows where nothing is wrong, with all that was given and is no default."""
+    words = ["edgepack", "data", "check"] if model is None else ["edgepack", "build", str(model), "--device=NAME"]
+    if source is not None:
+        words += [source] if model is None else ["--data", source]
+    for name, value in options.items():
+        for each in value if isinstance(value, tuple) else (value,):
+            if each is not None and each != _DEFAULTS.get(name):
+                words += [f"--{name.replace('_', '-')}", str(each)]
+    return shlex.join([*words, *(["--model", "MODEL"] if model is None else [])])
+
+
+def _page(data: "Data", seen: "Examination", *, following: str) -> str:
     lines = [line for split in seen.splits for line in _paragraph(split)]
     better = "higher" if data.metric.higher_is_better else "lower"
     lines.append(f"metric       {data.metric.name} ({better} is better)" + ("" if data.labelled else ": not measured"))
@@ -107,11 +122,8 @@ def _page(data: "Data", seen: "Examination", *, source: str | None, model: Path 
         lines += [f"wrong, {problem.code}: {problem.message}"] + ([f"  Next: {problem.hint}"] if problem.hint else [])
     if seen.problems:
         lines.append(f"{len(seen.problems)} found wrong; a build would stop, or measure something else than you think")
-    elif model is None:
-        lines.append(f"nothing wrong\nNext: edgepack data check {source or '...'} --model MODEL")
     else:
-        turned = "" if layout == "source" else f" --layout {layout}"
-        lines.append(f"nothing wrong\nNext: edgepack build {model} --device=NAME --data {source or '...'}{turned}")
+        lines.append(f"nothing wrong\nNext: {following}")
     return "\n".join(lines)
 
 

@@ -31,6 +31,8 @@ class Site:
         kernel: Of shape (height, width, in, out).
         places: Positions of its answers, over all its calls.
         between: The same after the first part of a spatial split; 0 where it has none.
+        calls: How often it is called.
+        edge_size: Elements that it reads and writes, over all its calls.
         weight_bytes: Of one weight in the file.
     """
 
@@ -40,6 +42,8 @@ class Site:
     places: int
     between: int
     weight_bytes: float
+    calls: int = 1
+    edge_size: int = 0
 
     @property
     def macs(self) -> int:
@@ -51,13 +55,47 @@ class Site:
         """What the layer costs in one part."""
         return Option(self, None, macs=self.macs, bytes=round(self.kernel.size * self.weight_bytes))
 
+    def cut(self, scheme: Scheme, rank: int) -> "Cut":
+        """Return what two parts cost here, whatever they hold."""
+        height, width, inputs, outputs = self.kernel.shape
+        spatial = scheme == "spatial"
+        first = height * inputs * rank * (1 if spatial else width)
+        second = rank * outputs * (width if spatial else 1)
+        at_first = self.between if spatial else self.places
+        return Cut(
+            scheme,
+            rank,
+            macs=at_first * first + self.places * second,
+            bytes=round((first + second) * self.weight_bytes) + _OPERATOR_BYTES + rank * _CHANNEL_BYTES,
+            weights=first + second,
+            middle=at_first * rank,
+        )
+
     def option(self, factors: Factors) -> "Option":
         """Return what ``factors`` cost here."""
-        first, second = factors.first.size, factors.second.size
-        at_first = self.between if factors.scheme == "spatial" else self.places
-        more = _OPERATOR_BYTES + factors.rank * _CHANNEL_BYTES
-        size_bytes = round((first + second) * self.weight_bytes) + more
-        return Option(self, factors, macs=at_first * first + self.places * second, bytes=size_bytes)
+        cut = self.cut(factors.scheme, factors.rank)
+        return Option(self, factors, macs=cut.macs, bytes=cut.bytes, cut=cut)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A layer in two parts as far as its shape tells; ``macs`` and ``bytes`` are those of an option.
+
+    Attributes:
+        weights: Of both parts.
+        middle: Elements between them, over all calls.
+    """
+
+    scheme: Scheme
+    rank: int
+    macs: int
+    bytes: int
+    weights: int
+    middle: int
+
+    def cost(self, measure: Measure) -> int:
+        """Return what ``measure`` counts."""
+        return self.macs if measure == "macs" else self.bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +105,7 @@ class Option:
     Attributes:
         bytes: What the layer takes in the file, beside what it takes in any case.
         weight: How far the outputs would move for the whole of the layer's variance.
+        cut: Its shape, where it is in two parts.
     """
 
     site: Site
@@ -74,6 +113,7 @@ class Option:
     macs: int
     bytes: int
     weight: float = 1.0
+    cut: Cut | None = None
 
     @property
     def loss(self) -> float:
@@ -100,8 +140,9 @@ def sites(net: "keras.Model", moments: Mapping[str, Moments], *, weight_bytes: f
         between = 0
         if min(kernel.shape[:2]) > 1:
             between = sum(node.outputs[0].shape[1] * node.input_tensors[0].shape[2] for node in nodes)
-        rows = prod(kernel.shape[:-1])
-        yield Site(layer, kernel, moments.get(layer.name) or unknown(rows), places, between, weight_bytes)
+        known = moments.get(layer.name) or unknown(prod(kernel.shape[:-1]))
+        edges = sum(prod(end.shape[1:]) for node in nodes for end in (node.input_tensors[0], node.outputs[0]))
+        yield Site(layer, kernel, known, places, between, weight_bytes, calls=len(nodes), edge_size=edges)
 
 
 def cuttable(net: "keras.Model") -> list["keras.Layer"]:
@@ -118,8 +159,8 @@ def cuttable(net: "keras.Model") -> list["keras.Layer"]:
     ]
 
 
-def options(site: Site, measure: Measure, *, multiple: int, least: float) -> list[Option]:
-    """Return the layer as it is, first, and every way to cut it that is cheaper.
+def cheaper(site: Site, measure: Measure, *, multiple: int, least: float) -> list[Cut]:
+    """Return every way to cut a layer that is cheaper: its shape decides, so nothing is factorized for it.
 
     Args:
         site: The layer.
@@ -127,14 +168,18 @@ def options(site: Site, measure: Measure, *, multiple: int, least: float) -> lis
         multiple: Ranks are multiples of it where there are enough of them.
         least: What a cut must save to be worth one more operator.
     """
-    whole = site.as_it_is
     schemes = SCHEMES if site.between else SCHEMES[:1]
-    found = (
-        site.option(factors)
-        for scheme in schemes
-        for factors in factorized(site.kernel, site.moments, scheme, _ranks(site, scheme, multiple))
-    )
-    return [whole, *(option for option in found if option.cost(measure) < whole.cost(measure) - least)]
+    found = (site.cut(scheme, rank) for scheme in schemes for rank in _ranks(site, scheme, multiple))
+    return [cut for cut in found if cut.cost(measure) < site.as_it_is.cost(measure) - least]
+
+
+def options(site: Site, cuts: Sequence[Cut]) -> list[Option]:
+    """Return the layer as it is, first, and in two parts, once for each of ``cuts``."""
+    ranks: dict[Scheme, list[int]] = {}
+    for one in cuts:
+        ranks.setdefault(one.scheme, []).append(one.rank)
+    found = (factorized(site.kernel, site.moments, scheme, wanted) for scheme, wanted in ranks.items())
+    return [site.as_it_is, *(site.option(factors) for each in found for factors in each)]
 
 
 def _ranks(site: Site, scheme: Scheme, multiple: int) -> Sequence[int]:

@@ -1,19 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cut Dense layers and convolutions into two thin ones, at the ranks that move the outputs least for a target."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field, model_validator
 
 from edgepack.compress._lowrank_build import cut, weighed
-from edgepack.compress._lowrank_plan import Measure, Option, Plan, by_energy, cuttable, options, plans, sites
+from edgepack.compress._lowrank_gain import Gain
+from edgepack.compress._lowrank_plan import (
+    Measure,
+    Option,
+    Plan,
+    Site,
+    by_energy,
+    cheaper,
+    cuttable,
+    options,
+    plans,
+    sites,
+)
 from edgepack.compress._mildest import Aim, Found, mildest
 from edgepack.compress.step import Gap, Phase, Step
 from edgepack.errors import CandidateError
+from edgepack.events import StageStarted
 from edgepack.graph.context import Context, Cost, Graph, StepReport
-from edgepack.graph.probe import Yardstick, moments
+from edgepack.graph.probe import Moments, Yardstick, moments
 from edgepack.model.precision import Precision
 
 _SAMPLES: Final = 256
@@ -89,40 +102,48 @@ class LowRank(Step):
         before = context.cost(graph)
         if name := self._aim.unknown(before):
             raise CandidateError("EP-658", f"lowrank has a target for {name}, and nothing predicts it on this device")
-        found = self._options(graph, context)
-        if self.latency_ms is not None:
-            found = [choices for choices in found if self._is_faster(graph, context, choices=choices, before=before)]
+        found = self._options(graph, context, before=before)
         chain = plans(found, self._measure) if self.energy is None else [by_energy(found, self.energy)]
         if not any(chain):
-            raise CandidateError(
-                "EP-657",
-                f"no layer of {graph.net.name} gets cheaper when it is cut in two",
-                hint="leave lowrank out of the recipe, or ask it to keep less energy",
-            )
+            raise self._dearer(context)
         plan, result = self._searched(graph, context, before=before, chain=chain)
         plan, result = self._without_doubtful(graph, context, plan=plan, result=result)
         return result.graph, self._said(plan, before, result.cost, calibrated=context.calibration is not None)
 
-    def _options(self, graph: Graph, context: Context) -> list[list[Option]]:
+    def _options(self, graph: Graph, context: Context, *, before: Cost) -> list[list[Option]]:
+        """Return the layers that may be cut, each with its options; nothing is measured where no cut can pay."""
         net, samples = graph.net, context.calibration
-        seen = {} if samples is None else moments(net, cuttable(net), samples, count=_SAMPLES)
-        weight_bytes = _WEIGHT_BYTES.get(graph.plan.default, 1.0)
-        multiple = context.target.channel_multiple
-        places = list(sites(net, seen, weight_bytes=weight_bytes))
+        places, multiple = self._sites(graph, {}), context.target.channel_multiple
         least = _LEAST_SHARE * sum(site.as_it_is.cost(self._measure) for site in places)
-        found = [options(site, self._measure, multiple=multiple, least=least) for site in places]
+        cuts = {site.layer.name: cheaper(site, self._measure, multiple=multiple, least=least) for site in places}
+        gain = None
+        if self.latency_ms is not None and before.latency_ms is not None:
+            gain = Gain(graph, context, before_ms=before.latency_ms)
+            cuts = {site.layer.name: gain.possible(site, cuts[site.layer.name]) for site in places}
+        if not any(cuts.values()):
+            return []
+        seen = {} if samples is None else moments(net, cuttable(net), samples, count=_SAMPLES)
+        left = [site for site in self._sites(graph, seen) if cuts[site.layer.name]]
+        found = [options(site, cuts[site.layer.name]) for site in left]
+        if gain is not None:
+            found = gain.sure(found)
         if samples is None or self.energy is not None:
             return found
         return weighed(net, found, Yardstick(net, samples, count=_DISTANCE_SAMPLES))
 
-    def _is_faster(self, graph: Graph, context: Context, *, choices: Sequence[Option], before: Cost) -> bool:
-        """Whether the device is predicted to gain from a cut of this layer alone, at about half of its work."""
-        whole, *cuts = choices
-        if not cuts or before.latency_ms is None:
-            return False
-        half = min(cuts, key=lambda option: abs(option.macs - whole.macs / 2))
-        after = context.cost(replace(graph, net=cut(graph.net, {whole.site.layer.name: half})))
-        return after.latency_ms is not None and after.latency_ms < before.latency_ms
+    def _sites(self, graph: Graph, seen: Mapping[str, Moments]) -> list[Site]:
+        return list(sites(graph.net, seen, weight_bytes=_WEIGHT_BYTES.get(graph.plan.default, 1.0)))
+
+    def _dearer(self, context: Context) -> CandidateError:
+        """Return the refusal where no layer is worth a cut."""
+        if self.energy is not None:
+            what = f"no layer gets cheaper when it is cut in two and keeps {self.energy:.3%} of its answers' variance"
+        elif self.latency_ms is not None:
+            what = f"no layer is predicted to be faster on {context.target.name} when it is cut in two"
+        else:
+            what = "no layer gets cheaper when it is cut in two"
+        less = ", or ask it to keep less energy" if self.energy is not None else ""
+        return CandidateError("EP-657", what, hint=f"leave lowrank out of the recipe{less}")
 
     def _searched(self, graph: Graph, context: Context, *, before: Cost, chain: Sequence[Plan]) -> tuple[Plan, Found]:
         """Return the mildest plan that meets the target; the only one there is where energy decides."""
@@ -153,11 +174,12 @@ class LowRank(Step):
         """
         exact = self.macs is not None or self.latency_ms is not None
         exact = exact or (self.energy is not None and result.cost.latency_ms is None)
-        for name, option in () if exact else tuple(plan.items()):
+        for number, (name, option) in enumerate(() if exact else tuple(plan.items()), 1):
             saved_bytes = option.site.as_it_is.bytes - option.bytes
             less = {key: value for key, value in plan.items() if key != name}
             if not less or (self._measure == "bytes" and saved_bytes > _DOUBTFUL_BYTES):
                 continue
+            context.report(StageStarted(f"lowrank: does the cut of {name} pay? {number} of {len(plan)}"))
             after = replace(graph, net=cut(graph.net, less))
             cost = context.cost(after)
             if self._figure(cost) <= self._figure(result.cost):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a step works on and with: the graph, its costs, the samples, the device, and how training is done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +12,7 @@ from edgepack.data.settings import Augmentation
 from edgepack.data.source import SampleKind
 from edgepack.events import Reporter, silent
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.model.precision import Precision
 
 if TYPE_CHECKING:
     import keras
@@ -84,6 +85,21 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """What each piece of an operator's work adds to the latency that is predicted, at the middle of its band, in ms.
+
+    Attributes:
+        mac_ms: A multiply-accumulate.
+        byte_ms: A byte that is read or written.
+        operator_ms: The operator itself.
+    """
+
+    mac_ms: float
+    byte_ms: float
+    operator_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """The part of a device that steps heed.
 
@@ -92,12 +108,14 @@ class Target:
         runtime: ``litert``, ``tflite-runtime``, ``tflm`` or ``onnxruntime``.
         channel_multiple: Channels that its kernels take at once; widths are rounded to it where groups are wide enough.
         int4_ops: TFLite operators whose weights the runtime takes in 4 bits.
+        rates: By precision; those are left out for which the profile predicts no latency.
     """
 
     name: str
     runtime: str
     channel_multiple: int = 1
     int4_ops: frozenset[str] = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+    rates: Mapping[Precision, Rates] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

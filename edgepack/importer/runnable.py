@@ -2,7 +2,8 @@
 """An ONNX graph for onnxruntime alone: batch 1, every shape known, and a sample is one row at each edge."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -58,7 +59,10 @@ def runnable(model: "onnx.ModelProto", *, shapes: Mapping[str, tuple[int, ...]],
     except ModelError as error:
         if error.code != "EP-155":
             raise
-        raise _unfit(where, f"with its shapes fixed onnxruntime says {error.message.partition(': ')[2]}") from error
+        words = error.message.partition(": ")[2]
+        if batch := _batch_of_export(model, shapes, where):
+            raise _traced(where, batch, words) from error
+        raise _unfit(where, f"with its shapes fixed onnxruntime says {words}") from error
     outputs = _outputs(model, fixed, answers)
     return Runnable(
         graph=fixed,
@@ -92,6 +96,45 @@ def _settled(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], wh
     fixed = of_batch_one(model, shapes)
     feeds = draw(inputs_of(model, fixed, where), fixed, batch=1, seed=_SEEDS[0])
     return settled(model, feeds, where=where)
+
+
+def _batch_of_export(model: "onnx.ModelProto", shapes: Mapping[str, tuple[int, ...]], where: str) -> int:
+    """Return the batch that ``model`` was traced with where it runs with that one alone; 0 where none is found.
+
+    Such a graph reshapes to it, though its inputs have an open batch.
+    """
+    from edgepack.importer._session import answers
+    from edgepack.importer.samples import draw
+
+    fixed, names = of_batch_one(model, shapes), [item.name for item in model.graph.output]
+    ends = [_open(edge) for edge in inputs_of(model, fixed, where)]
+    for batch in _reshaped_to(model):
+        feeds = draw(ends, fixed, batch=batch, seed=_SEEDS[0])
+        with suppress(ModelError):
+            answers(model, feeds, names, where=where)
+            return batch
+    return 0
+
+
+def _open(edge: Edge) -> Edge:
+    """Return ``edge``, of batch 1, with its batch open."""
+    shape = (
+        (None if axis == edge.axes[0] else size for axis, size in enumerate(edge.shape)) if edge.axes else edge.shape
+    )
+    return replace(edge, shape=tuple(shape))
+
+
+def _reshaped_to(model: "onnx.ModelProto") -> list[int]:
+    """Return what is above 1 in front of a shape that something is reshaped to, each once."""
+    import onnx
+
+    constants = {item.name: item for item in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            constants.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
+    wanted = [node.input[1] for node in model.graph.node if node.op_type == "Reshape" and node.input[1] in constants]
+    fronts = (onnx.numpy_helper.to_array(constants[name]).ravel()[:1].tolist() for name in wanted)
+    return list(dict.fromkeys(size for front in fronts for size in front if size > 1))
 
 
 def inputs_of(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) -> tuple[Edge, ...]:
@@ -197,6 +240,16 @@ def _set_shape(item: "onnx.ValueInfoProto", shape: Sequence[int | None]) -> None
 
     kind = item.type.tensor_type.elem_type
     item.CopyFrom(onnx.helper.make_tensor_value_info(item.name, kind, shape))
+
+
+def _traced(where: str, batch: int, words: str) -> ModelError:
+    return ModelError(
+        "EP-158",
+        f"{where} runs with batches of {batch} alone, and on a device one sample comes at a time; then onnxruntime "
+        f"says {words}",
+        hint="export it again with an example of one sample, or let the shape that it reshapes to follow the batch "
+        "(torch.flatten(x, 1), x.reshape(x.shape[0], -1)) and the batch be open",
+    )
 
 
 def _unfit(where: str, why: str) -> ModelError:

@@ -13,6 +13,7 @@ from edgepack.device.parts import LatencyEntry
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.errors import ProfileError
 from edgepack.figure import Evidence, Figure
+from edgepack.graph.context import Rates
 from edgepack.model.precision import Precision
 from edgepack.model.tflite_file import TfliteGraph
 
@@ -90,6 +91,24 @@ def predict_latency(
         ci_low=latency_ms / spread,
         ci_high=(latency_ms + slower_ms) * spread,
         ci_level=entry.level.value if entry.level and not slower_ms and widen == 1.0 else None,
+    )
+
+
+def latency_rates(profile: DeviceProfile, *, runtime: RuntimeSpec) -> dict[Precision, Rates]:
+    """Return what ``predict_latency`` adds up, by precision; those are left out that the profile does not predict."""
+    known = {entry.arithmetic for entry in profile.latency}
+    return {
+        precision: _rates(profile.latency_of(precision), profile, runtime)
+        for precision in Precision
+        if profile.arithmetic_of(precision) in known
+    }
+
+
+def _rates(entry: LatencyEntry, profile: DeviceProfile, runtime: RuntimeSpec) -> Rates:
+    return Rates(
+        mac_ms=_MS_PER_S / entry.macs_per_s(profile.cpu, threads=runtime.threads),
+        byte_ms=0.0 if entry.bandwidth is None else _MS_PER_S / entry.bandwidth.value,
+        operator_ms=0.0 if entry.overhead is None else entry.overhead.value,
     )
 
 

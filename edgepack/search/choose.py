@@ -46,19 +46,28 @@ class Choice:
     reason: str
 
 
-def choose(candidates: Sequence[Candidate], *, objective: Objective, profile: DeviceProfile) -> Choice | None:
+def choose(
+    candidates: Sequence[Candidate], *, objective: Objective, profile: DeviceProfile, named: bool = False
+) -> Choice | None:
     """Return the best of the candidates that fit, else the one closest to fitting, else None.
 
     Among those that fit, ``objective`` decides; the default, ``latency``, reads: accuracy within the drop, then the
     lowest predicted latency, then the smallest file. Ties go to the earlier, milder recipe. Where the best meets the
     accuracy by a hair, one that has room for the noise of other samples is taken in its place, if it is not much worse.
+
+    Args:
+        candidates: All that were tried.
+        objective: What decides.
+        profile: The device.
+        named: The user named the recipe: it is what is built, whatever its control did.
     """
+    everyone, candidates = candidates, [item for item in candidates if not (named and item.is_control)]
     fitting = [candidate for candidate in candidates if candidate.state == "fits"]
     if fitting:
         first = min(fitting, key=lambda candidate: _rank(candidate, fitting, objective))
         best = _safer(first, fitting, objective)
         sentences = (
-            _why(first, fitting, objective),
+            _why(first, fitting, objective) if len(fitting) > 1 else _alone(first, everyone),
             _about_room(best, first),
             _about_integers(best, profile if best.format is None else profile.taking([best.format])),
             _about_losses(candidates, best),
@@ -139,14 +148,24 @@ def _shortfall(candidate: Candidate) -> tuple[int, float]:
 
 def _why(best: Candidate, fitting: Sequence[Candidate], objective: Objective) -> str:
     rivals = [candidate for candidate in fitting if candidate is not best]
-    if not rivals:
-        return f"{best.name} is the only candidate that fits."
     leading = _ORDER[objective][0]
     word = _SUPERLATIVES.get(leading, f"lowest {leading}")
     ranked = sorted(rivals, key=lambda item: _rank(item, fitting, objective))
     told = first_of([f"{candidate.title} {_told(candidate, leading)}" for candidate in ranked], _NAMED)
     lead = f"{best.name} has the {word} ({_told(best, leading)}) of {len(fitting)} that fit"
     return f"{lead}{_tie(best, fitting, leading)}; then {told}."
+
+
+def _alone(best: Candidate, everyone: Sequence[Candidate]) -> str:
+    """Say that ``best`` fits and has no rival, and why what meets every limit as well is none."""
+    others = [
+        f"{item.name} meets every limit too, but {item.beaten_by or 'was made to hold it against'}"
+        for item in everyone
+        if item is not best and item.failure is None and item.verdict is not None and item.verdict.fits
+    ]
+    if not others:
+        return f"{best.name} is the only candidate that fits."
+    return f"{best.name} fits; {first_of(others, _NAMED, between='; ')}."
 
 
 def _tie(best: Candidate, fitting: Sequence[Candidate], leading: str) -> str:

@@ -6,7 +6,7 @@ for them; bounds say where no precision alone can be enough.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from edgepack.compress.recipe import Io, Recipe
@@ -35,7 +35,8 @@ class Branch:
         limits: Their names.
         proof: Why that is sure, in a sentence; empty where it has to be measured.
         families: What would be cut to them.
-        trainings: Recipes that may be trained, at most.
+        trainings: Recipes that may be trained, at most; without those of ``shared``.
+        shared: Recipes that another format's plan has already: trained there, and lowered here as well.
         steps: Batches of all of these.
         macs: Their work; None where the model's is not known.
     """
@@ -44,6 +45,7 @@ class Branch:
     proof: str
     families: tuple[str, ...]
     trainings: int
+    shared: int
     steps: int
     macs: float | None
 
@@ -75,8 +77,8 @@ class Outlook:
     @property
     def most(self) -> Branch | None:
         """The branch with the most work; None where nothing trains."""
-        found = [] if self.no_training else [branch for branch in self.branches if branch.trainings]
-        return max(found, key=lambda branch: (branch.macs or 0.0, branch.steps), default=None)
+        found = [] if self.no_training else [item for item in self.branches if item.trainings or item.shared]
+        return max(found, key=lambda item: (item.macs or 0.0, item.steps, item.shared), default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,7 @@ class Question:
         recipe: The one recipe to build, or None.
         train: Steps that train may be tried.
         teacher: Summary of a larger model, or None.
+        others: Of the formats that the same search goes over and that were told before this one.
     """
 
     summary: Summary
@@ -101,13 +104,19 @@ class Question:
     train: bool = True
     separable: bool = False
     teacher: Summary | None = None
+    others: "tuple[Question, ...]" = ()
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What can be tried without steps."""
+        calibrated = self.data is not None and self.data.calibration is not None
+        return possible(self.profile.runtime.precisions, calibrated=calibrated)
 
 
 def outlook(question: Question) -> Outlook:
     """Return what would be tried."""
     summary, asked = question.summary, question.profile.runtime.precisions
-    calibrated = question.data is not None and question.data.calibration is not None
-    found = possible(asked, calibrated=calibrated)
+    found = question.precisions
     alone = question.recipe is None and not summary.quantized
     no_steps = _why_no_steps(question)
     train = question.data.train if question.data is not None else None
@@ -116,7 +125,7 @@ def outlook(question: Question) -> Outlook:
         uncalibrated=tuple(item for item in asked if item not in found) if alone else (),
         as_is=summary.quantized and question.recipe is None,
         recipe=question.recipe,
-        branches=() if no_steps else _branches(question, found),
+        branches=() if no_steps else _branches(question),
         no_steps=no_steps,
         no_training=_why_no_training(question),
         samples=0 if train is None else train.count,
@@ -151,46 +160,64 @@ def _why_no_training(question: Question) -> str:
     return ""
 
 
-def _branches(question: Question, precisions: Sequence[Precision]) -> tuple[Branch, ...]:
+def _branches(question: Question) -> tuple[Branch, ...]:
     if question.recipe is not None:
-        family = Family(kind="none", narrow=False, untrained=None, trained=(question.recipe,))
-        return (_branch(question, (), [family]),)
+        return (_branch(question, ()),)
     limits = question.limits
     groups: list[tuple[Limit, ...]] = [(limit,) for limit in limits if limit.name not in ACCURACY_LIMITS]
     accuracy = tuple(limit for limit in limits if limit.name in ACCURACY_LIMITS)
     groups += [accuracy] if accuracy else []
     groups += [limits] if len(groups) > 1 else []
-    return tuple(_branch(question, group, _families(question, group, precisions)) for group in groups)
+    return tuple(_branch(question, group) for group in groups)
 
 
-def _families(question: Question, group: Sequence[Limit], precisions: Sequence[Precision]) -> list[Family]:
+def _families(question: Question, group: Sequence[Limit]) -> list[Family]:
+    """Return what would be cut to ``group``, in the question's format; the one recipe alone where one is named."""
     profile = question.profile
+    if question.recipe is not None:
+        return [Family(kind="none", narrow=False, untrained=None, trained=(question.recipe,))]
     io = question.io or ("int8" if profile.device_class == "mcu" else "float")
     gap, ceilings = supposed(group, profile), ceilings_of(question.limits, profile)
     narrow = bool(get_runtime(profile.runtime.name).int4_ops)
-    return list(
-        families(gap, ceilings=ceilings, precisions=precisions, io=io, separable=question.separable, narrow=narrow)
-    )
+    precisions, separable = question.precisions, question.separable
+    found = families(gap, ceilings=ceilings, precisions=precisions, io=io, separable=separable, narrow=narrow)
+    return list(found)
 
 
-def _branch(question: Question, group: Sequence[Limit], found: Sequence[Family]) -> Branch:
-    trains = not _why_no_training(question)
-    recipes = [(family, recipe) for family in found for recipe in family.trained] if trains else []
+def _branch(question: Question, group: Sequence[Limit]) -> Branch:
+    found, walked = _families(question, group), Walked()
+    for prospect in (item for other in question.others for item in _prospects(other, _families(other, group))):
+        walked.add(prospect)
+    prospects = _prospects(question, found)
+    trained = [item for item in prospects if item.recipe.trains]
+    shared = sum(walked.is_behind(item) for item in trained)
     samples = question.data.train.count if question.data is not None and question.data.train is not None else 1
     macs = question.summary.macs
     teacher = question.teacher.macs if question.teacher is not None else macs
     expectation = Expectation(
         allowed=1.0, scale=1.0, samples=samples, training=question.training, teacher_macs=teacher or macs or 0
     )
-    prospects = [Prospect(family=family, recipe=recipe, before=0.0, macs=macs or 0) for family, recipe in recipes]
     return Branch(
         limits=tuple(limit.name for limit in group),
         proof=_proof(question, group),
         families=tuple(family.title for family in found) if question.recipe is None else (),
-        trainings=sum(recipe.trains for _, recipe in recipes),
-        steps=Walked().steps(prospects, expectation),
-        macs=None if macs is None else Walked().work(prospects, expectation),
+        trainings=len(trained) - shared,
+        shared=shared,
+        steps=walked.steps(prospects, expectation),
+        macs=None if macs is None else walked.work(prospects, expectation),
     )
+
+
+def _prospects(question: Question, found: Sequence[Family]) -> list[Prospect]:
+    """Return what would be trained of ``found``, each in the question's format; nothing where nothing trains."""
+    if _why_no_training(question):
+        return []
+    file_format = question.profile.formats[0]
+    return [
+        Prospect(family=replace(family, format=file_format), recipe=recipe, before=0.0, macs=question.summary.macs or 0)
+        for family in found
+        for recipe in family.trained
+    ]
 
 
 def _proof(question: Question, group: Sequence[Limit]) -> str:

@@ -8,6 +8,7 @@ from edgepack.data.metric import Metric
 from edgepack.data.prepare import Prepared
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.graph.context import Target, Training
+from edgepack.measure.latency import latency_rates
 from edgepack.model.model import Model
 from edgepack.runtime.base import get_runtime
 from edgepack.search.bench import Bench, prepared_split
@@ -75,6 +76,7 @@ def target_of(profile: DeviceProfile, runtime: RuntimeSpec) -> Target:
         runtime=runtime.name,
         channel_multiple=_CHANNEL_MULTIPLES[runtime.kernels],
         int4_ops=get_runtime(runtime.name).int4_ops,
+        rates=latency_rates(profile, runtime=runtime),
     )
 
 

@@ -28,6 +28,10 @@ class Walked:
         pairs = zip(trains, _ways(prospect), strict=True)
         return sum(trained and way in self._ways for trained, way in pairs)
 
+    def is_behind(self, prospect: Prospect) -> bool:
+        """Whether every training of the recipe of ``prospect`` lies behind: it only needs to be lowered."""
+        return self.trainings(prospect) == sum(schedule_of(step) is not None for step in prospect.recipe.steps)
+
     def work(self, prospects: Iterable[Prospect], expectation: Expectation) -> float:
         """Return the multiply-accumulates of training all of ``prospects``, each shared stretch once."""
         return sum((expectation.work(item, done=done) for item, done in self._along(prospects)), start=0.0)

@@ -304,9 +304,21 @@ def test_what_can_be_neither_imported_nor_kept_is_refused_as_by_build(tmp_path):
     model = with_the_batch_of_its_export(tmp_path / "m.onnx", batch=2)
     run = check(model, "--device", "rpi4")
     assert (run.returncode, run.stdout) == (2, "")
-    assert "Error EP-158" in run.stderr or "Error EP-142" in run.stderr
+    assert "Error EP-158" in run.stderr
+    assert "runs with batches of 2 alone, and on a device one sample comes at a time" in run.stderr
     run = check(model, "--device", "nrf52840")
     assert (run.returncode, "✗ EP-140" in run.stdout) == (2, True), "there the import is the only way"
+
+
+def test_a_graph_traced_with_several_samples_is_told_what_helps_and_that_does(tmp_path):
+    run = check(with_the_batch_of_its_export(tmp_path / "m.onnx", batch=2), "--device", "rpi4")
+    assert "Next: export it again with an example of one sample, or let the shape that it reshapes to" in run.stderr
+    assert "--shape" not in run.stderr, "the batch is always 1"
+    one = check(with_the_batch_of_its_export(tmp_path / "one.onnx", batch=1), "--device", "rpi4", "--json")
+    assert (one.returncode, json.loads(one.stdout)["verdict"]) == (0, "possible")
+    follows = check(with_the_batch_of_its_export(tmp_path / "open.onnx", batch=-1), "--device", "rpi4")
+    assert follows.returncode == 0
+    assert "build imports it as a Keras graph" in follows.stdout
 
 
 def test_what_can_be_imported_is_said_without_keras(tmp_path):

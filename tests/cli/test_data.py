@@ -2,6 +2,7 @@
 """``edgepack data``: check and init, for people and for programs, without a framework."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -139,6 +140,30 @@ def test_check_names_the_build_that_reads_the_samples_as_it_did(tmp_path):
     turned = run("check", str(tmp_path / "last.npz"), "--model", str(model), "--layout", "nhwc")
     assert plain.output.rstrip().endswith("first.npz")
     assert turned.output.rstrip().endswith("last.npz --layout nhwc")
+
+
+def test_what_is_named_next_has_every_option_that_was_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_onnx(
+        "m.onnx", [helper.make_node("Relu", ["x"], ["y"])], [edge("x", "n", "length")], [edge("y", "n", "length")]
+    )
+    x = np.random.default_rng(0).random((100, 5)).astype(np.float32)
+    np.savez("one set.npz", x=x, y=np.arange(100) % 2, who=np.arange(100) // 5)
+    given = ["--group-by", "who", "--shape", "x=1x5", "--seed", "3"]
+    without = run("check", "one set.npz", *given).stdout.splitlines()[-1]
+    assert without.startswith("Next: edgepack data check 'one set.npz' ")
+    words = shlex.split(without.removeprefix("Next: edgepack data ").replace("MODEL", "m.onnx"))
+    checked = run(*words)
+    assert checked.exit_code == 0, "it can be pasted"
+    build = checked.stdout.splitlines()[-1]
+    assert build.startswith("Next: edgepack build m.onnx --device=NAME --data 'one set.npz' ")
+    for one in (without, build):
+        assert "--shape x=1x5" in one
+        assert "--group-by who" in one
+        assert "--seed 3" in one
+        assert "--layout" not in one
+    apart = run("check", "--train", "one set.npz", "--test", "one set.npz", "--model", "m.onnx", "--shape", "x=1x5")
+    assert "--device=NAME --shape x=1x5 --train 'one set.npz' --test 'one set.npz'" in apart.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("names", [("In/left:0", "In/right:0"), ("In_left_0", "In_right_0")])

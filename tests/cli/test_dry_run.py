@@ -239,6 +239,34 @@ def test_of_several_formats_each_has_a_plan_in_the_order_of_the_runtimes(here):
     assert "stm32h747 has no runtime that takes onnx: tflite alone is searched" in plan["notes"]
 
 
+def test_what_formats_share_is_trained_once_and_counted_once(here):
+    """No runtime has a say in rounding to 8 bits or in ``distill``; each cuts for itself with the others."""
+    tflite, onnx = planned("--device", "rpi4", *TRAINS, "--max-drop", "2%")["plans"]
+    one, other = ({tuple(branch["limits"]): branch for branch in plan["branches"]} for plan in (tflite, onnx))
+    counts = [(branch["trainings"], branch["shared"], branch["steps"]) for branch in (one["drop",], other["drop",])]
+    assert counts == [(2, 0, 840), (0, 2, 0)]
+    assert other["drop",]["macs"] == 0
+    assert one["latency",]["trainings"] == other["latency",]["trainings"] > 0
+    assert other["latency",]["shared"] == 0
+    (alone,) = planned("--device", "rpi4", "--format", "onnx", *TRAINS, "--max-drop", "2%")["plans"]
+    assert [branch["trainings"] for branch in alone["branches"] if branch["limits"] == ["drop"]] == [2]
+    text = run("--device", "rpi4", *TRAINS, "--max-drop", "2%").stdout
+    assert text.count("trained for the format above already, and lowered here too: 2\n") == 1
+
+
+def test_a_recipe_that_formats_share_takes_its_time_once(here):
+    Path("recipe.yaml").write_text(
+        "steps:\n  - {kind: distill, schedule: {steps: 100}}\nprecision: {default: w8a8}\n", encoding="utf-8"
+    )
+    both = ["--format", "tflite", "--format", "onnx", "--recipe", "recipe.yaml"]
+    tflite, onnx = planned("--device", "rpi4", *TRAINS, *both)["plans"]
+    assert [plan["branches"][0]["trainings"] for plan in (tflite, onnx)] == [1, 0]
+    assert tflite["training_seconds"] is not None
+    assert onnx["training_seconds"] is None
+    for plan in (tflite, onnx):
+        assert "2 candidates" in {item["what"] for item in plan["disk_expected"]}, "one of them trained"
+
+
 def test_a_device_without_a_runtime_of_the_format_says_which_it_has(here):
     error = run("--device", "stm32h747", "--data", DATA, "--format", "onnx").exception
     assert (error.code, error.exit_code) == ("EP-338", 2)

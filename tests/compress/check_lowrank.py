@@ -18,7 +18,9 @@ from edgepack.compress._lowrank_build import cut
 from edgepack.compress._lowrank_plan import sites
 from edgepack.compress.lowrank import LowRank
 from edgepack.errors import CandidateError
+from edgepack.graph.context import Rates
 from edgepack.graph.probe import moments
+from edgepack.model.precision import Precision
 
 SCRATCH = str(Path(REPORT).parent)  # noqa: F821 - given by the caller
 LAYERS = keras.layers
@@ -151,12 +153,40 @@ def a_slow_device():
         counted = cost(graph)
         return replace(counted, latency_ms=counted.macs / 1e5 + 5.0 * ("first_in" in names))
 
-    graph, context = subject(listed(NETS["plain"]()), SCRATCH, cost=slow)
+    events = []
+    graph, context = subject(listed(NETS["plain"]()), SCRATCH, cost=slow, report=events.append)
     target = slow(graph).latency_ms * 0.8
     step = LowRank(latency_ms=target)
     after, _ = step.apply(graph, context)
-    return {"names": [layer.name for layer in after.net.layers], "latency": slow(after).latency_ms, "target": target}
+    return {
+        "names": [layer.name for layer in after.net.layers],
+        "latency": slow(after).latency_ms,
+        "target": target,
+        "told": [event.stage for event in events],
+    }
 
 
-FOUND = {"exact": exact(), "knowing": seen_and_unseen(), "nets": on_nets(), "slow": a_slow_device()}
+def a_dear_operator():
+    """Let one more operator cost more than any cut saves: the refusal needs the cost of the graph as it is alone."""
+    asked = []
+
+    def priced(graph):
+        asked.append(graph)
+        counted = cost(graph)
+        return replace(counted, latency_ms=counted.macs / 1e5)
+
+    graph, context = subject(listed(NETS["plain"]()), SCRATCH, cost=priced)
+    rates = {Precision.W8A8: Rates(mac_ms=1e-5, byte_ms=0.0, operator_ms=5.0)}
+    events = []
+    context = replace(context, target=replace(context.target, rates=rates), report=events.append)
+    return {**tried(LowRank(latency_ms=1), graph, context), "costs": len(asked), "told": len(events)}
+
+
+FOUND = {
+    "exact": exact(),
+    "knowing": seen_and_unseen(),
+    "nets": on_nets(),
+    "slow": a_slow_device(),
+    "dear": a_dear_operator(),
+}
 Path(REPORT).write_text(json.dumps(FOUND))  # noqa: F821 - given by the caller

@@ -2,18 +2,24 @@
 """Low-rank factors: exact at full rank, fitted to what layers read, at the target, and honest where it does not pay."""
 
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from edgepack.compress._factorize import SCHEMES, factorized, rank_limit
-from edgepack.compress._lowrank_plan import Site, _ranks
+from edgepack.compress._lowrank_gain import Gain
+from edgepack.compress._lowrank_plan import Site, _ranks, cheaper, options
 from edgepack.compress._mildest import Aim, mildest
 from edgepack.compress.lowrank import LowRank
 from edgepack.compress.recipe import Recipe
 from edgepack.compress.step import Gap
-from edgepack.graph.context import Cost
+from edgepack.graph.context import Cost, Rates, Target
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.graph.probe import Moments, unknown
+from edgepack.model.precision import Precision
+
+W8A8 = PrecisionPlan(default=Precision.W8A8)
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +198,42 @@ def test_a_layer_whose_cut_the_device_does_not_gain_from_stays(cuts):
     assert "first" in cuts["slow"]["names"]
     assert "second_out" in cuts["slow"]["names"]
     assert cuts["slow"]["latency"] <= cuts["slow"]["target"]
+    assert "lowrank: first cut alone, layer 1 of 3" in cuts["slow"]["told"], "what takes long is told"
+
+
+@pytest.mark.tf
+def test_where_one_more_operator_costs_more_than_it_saves_nothing_is_lowered_or_measured(cuts):
+    assert cuts["dear"]["code"] == "EP-657"
+    assert "no layer is predicted to be faster on none when it is cut in two" in cuts["dear"]["message"]
+    assert (cuts["dear"]["costs"], cuts["dear"]["told"]) == (1, 0), "the graph as it is alone"
+
+
+def a_gain(*, operator_ms, byte_ms=0.0, plan=W8A8, runtime="litert", dilation=1):
+    """What is known of a 3x3 convolution of 16 to 32 channels, 10x10 places, cut to half of its work."""
+    layer = SimpleNamespace(kernel_size=(3, 3), rank=2, dilation_rate=(dilation, dilation))
+    site = Site(layer, np.zeros((3, 3, 16, 32)), unknown(144), 100, 0, 1.0, edge_size=4800)
+    rates = {Precision.W8A8: Rates(mac_ms=1e-6, byte_ms=byte_ms, operator_ms=operator_ms)}
+    target = Target(name="none", runtime=runtime, rates=rates)
+    gain = Gain(SimpleNamespace(plan=plan), SimpleNamespace(target=target), before_ms=1.0)
+    return gain.by_arithmetic(site, cheaper(site, "macs", multiple=1, least=0))
+
+
+def test_arithmetic_tells_whether_a_cut_gains_and_says_where_it_cannot():
+    assert a_gain(operator_ms=0.2) is True
+    assert a_gain(operator_ms=0.25) is False, "230,400 multiply-accumulates are saved, at 1 ms a million"
+    assert a_gain(operator_ms=0.2, byte_ms=1e-4) is False, "what lies between the parts is written and read"
+    assert a_gain(operator_ms=0.2, runtime="onnxruntime") is None, "changes of form may come with it"
+    assert a_gain(operator_ms=0.01, runtime="onnxruntime") is True
+    assert a_gain(operator_ms=0.2, dilation=2) is None
+    assert a_gain(operator_ms=0.2, plan=PrecisionPlan(default=Precision.W8)) is None
+    assert a_gain(operator_ms=0.2, plan=W8A8.model_copy(update={"layers": {"a": Precision.F32}})) is None
+
+
+def test_ranks_that_shapes_rule_out_are_not_factorized():
+    site = Site(None, np.ones((1, 1, 8, 8)), unknown(8), places=4, between=0, weight_bytes=1.0)
+    assert cheaper(site, "bytes", multiple=1, least=0) == [], "64 weights never pay for one more operator"
+    assert [one.rank for one in cheaper(site, "macs", multiple=1, least=64)] == [1, 2]
+    assert [option.macs for option in options(site, cheaper(site, "macs", multiple=1, least=64))] == [256, 64, 128]
 
 
 @pytest.mark.tf
@@ -199,7 +241,7 @@ def test_a_layer_whose_cut_the_device_does_not_gain_from_stays(cuts):
     ("case", "code", "words"),
     [
         ("nothing", "EP-657", "thin has none"),
-        ("all energy", "EP-657", "no layer of plain gets cheaper"),
+        ("all energy", "EP-657", "no layer gets cheaper when it is cut in two and keeps"),
         ("fake", "EP-657", "ranges belong to them"),
         ("latency", "EP-658", "nothing predicts it on this device"),
         ("too much", "EP-658", "MACs of 190 even with the lowest rank"),

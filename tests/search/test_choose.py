@@ -111,6 +111,35 @@ def test_what_this_machine_measured_is_in_no_reason_for_it_is_not_the_same_twice
     assert reasons == {"no candidate fits; w8a8 comes closest (ram missed, on the building machine)"}
 
 
+def test_the_only_candidate_that_fits_is_called_so_where_it_is():
+    missed = candidate(Precision.F32, limits=[limit(State.MISSED, -5.0)])
+    choice = choose([INT8, missed], objective="latency", profile=RPI5)
+    assert choice is not None
+    assert choice.reason.startswith("w8a8 is the only candidate that fits.")
+
+
+def test_a_control_that_fits_too_is_told_beside_the_recipe_that_was_named():
+    control = replace(SMALL, is_control=True)
+    choice = choose([INT8, control], objective="size", profile=RPI5, named=True)
+    assert choice is not None
+    assert choice.candidate is INT8, "what was asked for is built, whatever is smaller"
+    words = "w8a8 fits; w8a8-per-tensor (control) meets every limit too, but was made to hold it against."
+    assert choice.reason.startswith(words)
+    unnamed = choose([INT8, control], objective="size", profile=RPI5)
+    assert unnamed is not None
+    assert unnamed.candidate is control
+
+
+def test_what_its_control_beat_is_told_beside_the_control():
+    beaten = replace(INT8, beaten_by="gained nothing: -0.1% against its control, no qat")
+    control = replace(SMALL, is_control=True)
+    choice = choose([beaten, control], objective="size", profile=RPI5)
+    assert choice is not None
+    assert choice.reason.startswith(
+        "w8a8-per-tensor (control) fits; w8a8 meets every limit too, but gained nothing: -0.1% against its control"
+    )
+
+
 def test_failed_candidates_are_never_kept():
     broken = candidate(Precision.W16, failure=CandidateError("EP-602", "DEQUANTIZE is not supported"))
     assert choose([broken], objective="latency", profile=RPI4) is None
