@@ -35,6 +35,14 @@ class FakeTrials:
     tried: list = field(default_factory=list)
     begun: list = field(default_factory=list)
     figures: dict = field(default_factory=dict)
+    lessons: tuple = ()
+    learnt: list = field(default_factory=list)
+
+    @property
+    def kept(self):
+        return SimpleNamespace(
+            lessons=lambda: self.lessons, learnt=lambda recipe, lesson: self.learnt.append((recipe, lesson))
+        )
 
     @property
     def ahead(self):

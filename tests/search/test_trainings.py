@@ -9,10 +9,11 @@ import pytest
 
 from edgepack.compress.step import Gap
 from edgepack.device.budget import Limit
-from edgepack.events import FamilyChanged
+from edgepack.events import FamilyChanged, Note
 from edgepack.model.precision import Precision
 from edgepack.search import trainings
 from edgepack.search.families import Ceilings, families
+from edgepack.search.lesson import Lesson
 from edgepack.search.tally import Tally
 from edgepack.search.trainings import Trainings
 from tests.search.fake_trials import FakeTrials, scored
@@ -38,10 +39,10 @@ def add_untrained(tally, found, file_format=None):
 
 @pytest.fixture
 def run(monkeypatch):
-    def go(answers):
+    def go(answers, *, lessons=(), learnt=None):
         monkeypatch.setattr(trainings, "read_macs", lambda artifact: 1000)
         tally, told = Tally(given=(DROP,), gate="point"), []
-        trials = FakeTrials(tally, answers, error=0.001)
+        trials = FakeTrials(tally, answers, error=0.001, lessons=lessons, learnt=[] if learnt is None else learnt)
         add_untrained(tally, FOUND)
         Trainings(trials={None: trials}, tally=tally, report=told.append).run(list(FOUND))
         return trials.tried, told
@@ -88,3 +89,37 @@ def test_the_same_answers_give_the_same_order(run):
     first, _ = run(answers)
     again, _ = run(answers)
     assert [recipe.digest for recipe in first] == [recipe.digest for recipe in again]
+
+
+def test_each_training_that_was_scored_is_written_down_as_a_lesson(run):
+    learnt = []
+    tried, _ = run(lambda recipe: None if "resolution" in recipe.steps[0].model_dump_json() else 0.8, learnt=learnt)
+    scored_ones = [recipe for recipe in tried if "resolution" not in recipe.steps[0].model_dump_json()]
+    assert [recipe for recipe, _ in learnt] == scored_ones
+    assert all(lesson.logarithm > 1 for _, lesson in learnt)
+
+
+def test_what_earlier_builds_learnt_spares_trainings(run):
+    def answers(recipe):
+        return 0.001 if recipe.name.startswith("prune") else 0.5
+
+    learnt = []
+    first, told = run(answers, learnt=learnt)
+    assert not any(isinstance(event, Note) for event in told)
+    again, told = run(answers, lessons=tuple(lesson for _, lesson in learnt))
+    assert first[-1].name.startswith("prune")
+    assert again[-1].name.startswith("prune")
+    assert len(again) < len(first)
+    assert f"lessons of other builds in this work folder: {len(learnt)}" in told[0].text
+
+
+def test_lessons_that_mislead_cost_trainings_but_not_the_bundle(run):
+    """All that fits is what every earlier build missed by far: it is still found."""
+    wrong = tuple(
+        Lesson(kind=kind, narrow=narrow, logarithm=1.8 if kind == "prune" else -1.8)
+        for kind in BEFORE
+        for narrow in (False, True)
+        for _ in range(25)
+    )
+    tried, _ = run(lambda recipe: 0.001 if recipe.name.startswith("prune") else 0.05, lessons=wrong)
+    assert tried[-1].name.startswith("prune")
