@@ -9,6 +9,7 @@ search, Artificial Intelligence 6).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -68,6 +69,10 @@ class _Seen:
     logarithm: float
 
 
+_Taught = tuple[float, float]
+"""The weight of some lessons, and the sum of their logarithms by weight."""
+
+
 @dataclass(slots=True)
 class Expectation:
     """What trainings are expected to reach, learnt from those of this search, and from lessons of runs before it.
@@ -89,7 +94,8 @@ class Expectation:
     training: Training
     teacher_macs: int
     lessons: tuple[Lesson, ...] = ()
-    _seen: list[_Seen] = field(default_factory=list)
+    _seen: list[_Seen] = field(default_factory=list, init=False)
+    _lessons_of: dict[tuple[Kind, bool], tuple[_Taught, _Taught]] = field(default_factory=dict, init=False)
 
     def drop(self, prospect: Prospect) -> float:
         """Return the drop that is expected behind the training, in the metric's own unit."""
@@ -142,24 +148,23 @@ class Expectation:
 
     def _learnt(self, family: Family) -> tuple[float, float]:
         """Return the correction of the logarithm of a drop, and how far it may be off."""
-        own = [(_nearness(family, seen.family), seen.logarithm) for seen in self._seen]
-        earlier, elsewhere = self._taught(family, same=True), self._taught(family, same=False)
-        weighed = [*own, *earlier, *elsewhere]
-        total = _PRIOR_WEIGHT + sum(weight for weight, _ in weighed)
-        correction = sum(weight * logarithm for weight, logarithm in weighed) / total
-        known = 1 - (_PRIOR_WEIGHT + sum(weight for weight, _ in elsewhere)) / total
+        weights = [_nearness(family, seen.family) for seen in self._seen]
+        logarithms = sum(weight * seen.logarithm for weight, seen in zip(weights, self._seen, strict=True))
+        earlier, elsewhere = self._taught(family)
+        total = _PRIOR_WEIGHT + sum(weights) + earlier[0] + elsewhere[0]
+        correction = (logarithms + earlier[1] + elsewhere[1]) / total
+        known = 1 - (_PRIOR_WEIGHT + elsewhere[0]) / total
         return correction, _SPREAD + (_SEEN_SPREAD - _SPREAD) * known
 
-    def _taught(self, family: Family, *, same: bool) -> list[tuple[float, float]]:
-        """Return the weight that each lesson of the ``same`` model or of others has for ``family``, and its logarithm.
-
-        Many of them share what all together may weigh.
-        """
-        share, most = (_EARLIER, _EARLIER_MOST) if same else (_ELSEWHERE, _ELSEWHERE_MOST)
-        lessons = [lesson for lesson in self.lessons if lesson.same == same]
-        weights = [share * _likeness(family, lesson) for lesson in lessons]
-        held = min(1.0, most / sum(weights)) if weights else 1.0
-        return [(held * weight, lesson.logarithm) for weight, lesson in zip(weights, lessons, strict=True)]
+    def _taught(self, family: Family) -> tuple[_Taught, _Taught]:
+        """Return what lessons of the same model say of ``family``, and what those of others do."""
+        place = family.kind, family.narrow
+        if place not in self._lessons_of:
+            same = [lesson for lesson in self.lessons if lesson.same]
+            others = [lesson for lesson in self.lessons if not lesson.same]
+            earlier = _weighed(family, same, share=_EARLIER, most=_EARLIER_MOST)
+            self._lessons_of[place] = earlier, _weighed(family, others, share=_ELSEWHERE, most=_ELSEWHERE_MOST)
+        return self._lessons_of[place]
 
 
 def schedule_of(step: object) -> Schedule | None:
@@ -176,6 +181,14 @@ def _nearness(one: Family, other: Family) -> float:
     if one == replace(other, format=one.format):  # what is lost is the structure's and the bits', not the format's
         return _SAME_FAMILY
     return _SAME_KIND if one.kind == other.kind else _ANOTHER
+
+
+def _weighed(family: Family, lessons: Sequence[Lesson], *, share: float, most: float) -> _Taught:
+    """Return what ``lessons`` say of ``family``, each by a ``share`` of its likeness; many weigh ``most`` in all."""
+    weights = [share * _likeness(family, lesson) for lesson in lessons]
+    held = min(1.0, most / sum(weights)) if weights else 0.0
+    logarithms = sum(weight * lesson.logarithm for weight, lesson in zip(weights, lessons, strict=True))
+    return held * sum(weights), held * logarithms
 
 
 def _likeness(family: Family, lesson: Lesson) -> float:

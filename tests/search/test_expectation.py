@@ -118,7 +118,7 @@ def test_no_lesson_is_endless_and_none_comes_from_what_lost_nothing_before(expec
 
 
 def test_an_earlier_run_teaches_as_this_search_does_but_less(expectation):
-    own = replace(expectation, _seen=[])
+    own = replace(expectation, lessons=())
     own.learn(prospect(), math.e * expectation.drop(prospect()))
     mine = [own.drop(prospect(item)) / expectation.drop(prospect(item)) for item in (PRUNE, NARROW, STUDENT)]
     theirs = factors(expectation, lesson())
@@ -133,7 +133,7 @@ def test_however_many_lessons_do_not_drown_what_this_search_sees(expectation):
     many = [lesson(logarithm=1.8) for _ in range(100)]
     lessons = (*many, *(replace(item, same=False) for item in many))
     assert max(factors(expectation, *lessons)) == pytest.approx(math.exp(1.8 * 2.5 / 3.5))
-    taught = replace(expectation, lessons=lessons, _seen=[])
+    taught = replace(expectation, lessons=lessons)
     for item in (PRUNE, NARROW, STUDENT):
         taught.learn(prospect(item), expectation.drop(prospect(item)) / 10)
         assert taught.drop(prospect(item)) < expectation.drop(prospect(item)), "one look of its own outweighs them"
