@@ -103,7 +103,7 @@ def _check_bundle(source: Path, *, asked: bool) -> None:
     """
     from edgepack.bundle.manifest import MANIFEST
     from edgepack.errors import OutputError
-    from edgepack.search.journal import NAME
+    from edgepack.search.journal_file import NAME
 
     if asked:
         where = f"the folder {source} holds no {NAME}" if source.is_dir() else f"{source} is no {NAME}"

@@ -12,42 +12,26 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from edgepack.compress.recipe import Recipe
 from edgepack.digest import canonical_json, digest_file
-from edgepack.errors import HostError, OutputError
+from edgepack.errors import OutputError
 from edgepack.events import Note, Reporter
 from edgepack.figure import Figure
 from edgepack.search.candidate import Candidate
+from edgepack.search.journal_file import NAME, full_disk, moved_aside, opened
+from edgepack.search.lesson import Lesson
 from edgepack.search.making import Made
 from edgepack.search.origin import BESIDE, key_of
 from edgepack.work import Work
 
-FORMAT: Final = 2
-NAME: Final = "journal.sqlite"
-_SCHEMA: Final = """
-DROP TABLE IF EXISTS made;
-DROP TABLE IF EXISTS runs;
-CREATE TABLE made (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, recipe TEXT NOT NULL, made TEXT NOT NULL,
-    seconds REAL NOT NULL
-);
-CREATE TABLE runs (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, origin TEXT NOT NULL, wishes TEXT NOT NULL, began REAL NOT NULL,
-    ended REAL, known INTEGER NOT NULL, UNIQUE (origin, wishes)
-);
-CREATE TABLE candidates (
-    run INTEGER NOT NULL, place INTEGER NOT NULL, name TEXT NOT NULL, recipe TEXT NOT NULL, key TEXT NOT NULL,
-    artifact TEXT, state TEXT NOT NULL, reason TEXT NOT NULL, figures TEXT NOT NULL, seconds REAL NOT NULL,
-    PRIMARY KEY (run, place)
-);
-"""
 _DIGEST: Final = 64  # characters of one in hexadecimal
+_LEARNT_FROM: Final = 100  # lessons at most; more of them would weigh no more
 _MADE: Final = TypeAdapter(Made)
+_LESSONS: Final = TypeAdapter(tuple[Lesson, ...])
 FIGURES_FORM: Final = TypeAdapter(dict[str, Figure | None])
 ORIGIN_FORM: Final = TypeAdapter(dict[str, str])
 
@@ -63,10 +47,13 @@ class Run:
         number: Of the journal's.
         known: The last thing that had been made when it was begun first: it decides by what is older alone, so that
             one that was cut off goes on as it would have.
+        lessons: What other runs' trainings had left of losses when it was begun first, the oldest first: written down
+            with it, so that it learns the same however often it is begun, whatever became of those runs.
     """
 
     number: int
     known: int
+    lessons: tuple[Lesson, ...]
 
 
 class Journal:
@@ -105,7 +92,7 @@ class Journal:
             HostError: The disk is full (EP-501).
         """
         row = (key_of(origin, recipe), recipe.model_dump_json(), _MADE.dump_json(made).decode(), seconds)
-        with _full_disk(self._artifacts.parent), self._database:
+        with full_disk(self._artifacts.parent), self._database:
             self._database.execute("INSERT OR REPLACE INTO made (key, recipe, made, seconds) VALUES (?, ?, ?, ?)", row)
 
     def trained(self, origin: Origin, run: Run | None) -> tuple[Recipe, ...]:
@@ -132,9 +119,23 @@ class Journal:
         recipe = candidate.recipe
         row = (run.number, place, candidate.name, recipe.model_dump_json(), key_of(origin, recipe), artifact)
         more = (candidate.state, candidate.reason, figures, candidate.seconds)
-        with _full_disk(self._artifacts.parent), self._database:
+        with full_disk(self._artifacts.parent), self._database:
             self._database.execute(
                 "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, *more)
+            )
+
+    def learnt(self, origin: Origin, recipe: Recipe, lesson: Lesson) -> None:
+        """Write down what the training of ``recipe`` left of a loss, for runs to come; what is there already stays.
+
+        Raises:
+            HostError: The disk is full (EP-501).
+        """
+        row = (key_of(origin, recipe), *_school(origin), lesson.kind, lesson.narrow, lesson.logarithm)
+        with full_disk(self._artifacts.parent), self._database:
+            self._database.execute(
+                "INSERT OR IGNORE INTO lessons (key, model, data, edgepack, kind, narrow, logarithm) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                row,
             )
 
     def begin(self, origin: Origin, wishes: str, *, resume: bool, report: Reporter) -> Run:
@@ -152,22 +153,37 @@ class Journal:
         if resume:
             self._check_resumable(origin, report)
         row = (_text(origin), wishes, time.time())
-        with _full_disk(self._artifacts.parent), self._database:
+        with full_disk(self._artifacts.parent), self._database:
+            lessons = _LESSONS.dump_json(self._lessons(origin)).decode()
             self._database.execute(
-                "INSERT INTO runs (origin, wishes, began, known) "
-                "VALUES (?, ?, ?, (SELECT coalesce(max(number), 0) FROM made)) "
+                "INSERT INTO runs (origin, wishes, began, known, lessons) "
+                "VALUES (?, ?, ?, (SELECT coalesce(max(number), 0) FROM made), ?) "
                 "ON CONFLICT DO UPDATE SET ended = NULL, began = excluded.began",
-                row,
+                (*row, lessons),
             )
-            query = "SELECT number, known FROM runs WHERE origin = ? AND wishes = ?"
-            run = Run(*self._database.execute(query, row[:2]).fetchone())
-            self._database.execute("DELETE FROM candidates WHERE run = ?", (run.number,))
-        return run
+            query = "SELECT number, known, lessons FROM runs WHERE origin = ? AND wishes = ?"
+            number, known, lessons = self._database.execute(query, row[:2]).fetchone()
+            self._database.execute("DELETE FROM candidates WHERE run = ?", (number,))
+        return Run(number, known, _LESSONS.validate_json(lessons))
 
     def end(self, run: Run) -> None:
         """Write down that ``run`` came to its end."""
-        with _full_disk(self._artifacts.parent), self._database:
+        with full_disk(self._artifacts.parent), self._database:
             self._database.execute("UPDATE runs SET ended = ? WHERE number = ?", (time.time(), run.number))
+
+    def _lessons(self, origin: Origin) -> tuple[Lesson, ...]:
+        """Return what is known now, the oldest first; where it is too much, what is of the same model and new stays."""
+        model, data, edgepack = _school(origin)
+        query = (
+            "SELECT kind, narrow, logarithm, same FROM ("
+            "SELECT *, model = ? AND data = ? AS same FROM lessons WHERE edgepack = ? "
+            "ORDER BY same DESC, number DESC LIMIT ?) ORDER BY number"
+        )
+        rows = self._database.execute(query, (model, data, edgepack, _LEARNT_FROM))
+        return tuple(
+            Lesson(kind=kind, narrow=bool(narrow), logarithm=logarithm, same=bool(same))
+            for kind, narrow, logarithm, same in rows
+        )
 
     def _check_resumable(self, origin: Origin, report: Reporter) -> None:
         if self._database.execute("SELECT 1 FROM runs WHERE origin = ?", (_text(origin),)).fetchone():
@@ -198,77 +214,22 @@ def open_journal(work: Work, report: Reporter) -> Iterator[Journal]:
         HostError: The disk is full (EP-501).
     """
     path = work.folder("") / NAME
-    with _full_disk(work.root):
+    with full_disk(work.root):
         try:
-            database = _opened(path)
+            database = opened(path)
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
-            aside = _moved_aside(path)
+            aside = moved_aside(path)
             report(Note(f"the journal {path} was damaged ({error}): moved to {aside.name} and begun afresh"))
-            database = _opened(path)
+            database = opened(path)
     with closing(database):
         yield Journal(database, work)
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    """Return the database at ``path``, made where there is none, its pages checked."""
-    database = sqlite3.connect(path)
-    try:
-        (found,) = database.execute("PRAGMA quick_check").fetchone()
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
-        known = format_of(database, path)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        if known < FORMAT:
-            database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
-    except (sqlite3.Error, OutputError):
-        database.close()
-        raise
-    return database
-
-
-def format_of(database: sqlite3.Connection, path: Path) -> int:
-    """Return the format of the database at ``path``, 0 where it is new.
-
-    Raises:
-        OutputError: It is newer than what is known here (EP-408).
-    """
-    known = int(database.execute("PRAGMA user_version").fetchone()[0])
-    if known > FORMAT:
-        raise OutputError(
-            "EP-408",
-            f"the journal {path} has format {known}, and this edgepack reads up to {FORMAT}",
-            hint="use the edgepack that wrote it, or give this run a folder of its own with --work",
-        )
-    return known
-
-
-def _moved_aside(path: Path) -> Path:
-    """Rename the journal, and what SQLite keeps beside it, and return its new path."""
-    number = 1
-    while (aside := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")).exists():
-        number += 1
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return aside
-
-
-@contextmanager
-def _full_disk(folder: Path) -> Iterator[None]:
-    """Turn SQLite's word for a full disk into ours."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise HostError(
-                "EP-501",
-                f"no space left while writing the journal in {folder}; what was finished before is intact",
-                hint=f"free space on the disk of {folder}, then run the same command again",
-            ) from error
-        raise
+def _school(origin: Origin) -> tuple[str, str, str]:
+    """Return what tells lessons apart: model, data, and the edgepack whose expectations they are held against."""
+    return origin.get("model", ""), origin.get("data", ""), origin.get("version of edgepack", "")
 
 
 def _text(origin: Origin) -> str:

@@ -8,6 +8,7 @@ from edgepack.digest import digest_json
 from edgepack.events import Note, Reporter
 from edgepack.search.candidate import Candidate
 from edgepack.search.journal import Journal, Origin, Run
+from edgepack.search.lesson import Lesson
 from edgepack.search.making import Made
 from edgepack.search.origin import key_of, way_of
 from edgepack.search.waypoints import stretches
@@ -62,6 +63,19 @@ class Kept:
     def trained(self) -> tuple[Recipe, ...]:
         """Return what was trained before this run: it costs no training any more."""
         return self.journal.trained(self.origin, self.run) if self.reused else ()
+
+    def lessons(self) -> tuple[Lesson, ...]:
+        """Return what trainings of other runs left of losses before this one: functions of the user's teach nothing."""
+        return self.run.lessons if self.reused and self.run is not None else ()
+
+    def learnt(self, recipe: Recipe, lesson: Lesson) -> None:
+        """Write down what the training of ``recipe`` left of a loss, for runs to come.
+
+        Raises:
+            HostError: The disk is full (EP-501).
+        """
+        if self.reused and self.run is not None:
+            self.journal.learnt(self.origin, recipe, lesson)
 
     def tried(self, candidate: Candidate, *, place: int) -> None:
         """Write down what became of the ``place``-th candidate.

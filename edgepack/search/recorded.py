@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import OutputError
 from edgepack.figure import Figure
-from edgepack.search.journal import FIGURES_FORM, FORMAT, NAME, ORIGIN_FORM, format_of
+from edgepack.search.journal import FIGURES_FORM, ORIGIN_FORM
+from edgepack.search.journal_file import NAME, WITH_RUNS, format_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +116,7 @@ def _reading(journal: Path) -> Iterator[sqlite3.Connection | None]:
     mode = "mode=ro" if busy else "mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?{mode}", uri=True)) as database:
-            yield database if format_of(database, journal) == FORMAT else None
+            yield database if format_of(database, journal) >= WITH_RUNS else None
     except (sqlite3.Error, ValidationError) as error:
         raise OutputError(
             "EP-418",

@@ -9,7 +9,7 @@ from typing import Final
 from edgepack.compress.recipe import Recipe
 from edgepack.device.units import format_quantity
 from edgepack.device.wheels import FileFormat
-from edgepack.events import FamilyChanged, Reporter, TrainingsExpected
+from edgepack.events import FamilyChanged, Note, Reporter, TrainingsExpected
 from edgepack.measure.operators import read_macs
 from edgepack.search.candidate import Candidate
 from edgepack.search.controls import control_of
@@ -41,6 +41,9 @@ class Trainings:
     def run(self, families: list[Family]) -> None:
         """Train until a candidate fits or no family is left that may."""
         expectation = self._expectation()
+        if expectation.lessons:
+            told = f"lessons of other builds in this work folder: {len(expectation.lessons)}"
+            self.report(Note(f"{told}; they have a say in which drops are expected"))
         left = [prospect for family in families for prospect in self._prospects(family)]
         self.tally.expected = len(self.tally.done) + len(left)
         self._announce(left, expectation)
@@ -63,8 +66,9 @@ class Trainings:
     def _trained(self, prospect: Prospect, left: list[Prospect], expectation: Expectation) -> list[Prospect]:
         """Try ``prospect``, learn from it, and return what is left then."""
         family, recipe = prospect.family, prospect.recipe
+        trials = self._of(family)
         self.report(FamilyChanged(family.title, "training", recipe.name))
-        candidate = self._of(family).with_control(recipe)
+        candidate = trials.with_control(recipe)
         self._walked.add(prospect)
         self._tell(prospect, candidate)
         if candidate.failure is not None:
@@ -72,6 +76,8 @@ class Trainings:
             return [other for other in left if other.family != family]
         if (drop := _drop(candidate)) is not None:
             expectation.learn(prospect, drop)
+            if (lesson := expectation.lesson(prospect, drop)) is not None:
+                trials.kept.learnt(recipe, lesson)
         return [other for other in left if other is not prospect]
 
     def _twins(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> list[Prospect]:
@@ -106,6 +112,7 @@ class Trainings:
             samples=setting.train.count if setting.train is not None else 1,
             training=setting.training,
             teacher_macs=self._model_macs(),
+            lessons=self._first.kept.lessons(),
         )
 
     def _allowed(self) -> float:

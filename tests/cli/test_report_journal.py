@@ -149,6 +149,15 @@ def emptied(journal):
         database.executescript("DROP TABLE runs; DROP TABLE candidates; PRAGMA user_version = 1")
 
 
+def test_a_journal_of_format_2_is_told_and_left_as_it_is(journal):
+    expected = valid(run(journal.parent, "--list", "--json"))
+    with sqlite3.connect(journal) as database:
+        database.executescript("DROP TABLE lessons; ALTER TABLE runs DROP COLUMN lessons; PRAGMA user_version = 2")
+    before = journal.read_bytes()
+    assert valid(run(journal.parent, "--list", "--json")) == expected
+    assert journal.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("spoil", "arguments", "code", "words"),
     [

@@ -20,6 +20,12 @@ def scored(recipe, drop, limits, *, error=0.0, file_format=None, **figures):
     return Candidate(recipe, measurement=measurement, verdict=verdict, scored=True, format=file_format)
 
 
+def keeping(*lessons, learnt=None):
+    """Return what a run keeps where no journal is: ``lessons`` from before, and in ``learnt`` what it learns."""
+    learnt = [] if learnt is None else learnt
+    return SimpleNamespace(lessons=lambda: lessons, learnt=lambda recipe, lesson: learnt.append((recipe, lesson)))
+
+
 @dataclass
 class FakeTrials:
     """Adds candidates to ``tally`` as the real ones do; ``answers`` gives the drop of a recipe, None lets it fail."""
@@ -35,6 +41,7 @@ class FakeTrials:
     tried: list = field(default_factory=list)
     begun: list = field(default_factory=list)
     figures: dict = field(default_factory=dict)
+    kept: object = field(default_factory=keeping)
 
     @property
     def ahead(self):

@@ -2,13 +2,15 @@
 """The journal: what was made is found again, byte for byte or not at all, and damage loses nothing else."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from pydantic import TypeAdapter
 
 from edgepack.compress.prune import Prune
 from edgepack.compress.recipe import Recipe
-from edgepack.digest import digest_file
+from edgepack.digest import canonical_json, digest_file
 from edgepack.errors import CandidateError, HostError, OutputError
 from edgepack.events import Note
 from edgepack.graph.context import StepReport
@@ -18,6 +20,7 @@ from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
 from edgepack.search.journal import open_journal
 from edgepack.search.kept import Kept
+from edgepack.search.lesson import Lesson
 from edgepack.search.making import Made
 from edgepack.search.origin import joined, key_of
 
@@ -116,6 +119,113 @@ def test_a_run_knows_what_was_trained_before_it_began_first(work, made, kept):
         assert other.trained() == ()
 
 
+def lesson(logarithm=0.5, **more):
+    return Lesson(kind="prune", narrow=True, logarithm=logarithm, **more)
+
+
+def test_a_run_learns_from_what_others_had_trained_when_it_began_first(work, kept):
+    with open_journal(work, print) as journal:
+        first = kept(journal, wishes="tight")
+        assert first.lessons() == ()
+        first.learnt(TRAINED, lesson())
+        assert kept(journal, wishes="tight").lessons() == (), "an attempt that was cut off teaches itself nothing"
+        second = kept(journal, wishes="loose")
+        assert second.lessons() == (lesson(),)
+        assert kept(journal, reused=False, wishes="third").lessons() == ()
+
+
+def test_lessons_stay_the_same_whatever_is_built_in_between(work, made, kept):
+    with open_journal(work, print) as journal:
+        first = kept(journal, wishes="tight")
+        first.tried(Candidate(TRAINED, artifact=made.artifact), place=1)
+        first.learnt(TRAINED, lesson(1 / 3))
+        journal.end(first.run)
+        second = kept(journal, wishes="loose")
+        taught = second.lessons()
+        second.learnt(RECIPE, lesson(0.25))
+    with open_journal(work, print) as journal:  # the second was cut off, and others follow
+        kept(journal, wishes="tight")
+        assert journal._database.execute("SELECT count(*) FROM candidates").fetchone() == (0,)
+        third = kept(journal, wishes="other")
+        third.learnt(RECIPE.model_copy(update={"steps": ()}), lesson(-1.0))
+        assert third.lessons() == (lesson(1 / 3), lesson(0.25))
+    with open_journal(work, print) as journal:
+        again = journal.begin(ORIGIN, "loose", resume=True, report=print)
+        assert again.lessons == taught == (lesson(1 / 3),), "to the last bit"
+        assert again.number == second.run.number
+
+
+def test_what_is_learnt_again_is_no_second_lesson(work, kept):
+    with open_journal(work, print) as journal:
+        first, second = kept(journal, wishes="tight"), kept(journal, wishes="loose")
+        first.learnt(TRAINED, lesson())
+        first.learnt(TRAINED, lesson())
+        second.learnt(TRAINED, lesson())
+        second.learnt(RECIPE, lesson(-0.5))
+        assert kept(journal, wishes="third").lessons() == (lesson(), lesson(-0.5))
+
+
+def test_lessons_know_whose_they_are(work):
+    others = [{**ORIGIN, "model": "c" * 64}, {**ORIGIN, "data": "d" * 64}, {**ORIGIN, "seed": "7"}]
+    with open_journal(work, print) as journal:
+        for number, origin in enumerate([*others, {**ORIGIN, "version of edgepack": "0"}]):
+            journal.learnt(origin, TRAINED, lesson(float(number)))
+        found = journal.begin(ORIGIN, "w", resume=False, report=print).lessons
+    assert found == (lesson(0.0, same=False), lesson(1.0, same=False), lesson(2.0)), "the last expected otherwise"
+
+
+def test_of_too_many_lessons_those_of_the_same_model_and_the_newest_stay(work):
+    with open_journal(work, print) as journal:
+        for number in range(60):
+            journal.learnt({**ORIGIN, "seed": str(number)}, TRAINED, lesson(float(number)))
+            journal.learnt({**ORIGIN, "model": "c" * 64, "seed": str(number)}, TRAINED, lesson(-float(number)))
+        found = journal.begin(ORIGIN, "w", resume=False, report=print).lessons
+    assert [item.logarithm for item in found if item.same] == [float(number) for number in range(60)]
+    assert [item.logarithm for item in found if not item.same] == [-float(number) for number in range(20, 60)]
+
+
+FORMAT_2 = """
+CREATE TABLE made (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, recipe TEXT NOT NULL, made TEXT NOT NULL,
+    seconds REAL NOT NULL
+);
+CREATE TABLE runs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, origin TEXT NOT NULL, wishes TEXT NOT NULL, began REAL NOT NULL,
+    ended REAL, known INTEGER NOT NULL, UNIQUE (origin, wishes)
+);
+CREATE TABLE candidates (
+    run INTEGER NOT NULL, place INTEGER NOT NULL, name TEXT NOT NULL, recipe TEXT NOT NULL, key TEXT NOT NULL,
+    artifact TEXT, state TEXT NOT NULL, reason TEXT NOT NULL, figures TEXT NOT NULL, seconds REAL NOT NULL,
+    PRIMARY KEY (run, place)
+);
+PRAGMA user_version = 2;
+"""
+
+
+def test_a_journal_of_format_2_keeps_what_it_has(work, made):
+    path = work.folder("") / "journal.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(FORMAT_2)
+        row = (key_of(ORIGIN, TRAINED), TRAINED.model_dump_json(), TypeAdapter(Made).dump_json(made).decode(), 1.5)
+        database.execute("INSERT INTO made (key, recipe, made, seconds) VALUES (?, ?, ?, ?)", row)
+        database.execute(
+            "INSERT INTO runs (origin, wishes, began, known) VALUES (?, 'w', 5.0, 0)",
+            (canonical_json(ORIGIN).decode(),),
+        )
+        database.commit()
+    for _ in range(2):  # once it is of ours, it stays so
+        with open_journal(work, print) as journal:
+            run = journal.begin(ORIGIN, "w", resume=True, report=print)
+            assert (run.number, run.known, run.lessons) == (1, 0, ())
+            assert journal.known(ORIGIN, TRAINED) == made
+            later = journal.begin(ORIGIN, "later", resume=False, report=print)
+            assert journal.trained(ORIGIN, later) == (TRAINED,)
+            assert later.lessons == (), "what it trained tells not what was expected"
+            journal.learnt(ORIGIN, TRAINED, lesson())
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (3,)
+
+
 def test_devices_share_what_no_step_looks_at_them_for():
     here, there = {**ORIGIN, "device": "a", "runtime": "tflm 1"}, {**ORIGIN, "device": "b", "runtime": "litert 2"}
     assert key_of(here, RECIPE) == key_of(there, RECIPE)
@@ -167,7 +277,7 @@ def test_a_newer_format_is_refused_and_left_alone(work):
     database.execute("PRAGMA user_version = 99")
     database.close()
     before = path.read_bytes()
-    words = "has format 99, and this edgepack reads up to 2"
+    words = "has format 99, and this edgepack reads up to 3"
     with pytest.raises(OutputError, match=words) as caught, open_journal(work, print):
         pass
     assert caught.value.code == "EP-408"

@@ -9,13 +9,16 @@ import pytest
 
 from edgepack.compress.step import Gap
 from edgepack.device.budget import Limit
-from edgepack.events import FamilyChanged
+from edgepack.events import FamilyChanged, Note
 from edgepack.model.precision import Precision
 from edgepack.search import trainings
 from edgepack.search.families import Ceilings, families
+from edgepack.search.journal import open_journal
+from edgepack.search.kept import Kept
+from edgepack.search.lesson import Lesson
 from edgepack.search.tally import Tally
 from edgepack.search.trainings import Trainings
-from tests.search.fake_trials import FakeTrials, scored
+from tests.search.fake_trials import FakeTrials, keeping, scored
 
 DROP = Limit("drop", 0.02, "1", "--max-drop")
 FOUND = families(
@@ -38,10 +41,10 @@ def add_untrained(tally, found, file_format=None):
 
 @pytest.fixture
 def run(monkeypatch):
-    def go(answers):
+    def go(answers, *, kept=None):
         monkeypatch.setattr(trainings, "read_macs", lambda artifact: 1000)
         tally, told = Tally(given=(DROP,), gate="point"), []
-        trials = FakeTrials(tally, answers, error=0.001)
+        trials = FakeTrials(tally, answers, error=0.001, kept=kept or keeping())
         add_untrained(tally, FOUND)
         Trainings(trials={None: trials}, tally=tally, report=told.append).run(list(FOUND))
         return trials.tried, told
@@ -88,3 +91,76 @@ def test_the_same_answers_give_the_same_order(run):
     first, _ = run(answers)
     again, _ = run(answers)
     assert [recipe.digest for recipe in first] == [recipe.digest for recipe in again]
+
+
+def test_each_training_that_was_scored_is_written_down_as_a_lesson(run):
+    learnt = []
+    tried, _ = run(
+        lambda recipe: None if "resolution" in recipe.steps[0].model_dump_json() else 0.8, kept=keeping(learnt=learnt)
+    )
+    scored_ones = [recipe for recipe in tried if "resolution" not in recipe.steps[0].model_dump_json()]
+    assert [recipe for recipe, _ in learnt] == scored_ones
+    assert all(lesson.logarithm > 1 for _, lesson in learnt)
+
+
+def test_what_earlier_builds_learnt_spares_trainings(run):
+    def answers(recipe):
+        return 0.001 if recipe.name.startswith("prune") else 0.5
+
+    learnt = []
+    first, told = run(answers, kept=keeping(learnt=learnt))
+    assert not any(isinstance(event, Note) for event in told)
+    again, told = run(answers, kept=keeping(*(lesson for _, lesson in learnt)))
+    assert first[-1].name.startswith("prune")
+    assert again[-1].name.startswith("prune")
+    assert len(again) < len(first)
+    assert f"lessons of other builds in this work folder: {len(learnt)}" in told[0].text
+
+
+def test_lessons_that_mislead_cost_trainings_but_not_the_bundle(run):
+    """All that fits is what every earlier build missed by far: it is still found."""
+    wrong = tuple(
+        Lesson(kind=kind, narrow=narrow, logarithm=1.8 if kind == "prune" else -1.8)
+        for kind in BEFORE
+        for narrow in (False, True)
+        for _ in range(25)
+    )
+    tried, _ = run(lambda recipe: 0.001 if recipe.name.startswith("prune") else 0.05, kept=keeping(*wrong))
+    assert tried[-1].name.startswith("prune")
+
+
+ORIGIN = {"model": "a" * 64, "data": "b" * 64, "seed": "0"}
+
+
+def begun(journal, wishes):
+    started = journal.begin(ORIGIN, wishes, resume=False, report=print)
+    return Kept(journal=journal, run=started, origin=ORIGIN, reused=True, report=print)
+
+
+def test_a_run_that_was_cut_off_trains_in_the_order_of_one_that_was_not(run, work, tmp_path):
+    """Whatever was built in between, and though the run that taught it was begun again and cut off at once."""
+
+    def only(name):
+        return lambda recipe: 0.001 if recipe.name.startswith(name) else 0.5
+
+    def cut_off(recipe):
+        if recipe == whole[1]:
+            raise KeyboardInterrupt
+        return only("lowrank")(recipe)
+
+    with open_journal(replace(work, root=tmp_path / "never killed"), print) as journal:
+        run(only("prune"), kept=begun(journal, "first"))
+        whole, _ = run(only("lowrank"), kept=begun(journal, "second"))
+    with open_journal(work, print) as journal:
+        run(only("prune"), kept=begun(journal, "first"))
+        with pytest.raises(KeyboardInterrupt):
+            run(cut_off, kept=begun(journal, "second"))
+    with open_journal(work, print) as journal:
+        begun(journal, "first")
+        run(only("student"), kept=begun(journal, "in between"))
+        resumed, _ = run(only("lowrank"), kept=begun(journal, "second"))
+        later, _ = run(only("lowrank"), kept=begun(journal, "later"))
+    untaught, _ = run(only("lowrank"))
+    assert resumed == whole
+    assert untaught != whole, "the first had a say"
+    assert later != whole, "what was built in between would have had one"
