@@ -134,7 +134,7 @@ ORIGIN = {"model": "a" * 64, "data": "b" * 64, "seed": "0"}
 
 def begun(journal, wishes):
     started = journal.begin(ORIGIN, wishes, resume=False, report=print)
-    return Kept(journal=journal, run=started, origin=ORIGIN, reused=True, report=print)
+    return Kept(journal=journal, run=started, origin=ORIGIN, reused=True, report=print, salt="s")
 
 
 def test_a_run_that_was_cut_off_trains_in_the_order_of_one_that_was_not(run, work, tmp_path):
