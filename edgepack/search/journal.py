@@ -62,6 +62,7 @@ class Journal:
     def __init__(self, database: sqlite3.Connection, work: Work) -> None:
         self._database = database
         self._artifacts = work.folder("artifacts")
+        self._gone_on = False
 
     @contextmanager
     def beside(self) -> Iterator["Journal"]:
@@ -144,14 +145,17 @@ class Journal:
         Args:
             origin: Of this run.
             wishes: Digest of all that steers it beside its origin: limits, objective, what may be tried.
-            resume: It goes on with the run that was cut off, and is refused where that had other inputs.
+            resume: It goes on with the run that was cut off, and is refused where that had other inputs; asked of the
+                first alone that goes on here.
             report: Is told where there is no such run.
 
         Raises:
             OutputError: The run that was cut off had other inputs (EP-407).
         """
-        if resume:
+        if resume and not self._gone_on:
+            # Of a build for several devices the first tells: those behind it may not have had their turn.
             self._check_resumable(origin, report)
+            self._gone_on = True
         row = (_text(origin), wishes, time.time())
         with full_disk(self._artifacts.parent), self._database:
             lessons = _LESSONS.dump_json(self._lessons(origin)).decode()

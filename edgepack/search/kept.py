@@ -38,7 +38,7 @@ class Kept:
         """Return what ``recipe`` was made into before, or None; ``quietly`` tells nobody."""
         found = self.journal.known(self.origin, recipe) if self.reused else None
         if found is not None and not quietly:
-            self.report(Note(f"{recipe.name} was made in an earlier run: taken from the journal"))
+            self.report(Note(f"{recipe.name} was made before: taken from the journal"))
         return found
 
     def keep(self, recipe: Recipe, made: Made, *, seconds: float) -> None:

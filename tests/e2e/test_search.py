@@ -65,7 +65,7 @@ def test_a_looser_budget_trains_nothing(search, alone):
     looser = run("one", "--max-drop=10%")
     assert looser.build["verdict"] == "fits"
     assert "TrainingProgress" not in (folder / "one.ndjson").read_text()
-    assert "was made in an earlier run: taken from the journal" in looser.err
+    assert "was made before: taken from the journal" in looser.err
 
 
 def test_the_same_command_again_comes_to_the_same_bundle(search, alone):

@@ -94,7 +94,7 @@ def test_what_was_made_is_told_unless_functions_of_the_user_shape_it(work, made,
         assert mine.known(RECIPE, quietly=True) == made
         assert told == []
         assert mine.known(RECIPE) == made
-        assert told == [Note("prune w8a8 was made in an earlier run: taken from the journal")]
+        assert told == [Note("prune w8a8 was made before: taken from the journal")]
         theirs = kept(journal, reused=False)
         assert theirs.known(RECIPE) is None
         assert set(theirs.keys(RECIPE)).isdisjoint(mine.keys(RECIPE))
@@ -298,8 +298,21 @@ def test_only_a_run_of_the_same_inputs_goes_on(work):
         run = journal.begin(ORIGIN, "w", resume=True, report=told.append)
         assert len(told) == 1
         journal.end(run)
+    with open_journal(work, told.append) as journal:
         journal.begin(other, "w", resume=True, report=told.append)
         assert len(told) == 2, "what came to its end does not bind the next one"
+
+
+def test_devices_that_had_no_turn_go_on_behind_the_first_whatever_else_was_cut_off(work):
+    told = []
+    with open_journal(work, told.append) as journal:
+        journal.begin({**ORIGIN, "model": "c" * 64}, "w", resume=False, report=told.append)  # cut off, and forgotten
+    with open_journal(work, told.append) as journal:
+        journal.begin(ORIGIN, "w", resume=False, report=told.append)
+    with open_journal(work, told.append) as journal:
+        journal.end(journal.begin(ORIGIN, "w", resume=True, report=told.append))
+        journal.begin({**ORIGIN, "target": "f" * 64}, "w", resume=True, report=told.append)
+    assert told == []
 
 
 def test_a_run_over_other_formats_is_another_and_the_refusal_says_so(work):
