@@ -116,7 +116,7 @@ def _verdict(outcome: Outcome) -> list[str]:
     figures, runtime = outcome.measurement, outcome.profile.runtime
     where = f"{outcome.profile.name}, in {runtime.name} {runtime.version}"
     lines = [
-        f"{sign} {outcome.word}: {candidate.title} on {where}",
+        f"{sign} {outcome.word}: {candidate.name} on {where}",
         f"  size     {figure_in_full(figures.size)}",
         f"  RAM      {figure_in_full(figures.ram)}",
         f"  latency  {figure_in_full(figures.latency)}",
@@ -127,6 +127,8 @@ def _verdict(outcome: Outcome) -> list[str]:
         lines.append(f"  metric   {figure_in_full(figures.metric)}; original {figure_words(outcome.original_metric)}")
         flips = "" if figures.flips is None else f"; {figures.flips} answers differ from the original's"
         lines.append(f"  drop     {figure_in_full(figures.metric_drop, points=True)}{flips}")
+    elif outcome.interrupted:
+        lines.append("  metric   not measured on the test split: Ctrl-C came before")
     else:
         lines.append("  metric   not measured: no labelled data was given, so no accuracy limit was active")
     lines.append(f"  why      {outcome.choice.reason}")
@@ -134,6 +136,8 @@ def _verdict(outcome: Outcome) -> list[str]:
         lines += [f"  input    {item.name}: {item.formula}" for item in candidate.artifact.inputs]
         lines += [f"  output   {item.name}: {item.formula}" for item in candidate.artifact.outputs]
     lines += [f"  note     {note}" for note in outcome.notes]
+    if outcome.interrupted:
+        lines.append("  cut off  Ctrl-C came before the build was through: this is the best that it had")
     lines += [*(_shortfall(limit) for limit in outcome.verdict.open), *_relaxed(outcome), *_untried(outcome)]
     return [*lines, *_next(outcome)]
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The last lines of a build that came to nothing: what to type next."""
 
+from dataclasses import replace
+
 import pytest
 
 from edgepack.cli._console import Console
@@ -12,6 +14,7 @@ from edgepack.errors import CandidateError
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.request import Outcome
 from edgepack.search.candidate import Candidate
+from edgepack.search.choose import Choice
 
 RECIPE = Recipe.model_validate({"precision": {"default": "f32"}})
 CONSOLE = Console(as_json=False, quiet=False, events=None)
@@ -59,3 +62,17 @@ def test_each_candidate_has_its_format_in_json():
     assert (only.name, only.format) == ("f32 (onnx)", "onnx")
     (only,) = build_result(outcome(device="jetson-nano-gpu")).candidates
     assert only.format == "onnx"
+
+
+def test_a_control_that_is_chosen_is_told_apart_from_what_it_beat_and_a_build_that_was_cut_off_is_called_so(capsys):
+    rival = Candidate(RECIPE, is_control=True)
+    given = replace(outcome(), candidates=(rival,), choice=Choice(rival, "it fits"), interrupted=True)
+    report_outcomes(CONSOLE, [given])
+    told = capsys.readouterr().out
+    assert "does-not-fit: f32 (control) on rpi4" in told
+    assert "metric   not measured on the test split: Ctrl-C came before" in told
+    assert "cut off  Ctrl-C came before the build was through" in told
+    report_outcomes(CONSOLE, [replace(given, interrupted=False)])
+    told = capsys.readouterr().out
+    assert "no labelled data was given" in told
+    assert "cut off" not in told
