@@ -27,8 +27,8 @@ def profiles_of(
             is named.
 
     Raises:
-        ProfileError: As ``load_device``; one has no such runtime (EP-338); two of them are different devices of one
-            name (EP-336).
+        ProfileError: As ``load_device``, and of a class that is none (EP-300); one has no such runtime (EP-338); two of
+            them are different devices of one name (EP-336).
     """
     from edgepack.device.profile import load_device
     from edgepack.errors import ProfileError
@@ -36,7 +36,7 @@ def profiles_of(
     held = {f"{name}_bytes": reserve_bytes(given, name) for name in ("reserve_ram", "reserve_flash")}
     found: dict[str, DeviceProfile] = {}
     for name in names:
-        wanted = _of_class(CLASSES[name], formats) if name in CLASSES else (name,)
+        wanted = _of_class(CLASSES[name], formats) if name in CLASSES else (_one(name),)
         profiles = [load_device(one, **held).taking(formats) for one in wanted]
         for profile in profiles:
             before = found.setdefault(profile.name, profile)
@@ -47,6 +47,19 @@ def profiles_of(
                     hint="give one of the two profiles another name, for a bundle's folder is called by it",
                 )
     return tuple(found.values())
+
+
+def _one(name: str) -> str:
+    """Return ``name`` unless it means a class: among the names of devices it would have no neighbour."""
+    from edgepack.errors import ProfileError
+
+    if name == "all" or (name.startswith("all-") and not name.endswith((".yaml", ".yml"))):
+        raise ProfileError(
+            "EP-300",
+            f"no class of devices {name!r}; known: {', '.join(CLASSES)}",
+            hint=f"--device {' or --device '.join(CLASSES)} stands for all shipped devices of the class",
+        )
+    return name
 
 
 def _of_class(device_class: str, formats: "Sequence[FileFormat]") -> tuple[str, ...]:

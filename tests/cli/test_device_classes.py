@@ -26,3 +26,11 @@ def test_where_none_takes_it_that_is_refused(name, formats):
     with pytest.raises(ProfileError) as caught:
         named(name, formats=formats)
     assert caught.value.code == "EP-338"
+
+
+@pytest.mark.parametrize("name", ["all", "all-mcus"])
+def test_a_class_that_is_none_is_told_which_there_are(name):
+    with pytest.raises(ProfileError, match=f"no class of devices '{name}'; known: all-linux, all-mcu") as caught:
+        named(name)
+    assert caught.value.code == "EP-300"
+    assert "--device all-linux or --device all-mcu" in caught.value.hint
