@@ -5,6 +5,7 @@ import queue
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, wait
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar
 
@@ -42,6 +43,13 @@ class Events:
             self._report(event)
 
 
+@dataclass(slots=True)
+class Voice:
+    """Whether what a job reports is dropped, as far as its crew can tell that of one job from another's."""
+
+    muted: bool = False
+
+
 class Job(Generic[R]):
     """A call that was begun.
 
@@ -49,9 +57,11 @@ class Job(Generic[R]):
         future: Gets what comes of it.
         events: What all jobs of the crew report.
         stop: Ends the call where it runs; called once, by ``cancel``.
+        voice: Mutes it.
     """
 
-    def __init__(self, future: Future[R], events: Events, stop: Callable[[], None]) -> None:
+    def __init__(self, future: Future[R], events: Events, stop: Callable[[], None], voice: Voice | None = None) -> None:
+        self.voice = voice or Voice()
         self._future = future
         self._events = events
         self._stop = stop
@@ -103,7 +113,7 @@ class Job(Generic[R]):
 
     def quiet(self) -> "Job[R]":
         """Return a job of the same call for another thread to wait for: that hands on no events."""
-        return Job(self._future, Events(silent), self._stop)
+        return Job(self._future, Events(silent), self._stop, self.voice)
 
     def cancel(self) -> None:
         """End the job at once, whether it waits for its turn or runs; nothing of one that is done is taken back."""

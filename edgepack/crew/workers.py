@@ -5,13 +5,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from edgepack.crew.crew import Crew, Events, Job
+from edgepack.crew.crew import Crew, Events, Job, Voice
 from edgepack.crew.process import Worker
 from edgepack.errors import CandidateError
-from edgepack.events import Note, Reporter, silent
+from edgepack.events import Event, Note, Reporter, silent
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,9 +20,10 @@ R = TypeVar("R")
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """Where a job is: with no member before it runs and after, and whether it is wanted any longer."""
+    """Where a job is: with no member before it runs and after, and whether it is heard and wanted any longer."""
 
     member: Worker | None = None
+    voice: Voice = field(default_factory=Voice)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -45,7 +47,8 @@ class Workers(Crew):
         self._lock = threading.Lock()
         self._closed = False
         self._tickets: set[_Ticket] = set()
-        self._members = [Worker(log_folder, self._events.put, threads=threads) for _ in range(size)]
+        self._running: dict[int, _Ticket] = {}
+        self._members = [Worker(log_folder, partial(self._hear, place), threads=threads) for place in range(size)]
         self._idle = list(self._members)
         # A process dies with the thread that started it (PR_SET_PDEATHSIG), and these live as long as the crew.
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="crew")
@@ -61,7 +64,7 @@ class Workers(Crew):
         with self._lock:
             self._tickets.add(ticket)
         future: Future[R] = self._threads.submit(self._run, ticket, name, function, args, kwargs)
-        return Job(future, self._events, lambda: self._cancel(ticket))
+        return Job(future, self._events, lambda: self._cancel(ticket), ticket.voice)
 
     def stop(self) -> None:
         """Cancel every job; those that are begun later find fresh processes."""
@@ -82,6 +85,11 @@ class Workers(Crew):
         self._threads.shutdown(wait=True, cancel_futures=True)
         for member in self._members:
             member.stop()
+
+    def _hear(self, place: int, event: Event) -> None:
+        """Take what the member at ``place`` reports."""
+        if not self._running[place].voice.muted:
+            self._events.put(event)
 
     def _cancel(self, ticket: _Ticket) -> None:
         with self._lock:
@@ -116,6 +124,7 @@ class Workers(Crew):
             if ticket.cancelled.is_set() or self._closed:
                 raise CancelledError
             ticket.member = member
+            self._running[self._members.index(member)] = ticket
             finish = begin()
         try:
             return finish()

@@ -104,8 +104,10 @@ class InWork:
                     return None
                 found = self._begun[key] = Begun(device=device, keys=keys, job=start())
                 self._unasked.add(key)
+                found.job.voice.muted = True
             if asked:
                 self._unasked.discard(key)
+                found.job.voice.muted = False
             return found
 
     def crossing(self, keys: Sequence[str]) -> Begun | None:

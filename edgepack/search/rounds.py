@@ -66,6 +66,8 @@ class Rounds:
     interrupted: bool = field(default=False, init=False)
     _hopeless: set[str] = field(default_factory=set, init=False)
     """Families that cannot be cut to a limit; later rounds only ask for more."""
+    _trainings: Trainings | None = field(default=None, init=False)
+    """Of all rounds: what one taught the next one knows."""
 
     def run(self) -> tuple[Candidate, ...]:
         """Return every candidate that was tried.
@@ -139,7 +141,9 @@ class Rounds:
         cuts = Cuts(trials=self.trials, tally=self.tally, report=self.report, hopeless=self._hopeless)
         cuts.run(found)
         if not self.tally.over and cuts.left and self._may_train(cuts.left):
-            Trainings(trials=self.trials, tally=self.tally, report=self.report).run(cuts.left)
+            trainings = Trainings(trials=self.trials, tally=self.tally, report=self.report)
+            self._trainings = self._trainings or trainings
+            self._trainings.run(cuts.left)
 
     def _families(self, trials: Trials) -> tuple[Family, ...]:
         """Return what can help in one format against what its own candidates miss."""

@@ -37,10 +37,14 @@ class Trainings:
     tally: Tally
     report: Reporter
     _walked: Walked = field(default_factory=Walked)
+    _learnt: Expectation | None = None
 
     def run(self, families: list[Family]) -> None:
-        """Train until a candidate fits or no family is left that may."""
-        expectation = self._expectation()
+        """Train until a candidate fits or no family is left that may; called again, it knows what it has learnt."""
+        if self._learnt is None:
+            self._learnt = self._expectation()
+        expectation = self._learnt
+        expectation.allowed = self._allowed()
         if expectation.lessons:
             told = f"lessons of other builds in this work folder: {len(expectation.lessons)}"
             self.report(Note(f"{told}; they have a say in which drops are expected"))

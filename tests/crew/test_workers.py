@@ -298,3 +298,26 @@ def test_no_process_outlives_its_parent(tmp_path, number, code):
     assert parent.returncode in code
     assert all(ends_soon(process) for process in running)
     assert number == signal.SIGKILL or b"KeyboardInterrupt" in said
+
+
+def tell_twice(told, go_on=None):
+    to_parent(Note("begun"))
+    told.touch()
+    if go_on is not None:
+        until(go_on)
+    to_parent(Note("done"))
+
+
+def test_what_a_muted_job_reports_is_dropped_until_somebody_asks_for_it(tmp_path):
+    heard = []
+    with Workers(2, tmp_path / "logs", heard.append) as crew:
+        muted = crew.begin("muted", tell_twice, tmp_path / "told", tmp_path / "go-on")
+        muted.voice.muted = True
+        crew.call("other", tell_twice, tmp_path / "another")
+        until(tmp_path / "told")
+        time.sleep(0.5)  # what it said comes a moment later
+        assert [event.text for event in heard] == ["begun", "done"], "the other's alone"
+        muted.voice.muted = False
+        (tmp_path / "go-on").touch()
+        muted.result()
+    assert [event.text for event in heard] == ["begun", "done", "done"]

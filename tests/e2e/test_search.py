@@ -94,4 +94,4 @@ def test_two_workers_look_ahead_to_the_next_device_and_come_to_the_same_bundles(
         pruned.append((before.count('"stage": "prune"'), behind.count('"stage": "prune"')))
     assert digests[0] == digests[1]
     assert len(set(digests[0])) == 2
-    assert pruned == [(1, 1), (2, 0)], "the second device's net was pruned while the first was searched for"
+    assert pruned == [(1, 1), (1, 0)], "the second device's net was pruned quietly while the first was searched for"

@@ -180,6 +180,7 @@ def test_a_run_over_formats_has_one_origin_that_names_both():
 
 class _Job:
     done = False
+    voice = SimpleNamespace(muted=False)
 
 
 def test_both_formats_share_the_processes_and_do_not_walk_one_way_twice_at_once(work):

@@ -70,6 +70,33 @@ def test_what_stops_one_member_stops_those_that_begin_alike(run):
     assert len({recipe.steps[0].model_dump_json() + recipe.precision.default for recipe in tried}) == len(FOUND)
 
 
+def test_a_second_round_knows_what_the_first_one_learnt(monkeypatch):
+    """The next stride of ``--optimize`` cuts the same structures further."""
+    monkeypatch.setattr(trainings, "read_macs", lambda artifact: 1000)
+    further = families(
+        Gap(size=0.4, size_bytes=32_000, latency=0.4, latency_ms=1.6),
+        ceilings=Ceilings(),
+        precisions=(Precision.F32, Precision.W8A8),
+        io="float",
+        separable=False,
+    )
+
+    def expected(*rounds):
+        tally, told = Tally(given=(DROP,), gate="point"), []
+        trials = FakeTrials(tally, lambda recipe: 0.8, error=0.001, kept=keeping())
+        search = Trainings(trials={None: trials}, tally=tally, report=told.append)
+        for found in rounds:
+            told.clear()
+            add_untrained(tally, found)
+            search.run(list(found))
+        before = [event for event in told if getattr(event, "state", "") == "to train"]
+        return {event.name: float(event.detail.removeprefix("expected drop ").rstrip("%")) for event in before}
+
+    afresh, after = expected(further), expected(FOUND, further)
+    assert afresh.keys() == after.keys()
+    assert all(after[name] > afresh[name] for name in afresh)
+
+
 def test_where_all_stay_far_off_the_rest_is_given_up(run):
     tried, told = run(lambda recipe: 0.8)
     assert 3 <= len(tried) < 10
