@@ -11,6 +11,7 @@ from edgepack.bundle.gather import gather
 from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.process import uninterrupted
 from edgepack.data.data import Data
+from edgepack.errors import EdgepackError
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
 from edgepack.loading import Shared, shared
@@ -75,7 +76,10 @@ def _one_after_another(plans: Plans, report: Reporter) -> tuple[Outcome, ...]:
                     asked = [item.request for item in plans.each if not item.infeasible]
                     common = stack.enter_context(shared(asked, report))
                     scouts = stack.enter_context(Scouts(plans, common))
-                outcomes.append(_for_device(plan, plans, common=common, scouts=scouts))
+                try:
+                    outcomes.append(_for_device(plan, plans, common=common, scouts=scouts))
+                except EdgepackError as error:
+                    raise _placed(error, plans, outcomes) from error
                 if outcomes[-1].interrupted:
                     break
     except KeyboardInterrupt:
@@ -83,7 +87,26 @@ def _one_after_another(plans: Plans, report: Reporter) -> tuple[Outcome, ...]:
             raise
         # It came while processes were ended or before the next device had a candidate: what is done is written.
         outcomes[-1] = replace(outcomes[-1], interrupted=True)
+    if rest := _unfinished(plans, outcomes):
+        report(Note(f"interrupted: without a bundle are {', '.join(rest)}"))
     return tuple(outcomes)
+
+
+def _unfinished(plans: Plans, outcomes: Sequence[Outcome]) -> list[str]:
+    return [plan.request.profile.name for plan in plans.each[len(outcomes) :]]
+
+
+def _placed(error: EdgepackError, plans: Plans, outcomes: Sequence[Outcome]) -> EdgepackError:
+    """Return ``error`` with the device that it stopped at, what is finished and what was not begun."""
+    if len(plans.each) == 1:
+        return error
+    at, *rest = _unfinished(plans, outcomes)
+    done = [str(outcome.bundle.path) for outcome in outcomes if outcome.bundle]
+    hints = [error.hint] if error.hint else []
+    hints += [f"finished before it, and whole: {', '.join(done)}"] if done else []
+    hints += [f"not begun: {', '.join(rest)}; a build for them alone, without {at}, goes on"] if rest else []
+    message = f"{at}, device {len(outcomes) + 1} of {len(plans.each)}: {error.message}"
+    return type(error)(error.code, message, hint="; ".join(hints))
 
 
 def _for_device(plan: Planned, plans: Plans, *, common: Shared, scouts: Scouts) -> Outcome:
