@@ -17,12 +17,14 @@ from edgepack.bundle.minimal import ort_artifact
 from edgepack.device.profile import RuntimeSpec
 from edgepack.digest import digest_file, digest_json
 from edgepack.errors import CandidateError, OutputError
+from edgepack.listing import first_of
 from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.memory import ARENA_STEP_BYTES
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
 
+_NAMED = 4  # bundles in a folder above them
 _REBUILD = "copy the bundle again from where it was built, or build it again"
 
 
@@ -104,7 +106,11 @@ def read_manifest(path: Path) -> Manifest:
     if not file.is_file():
         what = "is not a folder" if path.exists() and not path.is_dir() else f"holds no {MANIFEST}"
         what = what if path.exists() else "does not exist"
-        raise OutputError("EP-403", f"{path} is no bundle: it {what}", hint="name the folder that edgepack build wrote")
+        # A build for several devices has a folder above its bundles.
+        inside = [str(found.parent) for found in sorted(path.glob(f"*/{MANIFEST}"))]
+        hint = "name the folder that edgepack build wrote"
+        hint = f"name one of those in it that hold one: {first_of(inside, _NAMED)}" if inside else hint
+        raise OutputError("EP-403", f"{path} is no bundle: it {what}", hint=hint)
     try:
         content = json.loads(file.read_bytes())
         known = isinstance(content, dict) and content.get("kind") == KIND

@@ -133,6 +133,8 @@ def test_what_is_no_bundle_is_said(tmp_path, work):
         with pytest.raises(OutputError, match=words) as caught:
             verify_bundle(tmp_path / name, work=work)
         assert caught.value.code == "EP-403"
+        above = f"name one of those in it that hold one: {tmp_path / 'other'}"
+        assert (caught.value.hint == above) == (name == ""), "a build for several devices has a folder above them"
 
 
 @pytest.mark.parametrize(
