@@ -119,6 +119,16 @@ def test_a_run_knows_what_was_trained_before_it_began_first(work, made, kept):
         assert other.trained() == ()
 
 
+def test_what_is_made_anew_was_known_all_the_same(work, made, kept):
+    with open_journal(work, print) as journal:
+        kept(journal, wishes="tight").keep(TRAINED, made, seconds=1.0)
+        second = kept(journal, wishes="loose")
+        assert second.trained() == (TRAINED,)
+        second.keep(TRAINED, replace(made, reports=()), seconds=2.0)  # its file was lost, say
+        assert journal.known(ORIGIN, TRAINED).reports == ()
+        assert kept(journal, wishes="loose").trained() == (TRAINED,), "a run that was cut off goes on as it would have"
+
+
 def lesson(logarithm=0.5, **more):
     return Lesson(kind="prune", narrow=True, logarithm=logarithm, **more)
 
