@@ -161,6 +161,18 @@ def test_what_a_scout_has_made_is_taken_from_there(part):
     assert in_work.find(f"made {PRUNED.digest}") is None, "who asked has it"
 
 
+def test_what_is_taken_is_kept_before_it_leaves_what_is_in_work(part):
+    crew, seen = Held(2), []
+    in_work = InWork(crew)
+    ahead = part(in_work)
+    ahead.kept.keep = lambda item, made, seconds: seen.append(in_work.find(f"made {item.digest}") is not None)
+    ahead.begin(PRUNED)
+    crew.finish(name(PRUNED))
+    assert ahead.take(PRUNED) == "made"
+    assert seen == [True], "a scout that finds it in neither place makes it again"
+    assert in_work.find(f"made {PRUNED.digest}") is None
+
+
 def test_a_scout_waits_for_a_spare_process_and_a_guess_waits_for_the_scout(part):
     crew = Held(2)
     in_work = InWork(crew)
