@@ -61,9 +61,10 @@ class Scouts:
     def send(self) -> None:
         """Send scouts for all devices that are not reached yet: called once there is a first search to be ahead of."""
         for plan in self._left:
-            lent, foreseen = Lent(self._common.crew, self._common.in_work), Foreseen()
+            name = plan.request.profile.name
+            lent, foreseen = Lent(self._common.crew, self._common.in_work, mark=name), Foreseen()
             done = self._threads.submit(self._scout, plan, lent, foreseen)
-            self._sent[plan.request.profile.name] = _Sent(lent=lent, foreseen=foreseen, done=done)
+            self._sent[name] = _Sent(lent=lent, foreseen=foreseen, done=done)
         self._left = []
 
     def recall(self, plan: Planned) -> Foreseen:

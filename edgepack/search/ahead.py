@@ -110,4 +110,4 @@ class Ahead:
         return job.result()
 
     def _log_name(self, recipe: Recipe) -> str:
-        return "-".join(filter(None, ("steps", recipe.digest[:12], self.format)))
+        return "-".join(filter(None, ("steps", self.kept.label(recipe), self.format)))

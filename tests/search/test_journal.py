@@ -236,6 +236,16 @@ def test_a_journal_of_format_2_keeps_what_it_has(work, made):
         assert database.execute("PRAGMA user_version").fetchone() == (3,)
 
 
+def test_what_devices_do_not_share_has_a_log_of_its_own(work, kept):
+    latency = Recipe.model_validate({"precision": {"default": "w8a8"}, "steps": [{"kind": "prune", "latency_ms": 2.0}]})
+    with open_journal(work, print) as journal:
+        here = replace(kept(journal), origin={**ORIGIN, "device": "a"})
+        there = replace(here, origin={**ORIGIN, "device": "b"})
+        assert here.label(RECIPE) == there.label(RECIPE)
+        assert here.label(latency) != there.label(latency)
+        assert replace(here, reused=False, salt="t").label(latency) == here.label(latency), "it is told in reports"
+
+
 def test_devices_share_what_no_step_looks_at_them_for():
     here, there = {**ORIGIN, "device": "a", "runtime": "tflm 1"}, {**ORIGIN, "device": "b", "runtime": "litert 2"}
     assert key_of(here, RECIPE) == key_of(there, RECIPE)
