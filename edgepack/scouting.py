@@ -12,6 +12,7 @@ from typing import Self
 
 from edgepack.loading import Shared
 from edgepack.planned import Planned, Plans
+from edgepack.search.in_work import InWork
 from edgepack.search.scout import Lent
 from edgepack.searching import Foreseen, open_search
 
@@ -32,7 +33,7 @@ class _Sent:
 
 
 class Scouts:
-    """A scout for each device that is not reached yet, as many at once as processes may be spare.
+    """A scout for each device that is not reached yet, as many at once as processes of this machine may be spare.
 
     Args:
         plans: Of all devices.
@@ -42,7 +43,10 @@ class Scouts:
     def __init__(self, plans: Plans, common: Shared) -> None:
         self._plans = plans
         self._common = common
-        self._spare = common.in_work.crew.size - 1
+        # On a cluster recipes alone are made: a scout's other errands wait for spare processes of this machine.
+        here = common.crew is common.in_work.crew
+        self._errands = common.in_work if here else InWork(common.crew)
+        self._spare = min(common.in_work.crew.size, common.crew.size) - 1
         self._left = [plan for plan in plans.each if not plan.infeasible] if self._spare > 0 else []
         self._sent: dict[str, _Sent] = {}
         self._threads = ThreadPoolExecutor(max(1, self._spare), thread_name_prefix="scout")
@@ -62,7 +66,7 @@ class Scouts:
         """Send scouts for all devices that are not reached yet: called once there is a first search to be ahead of."""
         for plan in self._left:
             name = plan.request.profile.name
-            lent, foreseen = Lent(self._common.crew, self._common.in_work, mark=name), Foreseen()
+            lent, foreseen = Lent(self._common.crew, self._errands, mark=name), Foreseen()
             done = self._threads.submit(self._scout, plan, lent, foreseen)
             self._sent[name] = _Sent(lent=lent, foreseen=foreseen, done=done)
         self._left = []

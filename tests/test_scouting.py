@@ -58,14 +58,15 @@ def searches(monkeypatch):
 @pytest.fixture
 def scouts():
     @contextmanager
-    def of(size):
+    def of(size, *, cluster=None):
         crew = SimpleNamespace(size=size)
+        makers = crew if cluster is None else SimpleNamespace(size=cluster)
 
         @contextmanager
         def for_scout(lent):
             yield SimpleNamespace(lent=lent)
 
-        with Scouts(PLANS, SimpleNamespace(crew=crew, in_work=InWork(crew), for_scout=for_scout)) as found:
+        with Scouts(PLANS, SimpleNamespace(crew=crew, in_work=InWork(makers), for_scout=for_scout)) as found:
             yield found
 
     return of
@@ -99,6 +100,21 @@ def test_more_processes_send_more_scouts_and_all_end_with_the_build(scouts, sear
         assert searches.of(SECOND).wait(SOON_S)
         assert searches.of(THIRD).wait(SOON_S)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("scout")]
+
+
+def test_scouts_beside_a_cluster_are_as_many_as_this_machine_has_processes_to_spare(scouts, searches):
+    with scouts(1, cluster=8) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        assert sent.recall(SECOND) == {}
+    assert not searches.begun, "the search that runs would wait for their errands"
+    with scouts(2, cluster=8) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        assert searches.of(SECOND).wait(SOON_S)
+        assert not searches.of(THIRD).is_set()
+        assert sent.recall(SECOND) == {None: {"recipe": "b"}}
+        sent.recall(THIRD)
 
 
 def test_a_scout_that_had_not_begun_is_not_waited_for(scouts, searches):
