@@ -2,6 +2,7 @@
 """Scouts for devices that come next: sent where processes may be spare, called back when their device is reached."""
 
 import threading
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -29,6 +30,8 @@ class Searches:
     def __init__(self):
         self.begun = {}
         self.failure = None
+        self.scores = False
+        self.killed = threading.Event()
 
     @contextmanager
     def open(self, plan, plans, *, common, foreseen):
@@ -39,10 +42,14 @@ class Searches:
             self.of(plan).set()
             if self.failure is not None:
                 raise self.failure
+            if self.scores:
+                assert self.killed.wait(SOON_S)
             while not common.lent.called_back:
                 threading.Event().wait(0.01)
 
-        yield SimpleNamespace(rounds=SimpleNamespace(run=run))
+        session = SimpleNamespace(kill=self.killed.set)
+        benches = {None: SimpleNamespace(session=session, reference=session)}
+        yield SimpleNamespace(rounds=SimpleNamespace(run=run), benches=benches)
 
     def of(self, plan):
         return self.begun.setdefault(plan.request.profile.name, threading.Event())
@@ -115,6 +122,18 @@ def test_scouts_beside_a_cluster_are_as_many_as_this_machine_has_processes_to_sp
         assert not searches.of(THIRD).is_set()
         assert sent.recall(SECOND) == {None: {"recipe": "b"}}
         sent.recall(THIRD)
+
+
+def test_no_end_waits_for_what_a_scout_scores(scouts, searches):
+    searches.scores = True
+    start = time.monotonic()
+    with scouts(2) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        assert searches.of(SECOND).wait(SOON_S)
+        assert not searches.killed.is_set()
+    assert searches.killed.is_set()
+    assert time.monotonic() - start < SOON_S / 2
 
 
 def test_a_scout_that_had_not_begun_is_not_waited_for(scouts, searches):
