@@ -69,7 +69,9 @@ def shared(requests: Sequence[Request], report: Reporter) -> Iterator[Shared]:
             from edgepack.crew.cluster import Cluster
 
             makers = stack.enter_context(Cluster(request.scheduler, work.root, report, threads=threads))
-        crew = stack.enter_context(Workers(request.workers, work.folder("logs"), report, threads=threads))
+        # Beside a cluster a scout has a process of its own here: the search never waits for its errands.
+        size = 2 if makers is not None and len(requests) > 1 else request.workers
+        crew = stack.enter_context(Workers(size, work.folder("logs"), report, threads=threads))
         as_it_is = all(item.profile.takes("onnx") for item in requests)
         model = load(request, request.model, crew, report, as_it_is=as_it_is)
         in_work = InWork(makers or crew)

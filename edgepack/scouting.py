@@ -12,6 +12,8 @@ from typing import Self
 
 from edgepack.loading import Shared
 from edgepack.planned import Planned, Plans
+from edgepack.search.bench import Bench
+from edgepack.search.in_work import POLL_S, InWork
 from edgepack.search.scout import Lent
 from edgepack.searching import Foreseen, open_search
 
@@ -23,16 +25,18 @@ class _Sent:
     Attributes:
         lent: Calls it back.
         foreseen: Gets what it tries.
+        benches: Gets those where it tries it.
         done: Ends when it does, however it does: what stops a scout will stop the search that it is for.
     """
 
     lent: Lent
     foreseen: Foreseen
+    benches: list[Bench]
     done: Future[None]
 
 
 class Scouts:
-    """A scout for each device that is not reached yet, as many at once as processes may be spare.
+    """A scout for each device that is not reached yet, as many at once as processes of this machine may be spare.
 
     Args:
         plans: Of all devices.
@@ -42,7 +46,10 @@ class Scouts:
     def __init__(self, plans: Plans, common: Shared) -> None:
         self._plans = plans
         self._common = common
-        self._spare = common.in_work.crew.size - 1
+        # On a cluster recipes alone are made: a scout's other errands wait for spare processes of this machine.
+        here = common.crew is common.in_work.crew
+        self._errands = common.in_work if here else InWork(common.crew)
+        self._spare = min(common.in_work.crew.size, common.crew.size) - 1
         self._left = [plan for plan in plans.each if not plan.infeasible] if self._spare > 0 else []
         self._sent: dict[str, _Sent] = {}
         self._threads = ThreadPoolExecutor(max(1, self._spare), thread_name_prefix="scout")
@@ -56,30 +63,41 @@ class Scouts:
         self._common.in_work.stop()
         for sent in self._sent.values():
             sent.lent.stop()
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        while left := [sent for sent in self._sent.values() if not sent.done.done()]:
+            # To run all samples may take minutes, and nobody waits for what comes of it any more.
+            for bench in [bench for sent in left for bench in sent.benches]:
+                bench.session.kill()
+                bench.reference.kill()
+            wait([sent.done for sent in left], timeout=POLL_S)
+        self._threads.shutdown(wait=True)
 
     def send(self) -> None:
         """Send scouts for all devices that are not reached yet: called once there is a first search to be ahead of."""
         for plan in self._left:
-            lent, foreseen = Lent(self._common.crew, self._common.in_work), Foreseen()
-            done = self._threads.submit(self._scout, plan, lent, foreseen)
-            self._sent[plan.request.profile.name] = _Sent(lent=lent, foreseen=foreseen, done=done)
+            name = plan.request.profile.name
+            lent, foreseen = Lent(self._common.crew, self._errands, mark=name), Foreseen()
+            benches: list[Bench] = []
+            done = self._threads.submit(self._scout, plan, lent, foreseen, benches)
+            self._sent[name] = _Sent(lent=lent, foreseen=foreseen, benches=benches, done=done)
         self._left = []
 
     def recall(self, plan: Planned) -> Foreseen:
         """End the scout for ``plan``, whose own search begins, and return what it has tried."""
         self._left = [other for other in self._left if other is not plan]
-        sent = self._sent.pop(plan.request.profile.name, None)
+        sent = self._sent.get(plan.request.profile.name)
         if sent is None:
             return {}
         if not sent.done.cancel():
             sent.lent.stop()
             wait([sent.done])
+        del self._sent[plan.request.profile.name]
         return sent.foreseen
 
-    def _scout(self, plan: Planned, lent: Lent, foreseen: Foreseen) -> None:
+    def _scout(self, plan: Planned, lent: Lent, foreseen: Foreseen, benches: list[Bench]) -> None:
         with (
             self._common.for_scout(lent) as common,
             open_search(plan, self._plans, common=common, foreseen=foreseen) as search,
         ):
+            benches.extend(search.benches.values())
             search.rounds.run()

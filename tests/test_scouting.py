@@ -2,6 +2,7 @@
 """Scouts for devices that come next: sent where processes may be spare, called back when their device is reached."""
 
 import threading
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -29,6 +30,8 @@ class Searches:
     def __init__(self):
         self.begun = {}
         self.failure = None
+        self.scores = False
+        self.killed = threading.Event()
 
     @contextmanager
     def open(self, plan, plans, *, common, foreseen):
@@ -39,10 +42,14 @@ class Searches:
             self.of(plan).set()
             if self.failure is not None:
                 raise self.failure
+            if self.scores:
+                assert self.killed.wait(SOON_S)
             while not common.lent.called_back:
                 threading.Event().wait(0.01)
 
-        yield SimpleNamespace(rounds=SimpleNamespace(run=run))
+        session = SimpleNamespace(kill=self.killed.set)
+        benches = {None: SimpleNamespace(session=session, reference=session)}
+        yield SimpleNamespace(rounds=SimpleNamespace(run=run), benches=benches)
 
     def of(self, plan):
         return self.begun.setdefault(plan.request.profile.name, threading.Event())
@@ -58,14 +65,15 @@ def searches(monkeypatch):
 @pytest.fixture
 def scouts():
     @contextmanager
-    def of(size):
+    def of(size, *, cluster=None):
         crew = SimpleNamespace(size=size)
+        makers = crew if cluster is None else SimpleNamespace(size=cluster)
 
         @contextmanager
         def for_scout(lent):
             yield SimpleNamespace(lent=lent)
 
-        with Scouts(PLANS, SimpleNamespace(crew=crew, in_work=InWork(crew), for_scout=for_scout)) as found:
+        with Scouts(PLANS, SimpleNamespace(crew=crew, in_work=InWork(makers), for_scout=for_scout)) as found:
             yield found
 
     return of
@@ -99,6 +107,33 @@ def test_more_processes_send_more_scouts_and_all_end_with_the_build(scouts, sear
         assert searches.of(SECOND).wait(SOON_S)
         assert searches.of(THIRD).wait(SOON_S)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("scout")]
+
+
+def test_scouts_beside_a_cluster_are_as_many_as_this_machine_has_processes_to_spare(scouts, searches):
+    with scouts(1, cluster=8) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        assert sent.recall(SECOND) == {}
+    assert not searches.begun, "the search that runs would wait for their errands"
+    with scouts(2, cluster=8) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        assert searches.of(SECOND).wait(SOON_S)
+        assert not searches.of(THIRD).is_set()
+        assert sent.recall(SECOND) == {None: {"recipe": "b"}}
+        sent.recall(THIRD)
+
+
+def test_no_end_waits_for_what_a_scout_scores(scouts, searches):
+    searches.scores = True
+    start = time.monotonic()
+    with scouts(2) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        assert searches.of(SECOND).wait(SOON_S)
+        assert not searches.killed.is_set()
+    assert searches.killed.is_set()
+    assert time.monotonic() - start < SOON_S / 2
 
 
 def test_a_scout_that_had_not_begun_is_not_waited_for(scouts, searches):

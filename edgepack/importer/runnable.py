@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import onnx
 
 _SEEDS: Final = (0, 1)
+_MOST_TRACED: Final = 256
+"""Samples that a graph may have been traced with: more are no batch, and would not fit into memory."""
 _NUMBERS: Final = "fiub"  # NumPy's kinds
 
 
@@ -134,7 +136,7 @@ def _reshaped_to(model: "onnx.ModelProto") -> list[int]:
             constants.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
     wanted = [node.input[1] for node in model.graph.node if node.op_type == "Reshape" and node.input[1] in constants]
     fronts = (onnx.numpy_helper.to_array(constants[name]).ravel()[:1].tolist() for name in wanted)
-    return list(dict.fromkeys(size for front in fronts for size in front if size > 1))
+    return list(dict.fromkeys(size for front in fronts for size in front if 1 < size <= _MOST_TRACED))
 
 
 def inputs_of(model: "onnx.ModelProto", fixed: "onnx.ModelProto", where: str) -> tuple[Edge, ...]:

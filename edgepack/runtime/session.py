@@ -181,6 +181,11 @@ class RuntimeSession:
         self._pool.clear()
         self._holds.clear()
 
+    def kill(self) -> None:
+        """Kill all processes, from any thread: who waits for one sees it die (EP-603; as it starts EP-502)."""
+        for process in list(self._pool):
+            process.process.kill()
+
     def _start(self, name: str = "") -> ServedRuntime:
         self._started += not name
         log = self.log_folder / f"{self.name}-{os.getpid()}-{name or self._started}.log"

@@ -54,9 +54,10 @@ class Ahead:
             self._wait_for_another(recipe)
         try:
             made = self._outcome(recipe, begun.job)
+            # Before it is taken: at no time may another thread find it in neither place and begin it anew.
+            self.kept.keep(recipe, made, seconds=time.perf_counter() - begun.began)
         finally:
             self.in_work.take(key)
-        self.kept.keep(recipe, made, seconds=time.perf_counter() - begun.began)
         return made
 
     @property
@@ -109,4 +110,4 @@ class Ahead:
         return job.result()
 
     def _log_name(self, recipe: Recipe) -> str:
-        return "-".join(filter(None, ("steps", recipe.digest[:12], self.format)))
+        return "-".join(filter(None, ("steps", self.kept.label(recipe), self.format)))

@@ -60,7 +60,9 @@ class Cuts:
         if family.untrained is None:
             self.left.append(family)
             return
-        self.trials[family.format].ahead.begin(family.untrained)
+        trials = self.trials[family.format]
+        if trials.find(family.untrained) is None:  # else an earlier stride has tried it, and nobody would take it
+            trials.ahead.begin(family.untrained)
         self._expect(waiting[1:])
         self.report(FamilyChanged(family.title, "cutting"))
         family, candidate = self._cut(family, family.untrained)
@@ -78,11 +80,11 @@ class Cuts:
 
     def _expect(self, waiting: Iterable[Family]) -> None:
         for family in waiting:
-            ahead = self.trials[family.format].ahead
-            if not ahead.free:
+            trials = self.trials[family.format]
+            if not trials.ahead.free:
                 return
-            if family.untrained is not None:
-                ahead.expect(family.untrained)
+            if family.untrained is not None and trials.find(family.untrained) is None:
+                trials.ahead.expect(family.untrained)
 
     def _cut(self, family: Family, member: Recipe) -> tuple[Family, Candidate]:
         """Return ``family`` with its untrained member as it was tried, cut further where it misses a cost by little.

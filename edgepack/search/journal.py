@@ -94,7 +94,12 @@ class Journal:
         """
         row = (key_of(origin, recipe), recipe.model_dump_json(), _MADE.dump_json(made).decode(), seconds)
         with full_disk(self._artifacts.parent), self._database:
-            self._database.execute("INSERT OR REPLACE INTO made (key, recipe, made, seconds) VALUES (?, ?, ?, ?)", row)
+            # Its number stays where it was known: runs go by what had been made when they began.
+            self._database.execute(
+                "INSERT INTO made (key, recipe, made, seconds) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "recipe = excluded.recipe, made = excluded.made, seconds = excluded.seconds",
+                row,
+            )
 
     def trained(self, origin: Origin, run: Run | None) -> tuple[Recipe, ...]:
         """Return the recipes that were trained under ``origin`` before ``run`` was begun first, in their order."""

@@ -55,6 +55,10 @@ class Kept:
         found = key_of(self.origin, recipe)
         return found if self.reused else digest_json([self.salt, found])
 
+    def label(self, recipe: Recipe) -> str:
+        """Return what tells ``recipe`` apart in names that are told, here from what other devices make of it."""
+        return key_of(self.origin, recipe)[:12]
+
     def keys(self, recipe: Recipe) -> tuple[str, ...]:
         """Return the key of each stretch of ``recipe``; keys that no other process has where nothing may be reused."""
         found = tuple(way_of(self.origin, stretch) for stretch in stretches(recipe))

@@ -75,11 +75,13 @@ class Lent(Crew):
     Args:
         crew: Whose they are.
         in_work: Says which are spare.
+        mark: Tells the logs of its jobs from those of the search that runs, whose failures quote theirs.
     """
 
-    def __init__(self, crew: Crew, in_work: InWork) -> None:
+    def __init__(self, crew: Crew, in_work: InWork, *, mark: str) -> None:
         self._crew = crew
         self._in_work = in_work
+        self._mark = mark
         self._called_back = Event()
         self._latest: Job[Any] | None = None
 
@@ -101,7 +103,7 @@ class Lent(Crew):
         """
         while not self.called_back:
             if self._in_work.wait_for_spare():
-                job = self._crew.begin(name, function, *args, **kwargs)
+                job = self._crew.begin(f"{name}-ahead-{self._mark}", function, *args, **kwargs)
                 self._in_work.count(job)
                 self._latest = job
                 if self._called_back.is_set():

@@ -143,13 +143,19 @@ class Trainings:
         return max(1.0, self._walked.work([prospect], expectation))
 
     def _begin(self, best: Prospect, left: list[Prospect], expectation: Expectation) -> None:
-        """Begin ``best``, and what will probably be asked for next where a process is free."""
-        self._of(best.family).ahead.begin(best.recipe)
+        """Begin ``best``, and what will probably be asked for next where a process is free.
+
+        What was tried meanwhile, as another's control say, is not taken again, so nobody would end it.
+        """
+        trials = self._of(best.family)
+        if trials.find(best.recipe) is None:
+            trials.ahead.begin(best.recipe)
         for family, recipe in self._likely(best, left, expectation):
-            ahead = self._of(family).ahead
-            if not ahead.free:
+            trials = self._of(family)
+            if not trials.ahead.free:
                 return
-            ahead.expect(recipe)
+            if trials.find(recipe) is None:
+                trials.ahead.expect(recipe)
 
     def _likely(
         self, best: Prospect, left: list[Prospect], expectation: Expectation

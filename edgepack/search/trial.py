@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Try one recipe: lower it, see that the runtime computes it, read its costs, and score it only if they fit."""
 
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -155,8 +156,12 @@ def unscored(bench: Bench, candidate: Candidate) -> Candidate:
 
 def outputs(bench: Bench, artifact: Artifact, inputs: Sequence[Path]) -> tuple[Array, ...]:
     """Run ``artifact`` on every sample in the target's runtime; dequantized, one array per output."""
-    paths = bench.session.run(artifact, tuple(inputs), folder=bench.work.folder("outputs") / bench.session.name)
-    return tuple(np.load(path) for path in paths)
+    folder = bench.work.folder("outputs") / bench.session.name
+    try:
+        return tuple(np.load(path) for path in bench.session.run(artifact, tuple(inputs), folder=folder))
+    finally:
+        # Every session of a run has a folder of its own: left there, they would add up on the disk.
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _cost(bench: Bench, candidate: Candidate) -> Candidate:

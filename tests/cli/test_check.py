@@ -321,6 +321,12 @@ def test_a_graph_traced_with_several_samples_is_told_what_helps_and_that_does(tm
     assert "build imports it as a Keras graph" in follows.stdout
 
 
+def test_what_is_reshaped_to_and_is_no_batch_is_not_tried_as_one(tmp_path):
+    run = check(with_the_batch_of_its_export(tmp_path / "m.onnx", batch=50_176), "--device", "rpi4")
+    assert (run.returncode, "Error EP-158" in run.stderr) == (2, True)
+    assert "with its shapes fixed onnxruntime says" in run.stderr
+
+
 def test_what_can_be_imported_is_said_without_keras(tmp_path):
     listing = tmp_path / "modules.txt"
     run = check(write_quadrants(tmp_path / "m.onnx"), code=LISTING.format(out=str(listing)))

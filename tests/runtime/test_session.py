@@ -84,6 +84,16 @@ def test_a_process_that_dies_in_the_middle_costs_one_candidate(artifact, samples
         assert np.load(paths[0]).shape == (5, 3)
 
 
+def test_a_run_that_nobody_waits_for_is_ended_from_another_thread(artifact, samples, tmp_path):
+    with session_of(tmp_path, 2, "tflm") as session:
+        session.run(artifact, samples, folder=tmp_path / "out")
+        threading.Timer(0.2, session.kill).start()
+        with pytest.raises(CandidateError) as caught:
+            run_for_long(session, artifact, samples, tmp_path / "out")
+        assert caught.value.code == "EP-603"
+        assert not [path for path in (tmp_path / "out").iterdir() if "partial" in path.name]
+
+
 def run_for_long(session, artifact, samples, folder):
     for _ in range(500):
         session.run(artifact, samples, folder=folder)

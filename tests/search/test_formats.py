@@ -98,6 +98,15 @@ def test_the_same_family_is_cut_in_both_formats_before_the_first_that_fits_ends_
     assert planned.names[:2] == ("prune (tflite)", "prune (onnx)")
 
 
+def test_what_an_earlier_stride_has_tried_is_not_begun_again(search):
+    tally, each = search(lambda item, recipe: 0.3)
+    found = in_formats(Gap(latency=0.5, latency_ms=2.0))
+    for family in found:
+        each[family.format].with_control(family.untrained)
+    Cuts(trials=each, tally=tally, report=silent, hopeless=set()).run(found)
+    assert not any(trials.begun for trials in each.values()), "nobody takes it, so it would hold a process for nothing"
+
+
 def test_what_misses_in_one_format_alone_is_dropped_there_alone(search):
     tally, each = search(lambda item, recipe: 0.3)
     each["onnx"].figures = {"size": Figure(9000.0, "B", Evidence.COMPUTED)}

@@ -74,6 +74,7 @@ def part(tmp_path):
         kept = SimpleNamespace(
             known=lambda item, quietly=False: "known" if item in known else None,
             key=lambda item: f"made {item.digest}",
+            label=lambda item: item.digest[:12],
             keys=lambda item: tuple(stretch.digest for stretch in stretches(item)),
             keep=lambda *_, **__: None,
         )
@@ -152,7 +153,7 @@ def test_a_stretch_that_somebody_walks_is_waited_for_and_not_walked_again(part):
 def test_what_a_scout_has_made_is_taken_from_there(part):
     crew = Held(2)
     in_work = InWork(crew)
-    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work)).take, PRUNED)
+    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4")).take, PRUNED)
     begun(scouting, crew, name(PRUNED))
     crew.finish(name(PRUNED), "scouted")
     assert scouting.join().result == "scouted"
@@ -161,13 +162,25 @@ def test_what_a_scout_has_made_is_taken_from_there(part):
     assert in_work.find(f"made {PRUNED.digest}") is None, "who asked has it"
 
 
+def test_what_is_taken_is_kept_before_it_leaves_what_is_in_work(part):
+    crew, seen = Held(2), []
+    in_work = InWork(crew)
+    ahead = part(in_work)
+    ahead.kept.keep = lambda item, made, seconds: seen.append(in_work.find(f"made {item.digest}") is not None)
+    ahead.begin(PRUNED)
+    crew.finish(name(PRUNED))
+    assert ahead.take(PRUNED) == "made"
+    assert seen == [True], "a scout that finds it in neither place makes it again"
+    assert in_work.find(f"made {PRUNED.digest}") is None
+
+
 def test_a_scout_waits_for_a_spare_process_and_a_guess_waits_for_the_scout(part):
     crew = Held(2)
     in_work = InWork(crew)
     ahead = part(in_work, device="stm32h747")
     ahead.begin(PRUNED)
     ahead.expect(OTHER)
-    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work)).take, DISTILLED)
+    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4")).take, DISTILLED)
     time.sleep(0.3)
     assert name(DISTILLED) not in crew.futures
     crew.finish(name(OTHER))
@@ -181,7 +194,7 @@ def test_a_scout_waits_for_a_spare_process_and_a_guess_waits_for_the_scout(part)
 def test_a_scout_that_is_called_back_leaves_what_it_began(part):
     crew = Held(2)
     in_work = InWork(crew)
-    lent = Lent(crew, in_work)
+    lent = Lent(crew, in_work, mark="rpi4")
     scouting = Aside(part(in_work, Scout, lent=lent).take, PRUNED)
     begun(scouting, crew, name(PRUNED))
     lent.stop()
@@ -195,13 +208,13 @@ def test_a_scout_that_is_called_back_leaves_what_it_began(part):
 def test_an_errand_of_a_scout_ends_when_it_is_called_back():
     crew = Held(2)
     in_work = InWork(crew)
-    lent = Lent(crew, in_work)
+    lent = Lent(crew, in_work, mark="rpi4")
     errand = Aside(lent.call, "lower-f32", print)
-    begun(errand, crew, "lower-f32")
+    begun(errand, crew, "lower-f32-ahead-rpi4")  # the search that runs may lower it too, and quote its log
     assert in_work.spare == 0
     lent.stop()
     assert isinstance(errand.join().error, CancelledError)
-    assert crew.cancelled == ["lower-f32"]
+    assert crew.cancelled == ["lower-f32-ahead-rpi4"]
     with pytest.raises(CancelledError):
         lent.begin("lower-w8", print)
     assert in_work.spare == 1
@@ -211,7 +224,7 @@ def test_a_scout_begins_anew_what_another_search_gave_up(part):
     crew = Held(3)
     in_work = InWork(crew)
     part(in_work, device="stm32h747").expect(PRUNED)
-    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work)).take, PRUNED)
+    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4")).take, PRUNED)
     time.sleep(0.3)
     first = crew.futures.pop(name(PRUNED))
     part(in_work, device="stm32h747").end()
@@ -224,7 +237,7 @@ def test_a_scout_begins_anew_what_another_search_gave_up(part):
 def test_what_fails_for_a_scout_fails_for_the_search_alike(part):
     crew = Held(2)
     in_work = InWork(crew)
-    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work)).take, PRUNED)
+    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4")).take, PRUNED)
     begun(scouting, crew, name(PRUNED))
     crew.futures[name(PRUNED)].set_exception(CandidateError("EP-632", "out of reach"))
     assert scouting.join().error.code == "EP-632"
@@ -241,7 +254,7 @@ def test_after_an_end_nothing_is_made_ahead(part):
     assert crew.cancelled == [name(PRUNED)]
     ahead.expect(OTHER)
     with pytest.raises(CancelledError):
-        part(in_work, Scout, lent=Lent(crew, in_work)).take(OTHER)
+        part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4")).take(OTHER)
     assert len(crew.futures) == 1
 
 

@@ -119,6 +119,16 @@ def test_a_run_knows_what_was_trained_before_it_began_first(work, made, kept):
         assert other.trained() == ()
 
 
+def test_what_is_made_anew_was_known_all_the_same(work, made, kept):
+    with open_journal(work, print) as journal:
+        kept(journal, wishes="tight").keep(TRAINED, made, seconds=1.0)
+        second = kept(journal, wishes="loose")
+        assert second.trained() == (TRAINED,)
+        second.keep(TRAINED, replace(made, reports=()), seconds=2.0)  # its file was lost, say
+        assert journal.known(ORIGIN, TRAINED).reports == ()
+        assert kept(journal, wishes="loose").trained() == (TRAINED,), "a run that was cut off goes on as it would have"
+
+
 def lesson(logarithm=0.5, **more):
     return Lesson(kind="prune", narrow=True, logarithm=logarithm, **more)
 
@@ -224,6 +234,16 @@ def test_a_journal_of_format_2_keeps_what_it_has(work, made):
             journal.learnt(ORIGIN, TRAINED, lesson())
     with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (3,)
+
+
+def test_what_devices_do_not_share_has_a_log_of_its_own(work, kept):
+    latency = Recipe.model_validate({"precision": {"default": "w8a8"}, "steps": [{"kind": "prune", "latency_ms": 2.0}]})
+    with open_journal(work, print) as journal:
+        here = replace(kept(journal), origin={**ORIGIN, "device": "a"})
+        there = replace(here, origin={**ORIGIN, "device": "b"})
+        assert here.label(RECIPE) == there.label(RECIPE)
+        assert here.label(latency) != there.label(latency)
+        assert replace(here, reused=False, salt="t").label(latency) == here.label(latency), "it is told in reports"
 
 
 def test_devices_share_what_no_step_looks_at_them_for():

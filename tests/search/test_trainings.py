@@ -97,6 +97,27 @@ def test_a_second_round_knows_what_the_first_one_learnt(monkeypatch):
     assert all(after[name] > afresh[name] for name in afresh)
 
 
+def test_what_was_tried_meanwhile_is_not_begun_again(monkeypatch):
+    monkeypatch.setattr(trainings, "read_macs", lambda artifact: 1000)
+    tally = Tally(given=(DROP,), gate="point")
+    members = {recipe.digest: recipe for family in FOUND for recipe in family.trained}
+
+    def answers(recipe):
+        if not trials.tried:
+            assert recipe in trials.begun
+            trials.begun.clear()
+            others = [other for other in members.values() if other != recipe]
+            tally.done.extend(scored(other, 0.8, (DROP,), error=0.001) for other in others)
+        return 0.8
+
+    trials = FakeTrials(tally, answers, error=0.001)
+    add_untrained(tally, FOUND)
+    Trainings(trials={None: trials}, tally=tally, report=lambda _: None).run(list(FOUND))
+    assert len(trials.tried) > 1
+    held = {recipe.digest for recipe in trials.begun} & set(members)
+    assert not held, "nobody takes it, so it would hold a process for nothing"
+
+
 def test_where_all_stay_far_off_the_rest_is_given_up(run):
     tried, told = run(lambda recipe: 0.8)
     assert 3 <= len(tried) < 10
