@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, ParamSpec, Self, TypeVar
 
-from edgepack.errors import EdgepackError
+from edgepack.errors import CandidateError, EdgepackError, HostError
 from edgepack.events import Event, Reporter, silent
 
 P = ParamSpec("P")
@@ -110,6 +110,12 @@ class Job(Generic[R]):
         if self._cancelled or self._future.cancelled():
             return True
         return self._future.done() and isinstance(self._future.exception(), CancelledError)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it ended because its process or its machine failed: at another time it may do."""
+        error = self._future.exception() if self._future.done() and not self.cancelled else None
+        return isinstance(error, HostError) or (isinstance(error, CandidateError) and error.code == "EP-601")
 
     def quiet(self) -> "Job[R]":
         """Return a job of the same call for another thread to wait for: that hands on no events."""

@@ -47,6 +47,7 @@ class Ahead:
             HostError: The disk is full (EP-501).
         """
         key = self.kept.key(recipe)
+        self.in_work.forget_lost(key)
         known = None if self.in_work.find(key) else self.kept.known(recipe)
         if known is not None:
             return known

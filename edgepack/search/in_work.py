@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from edgepack.crew.crew import Crew, Job
 from edgepack.search.making import Made
+
+R = TypeVar("R")
 
 POLL_S: Final = 0.1
 
@@ -122,10 +124,20 @@ class InWork:
             self._begun.pop(key, None)
             self._unasked.discard(key)
 
-    def count(self, errand: Job[Any]) -> None:
-        """Count a job beside the making of recipes that nobody has asked for yet."""
+    def forget_lost(self, key: str) -> None:
+        """Forget what was begun under ``key`` where nobody asked for it and its machine failed, not the recipe."""
         with self._lock:
+            if key in self._unasked and self._begun[key].job.lost:
+                self.take(key)
+
+    def lend(self, start: Callable[[], Job[R]]) -> Job[R] | None:
+        """Begin an errand, a job beside the making of recipes; None where no process is spare for it."""
+        with self._lock:
+            if self.spare < 1:
+                return None
+            errand = start()
             self._errands.append(errand)
+            return errand
 
     def give_up(self, device: str) -> None:
         """Cancel what was begun for ``device`` and never asked for; the steps that it has walked are kept."""

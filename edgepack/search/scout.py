@@ -101,10 +101,13 @@ class Lent(Crew):
         Raises:
             CancelledError: The scout was called back.
         """
+
+        def start() -> Job[R]:
+            return self._crew.begin(f"{name}-ahead-{self._mark}", function, *args, **kwargs)
+
         while not self.called_back:
-            if self._in_work.wait_for_spare():
-                job = self._crew.begin(f"{name}-ahead-{self._mark}", function, *args, **kwargs)
-                self._in_work.count(job)
+            job = self._in_work.lend(start) if self._in_work.wait_for_spare() else None
+            if job is not None:
                 self._latest = job
                 if self._called_back.is_set():
                     job.cancel()

@@ -10,7 +10,7 @@ import pytest
 
 from edgepack.compress.recipe import Recipe
 from edgepack.crew.crew import Crew, Events, Job
-from edgepack.errors import CandidateError
+from edgepack.errors import CandidateError, HostError
 from edgepack.search.ahead import Ahead
 from edgepack.search.in_work import InWork
 from edgepack.search.scout import Lent, Scout
@@ -267,3 +267,16 @@ def test_a_device_that_is_done_gives_up_its_own_guesses_alone(part):
     other.expect(Recipe.model_validate({"precision": {"default": "w8"}, "steps": [{"kind": "prune", "macs": 0.25}]}))
     done.end()
     assert crew.cancelled == [name(OTHER)], "what was asked for is another's now as well, and so is the third"
+
+
+@pytest.mark.parametrize("error", [CandidateError("EP-601", "the process died"), HostError("EP-501", "no space left")])
+def test_what_was_lost_ahead_is_made_when_it_is_asked_for(part, error):
+    """Two trainings at once may be too much for a machine that bears one."""
+    crew = Held(2)
+    in_work = InWork(crew)
+    part(in_work).expect(PRUNED)
+    crew.futures.pop(name(PRUNED)).set_exception(error)
+    taking = Aside(part(in_work).take, PRUNED)
+    begun(taking, crew, name(PRUNED))
+    crew.finish(name(PRUNED), "made")
+    assert taking.join().result == "made"
