@@ -134,7 +134,8 @@ def _reshaped_to(model: "onnx.ModelProto") -> list[int]:
     for node in model.graph.node:
         if node.op_type == "Constant":
             constants.update((node.output[0], item.t) for item in node.attribute if item.name == "value")
-    wanted = [node.input[1] for node in model.graph.node if node.op_type == "Reshape" and node.input[1] in constants]
+    reshapes = (node.input for node in model.graph.node if node.op_type == "Reshape" and len(node.input) > 1)
+    wanted = [names[1] for names in reshapes if names[1] in constants]
     fronts = (onnx.numpy_helper.to_array(constants[name]).ravel()[:1].tolist() for name in wanted)
     return list(dict.fromkeys(size for front in fronts for size in front if 1 < size <= _MOST_TRACED))
 

@@ -163,12 +163,12 @@ class Journal:
             self._gone_on = True
         row = (_text(origin), wishes, time.time())
         with full_disk(self._artifacts.parent), self._database:
-            lessons = _LESSONS.dump_json(self._lessons(origin)).decode()
+            known_now = _LESSONS.dump_json(self._lessons(origin)).decode()
             self._database.execute(
                 "INSERT INTO runs (origin, wishes, began, known, lessons) "
                 "VALUES (?, ?, ?, (SELECT coalesce(max(number), 0) FROM made), ?) "
                 "ON CONFLICT DO UPDATE SET ended = NULL, began = excluded.began",
-                (*row, lessons),
+                (*row, known_now),
             )
             query = "SELECT number, known, lessons FROM runs WHERE origin = ? AND wishes = ?"
             number, known, lessons = self._database.execute(query, row[:2]).fetchone()
