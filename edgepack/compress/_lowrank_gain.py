@@ -93,9 +93,7 @@ def _added_ms(site: Site, thin: Cut, rates: Rates, *, sizes: tuple[int, int], fo
     weight_bytes, element_bytes = sizes
     saved_bytes = site.calls * (site.kernel.size - thin.weights) * weight_bytes
     moved_bytes = 2 * thin.middle * element_bytes - saved_bytes
-    work_ms = rates.mac_ms * (thin.macs - site.macs)
-    least = work_ms + rates.byte_ms * moved_bytes + rates.operator_ms * site.calls
+    least = rates.ms(macs=thin.macs - site.macs, bytes_moved=moved_bytes, operators=site.calls)
     biases = site.calls * _BIAS_BYTES * (thin.rank + site.kernel.shape[-1])
     formed = 2 * (site.edge_size + 2 * thin.middle) * element_bytes if forms else 0
-    more_ms = rates.byte_ms * (biases + formed) + rates.operator_ms * site.calls * forms
-    return least, least + more_ms
+    return least, least + rates.ms(macs=0, bytes_moved=biases + formed, operators=site.calls * forms)

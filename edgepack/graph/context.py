@@ -17,6 +17,8 @@ from edgepack.model.precision import Precision
 if TYPE_CHECKING:
     import keras
 
+_MS_PER_S = 1e3
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
@@ -86,17 +88,22 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """What each piece of an operator's work adds to the latency that is predicted, at the middle of its band, in ms.
+    """What a latency is predicted from, at the middle of its band.
 
     Attributes:
-        mac_ms: A multiply-accumulate.
-        byte_ms: A byte that is read or written.
-        operator_ms: The operator itself.
+        macs_per_s: Multiply-accumulates.
+        bytes_per_s: Bytes that are read or written; infinite where they cost nothing.
+        operator_ms: For each operator, whatever it does.
     """
 
-    mac_ms: float
-    byte_ms: float
+    macs_per_s: float
+    bytes_per_s: float
     operator_ms: float
+
+    def ms(self, *, macs: int, bytes_moved: int, operators: int) -> float:
+        """Return the milliseconds that so much work takes, or saves where it is below 0."""
+        moving_ms = bytes_moved / self.bytes_per_s * _MS_PER_S
+        return macs / self.macs_per_s * _MS_PER_S + moving_ms + operators * self.operator_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

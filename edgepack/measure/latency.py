@@ -8,6 +8,7 @@ width of the band come from the profile; a fit for another runtime version is wi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from edgepack.device.parts import LatencyEntry
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
@@ -79,9 +80,9 @@ def predict_latency(
             hint="name the runtime in the device profile",
         )
     entry = profile.latency_of(precision)
-    macs_per_s = entry.macs_per_s(profile.cpu, threads=runtime.threads)
-    latency_ms = _latency_ms(ops, entry, macs_per_s=macs_per_s)
-    slower_ms = (UNPACKING - 1) * sum(op.macs for op in ops if op.unpacks) / macs_per_s * _MS_PER_S
+    rates = _rates(entry, profile, runtime)
+    latency_ms = _latency_ms(ops, rates)
+    slower_ms = (UNPACKING - 1) * sum(op.macs for op in ops if op.unpacks) / rates.macs_per_s * _MS_PER_S
     widen = runtime.widen.value if runtime.widen else 1.0
     spread = entry.spread.value * widen
     return Figure(
@@ -95,7 +96,7 @@ def predict_latency(
 
 
 def latency_rates(profile: DeviceProfile, *, runtime: RuntimeSpec) -> dict[Precision, Rates]:
-    """Return what ``predict_latency`` adds up, by precision; those are left out that the profile does not predict."""
+    """Return what ``predict_latency`` goes by, by precision; those are left out that the profile does not predict."""
     known = {entry.arithmetic for entry in profile.latency}
     return {
         precision: _rates(profile.latency_of(precision), profile, runtime)
@@ -106,8 +107,8 @@ def latency_rates(profile: DeviceProfile, *, runtime: RuntimeSpec) -> dict[Preci
 
 def _rates(entry: LatencyEntry, profile: DeviceProfile, runtime: RuntimeSpec) -> Rates:
     return Rates(
-        mac_ms=_MS_PER_S / entry.macs_per_s(profile.cpu, threads=runtime.threads),
-        byte_ms=0.0 if entry.bandwidth is None else _MS_PER_S / entry.bandwidth.value,
+        macs_per_s=entry.macs_per_s(profile.cpu, threads=runtime.threads),
+        bytes_per_s=inf if entry.bandwidth is None else entry.bandwidth.value,
         operator_ms=0.0 if entry.overhead is None else entry.overhead.value,
     )
 
@@ -119,21 +120,16 @@ def latency_shares(
 
     Args and errors are those of ``predict_latency``.
     """
-    entry = profile.latency_of(precision)
-    macs_per_s = entry.macs_per_s(profile.cpu, threads=runtime.threads)
-    each_ms = [_latency_ms([op], entry, macs_per_s=macs_per_s) for op in ops]
+    rates = _rates(profile.latency_of(precision), profile, runtime)
+    each_ms = [_latency_ms([op], rates) for op in ops]
     total_ms = sum(each_ms)
     return tuple(one_ms / total_ms if total_ms else 0.0 for one_ms in each_ms)
 
 
-def _latency_ms(ops: Sequence[OpCost], entry: LatencyEntry, *, macs_per_s: float) -> float:
+def _latency_ms(ops: Sequence[OpCost], rates: Rates) -> float:
     """Return the time to multiply, to move bytes and to start each operator."""
-    latency_ms = sum(op.macs for op in ops) / macs_per_s * _MS_PER_S
-    if entry.bandwidth is not None:
-        latency_ms += sum(op.bytes_moved for op in ops) / entry.bandwidth.value * _MS_PER_S
-    if entry.overhead is not None:
-        latency_ms += len(ops) * entry.overhead.value
-    return latency_ms
+    moved = sum(op.bytes_moved for op in ops)
+    return rates.ms(macs=sum(op.macs for op in ops), bytes_moved=moved, operators=len(ops))
 
 
 def predict_energy(latency: Figure, profile: DeviceProfile) -> Figure | None:

@@ -2,6 +2,7 @@
 """Cuts nets in two and reports what came of it as JSON in ``REPORT``; runs inside the worker, with TESTS."""
 
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -176,7 +177,7 @@ def a_dear_operator():
         return replace(counted, latency_ms=counted.macs / 1e5)
 
     graph, context = subject(listed(NETS["plain"]()), SCRATCH, cost=priced)
-    rates = {Precision.W8A8: Rates(mac_ms=1e-5, byte_ms=0.0, operator_ms=5.0)}
+    rates = {Precision.W8A8: Rates(macs_per_s=1e8, bytes_per_s=math.inf, operator_ms=5.0)}
     events = []
     context = replace(context, target=replace(context.target, rates=rates), report=events.append)
     return {**tried(LowRank(latency_ms=1), graph, context), "costs": len(asked), "told": len(events)}

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Low-rank factors: exact at full rank, fitted to what layers read, at the target, and honest where it does not pay."""
 
+import math
 import re
 from types import SimpleNamespace
 
@@ -208,11 +209,11 @@ def test_where_one_more_operator_costs_more_than_it_saves_nothing_is_lowered_or_
     assert (cuts["dear"]["costs"], cuts["dear"]["told"]) == (1, 0), "the graph as it is alone"
 
 
-def a_gain(*, operator_ms, byte_ms=0.0, plan=W8A8, runtime="litert", dilation=1):
+def a_gain(*, operator_ms, bytes_per_s=math.inf, plan=W8A8, runtime="litert", dilation=1):
     """What is known of a 3x3 convolution of 16 to 32 channels, 10x10 places, cut to half of its work."""
     layer = SimpleNamespace(kernel_size=(3, 3), rank=2, dilation_rate=(dilation, dilation))
     site = Site(layer, np.zeros((3, 3, 16, 32)), unknown(144), 100, 0, 1.0, edge_size=4800)
-    rates = {Precision.W8A8: Rates(mac_ms=1e-6, byte_ms=byte_ms, operator_ms=operator_ms)}
+    rates = {Precision.W8A8: Rates(macs_per_s=1e9, bytes_per_s=bytes_per_s, operator_ms=operator_ms)}
     target = Target(name="none", runtime=runtime, rates=rates)
     gain = Gain(SimpleNamespace(plan=plan), SimpleNamespace(target=target), before_ms=1.0)
     return gain.by_arithmetic(site, cheaper(site, "macs", multiple=1, least=0))
@@ -221,7 +222,7 @@ def a_gain(*, operator_ms, byte_ms=0.0, plan=W8A8, runtime="litert", dilation=1)
 def test_arithmetic_tells_whether_a_cut_gains_and_says_where_it_cannot():
     assert a_gain(operator_ms=0.2) is True
     assert a_gain(operator_ms=0.25) is False, "230,400 multiply-accumulates are saved, at 1 ms a million"
-    assert a_gain(operator_ms=0.2, byte_ms=1e-4) is False, "what lies between the parts is written and read"
+    assert a_gain(operator_ms=0.2, bytes_per_s=1e7) is False, "what lies between the parts is written and read"
     assert a_gain(operator_ms=0.2, runtime="onnxruntime") is None, "changes of form may come with it"
     assert a_gain(operator_ms=0.01, runtime="onnxruntime") is True
     assert a_gain(operator_ms=0.2, dilation=2) is None
