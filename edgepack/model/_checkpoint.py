@@ -16,6 +16,7 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.model._protobuf import DamagedError, Message, varint
+from edgepack.model.savedmodel_file import sizes_of
 
 _MAGIC: Final = 0xDB4775248B80FB57
 _FOOTER_BYTES: Final = 48
@@ -24,10 +25,9 @@ _PLAIN: Final = 0
 _FLOAT32: Final = 1
 _FLOAT32_BYTES: Final = 4
 
-# Field numbers of BundleHeaderProto, BundleEntryProto and TensorShapeProto.
+# Field numbers of BundleHeaderProto and BundleEntryProto.
 _SHARD_COUNT, _ENDIANNESS = 1, 2
 _DTYPE, _SHAPE, _SHARD, _OFFSET, _SIZE, _SLICES = 1, 2, 3, 4, 5, 7
-_DIMS, _DIM_SIZE = 2, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def _places(entries: Mapping[bytes, memoryview]) -> dict[str, _Place]:
     found = {}
     for key, value in entries.items():
         entry = Message(value)
-        shape = tuple(dim.integer(_DIM_SIZE) for dim in entry.message(_SHAPE).messages(_DIMS))
+        shape = sizes_of(entry.message(_SHAPE))
         whole = entry.integer(_DTYPE) == _FLOAT32 and not entry.messages(_SLICES) and all(size >= 0 for size in shape)
         if whole and entry.integer(_SIZE) == prod(shape) * _FLOAT32_BYTES and entry.integer(_OFFSET) >= 0:
             place = _Place(shape, entry.integer(_SHARD), entry.integer(_OFFSET))

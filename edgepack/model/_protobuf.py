@@ -50,8 +50,7 @@ class Message:
     def integer(self, number: int) -> int:
         """Return the signed integer in field ``number``, 0 where it is absent."""
         found = [item for item in self._fields.get(number, []) if isinstance(item, int)]
-        value = found[-1] if found else 0
-        return value - (1 << 64) if value >= 1 << 63 else value
+        return _signed(found[-1] if found else 0)
 
     def integers(self, number: int) -> list[int]:
         """Return all signed integers in field ``number``, packed or not."""
@@ -62,7 +61,7 @@ class Message:
             while not isinstance(item, int) and at < len(item):
                 value, at = varint(item, at)
                 values.append(value)
-            found += [value - (1 << 64) if value >= 1 << 63 else value for value in values]
+            found += map(_signed, values)
         return found
 
     def content(self, number: int) -> bytes:
@@ -94,6 +93,10 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise DamagedError(f"field {number} at byte {at} takes {length} bytes, and {len(data) - at} are left")
         yield number, data[at : at + length]
         at += length
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 64) if value >= 1 << 63 else value
 
 
 def varint(data: memoryview, at: int) -> tuple[int, int]:

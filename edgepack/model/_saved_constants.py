@@ -15,6 +15,7 @@ from edgepack.arrays import Array
 from edgepack.model._checkpoint import Checkpoint
 from edgepack.model._protobuf import Message
 from edgepack.model._saved_graph import Frame, SavedGraph, Tensor
+from edgepack.model.savedmodel_file import sizes_of
 
 VARIABLES: Final = frozenset({"VarHandleOp", "VariableV2", "Variable"})
 _MOST_STEPS: Final = 24
@@ -35,10 +36,9 @@ _UNARY: Final[Mapping[str, Callable[[Array], Array]]] = {
     "Neg": np.negative,
 }
 
-# Field numbers of AttrValue, its list, TensorProto and TensorShapeProto.
+# Field numbers of AttrValue, its list and TensorProto.
 _LIST, _LIST_INTEGERS, _ATTR_SHAPE, _TENSOR = 1, 3, 7, 8
 _DTYPE, _SHAPE, _CONTENT, _FLOATS, _INTEGERS, _TEXTS, _LONGS = 1, 2, 4, 5, 7, 8, 10
-_DIMS, _DIM_SIZE = 2, 1
 _FLOAT32, _INT32, _INT64 = 1, 3, 9
 _INTEGER_BYTES: Final = {_INT32: 4, _INT64: 8}
 _SAVER_OPS: Final = frozenset({"Assign", "AssignVariableOp"})
@@ -89,7 +89,7 @@ class Constants:
         key = self._keys.get(tensor.node.name) if tensor.frame is self._graph.frame else None
         found = None if key is None or self._checkpoint is None else self._checkpoint.values(key)
         declared = tensor.node.attrs.get("shape")
-        if found is None or declared is None or found.shape != _shape(declared.message(_ATTR_SHAPE)):
+        if found is None or declared is None or found.shape != sizes_of(declared.message(_ATTR_SHAPE)):
             return None  # a part of what is stored, say
         return found
 
@@ -124,7 +124,7 @@ RESHAPES: Final = frozenset(_RESHAPES)
 
 def _array(message: Message) -> Array | None:
     """Return what a TensorProto of float32 or whole numbers holds; what is left out at its end is as the last one."""
-    shape = _shape(message.message(_SHAPE))
+    shape = sizes_of(message.message(_SHAPE))
     dtype, content = message.integer(_DTYPE), message.content(_CONTENT)
     if any(size < 0 for size in shape):
         return None
@@ -141,10 +141,6 @@ def _array(message: Message) -> Array | None:
         return None
     last = values[-1] if values.size else values.dtype.type(0)
     return np.concatenate([values, np.full(count - values.size, last)]).astype(values.dtype).reshape(shape)
-
-
-def _shape(message: Message) -> tuple[int, ...]:
-    return tuple(dim.integer(_DIM_SIZE) for dim in message.messages(_DIMS))
 
 
 def _whole(content: bytes, width: int) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edgepack.model._protobuf import DamagedError, Message
+from edgepack.model.savedmodel_file import pairs
 
 _MOST_HOPS: Final = 10_000
 """A tensor that leads on for longer goes round in a circle."""
@@ -132,7 +133,7 @@ class SavedGraph:
 def _nodes(messages: list[Message]) -> dict[str, Node]:
     found = {}
     for item in messages:
-        attrs = {entry.text(_KEY): entry.message(_VALUE) for entry in item.messages(_NODE_ATTRS)}
+        attrs = dict(pairs(item, _NODE_ATTRS))
         taken = tuple(name for name in item.texts(_NODE_INPUTS) if not name.startswith("^"))
         found[item.text(_NODE_NAME)] = Node(item.text(_NODE_NAME), item.text(_NODE_OP), taken, attrs)
     return found

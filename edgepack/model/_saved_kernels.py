@@ -12,8 +12,7 @@ from typing import Final
 import numpy as np
 
 from edgepack.arrays import Array
-from edgepack.model._saved_constants import Constants
-from edgepack.model._saved_graph import SavedGraph, Tensor
+from edgepack.model._saved_graph import Tensor
 from edgepack.model._saved_steps import PLAIN, PRODUCTS, TERMS, Step, Steps, channels_last
 
 _FLAG: Final = 5  # field number of AttrValue
@@ -54,15 +53,13 @@ class Kernels:
     """Traces a graph.
 
     Args:
-        graph: The graph.
-        constants: What is known of it before it runs.
-        inputs: Names of its placeholders that are fed.
+        steps: Of the graph.
     """
 
-    def __init__(self, graph: SavedGraph, constants: Constants, inputs: frozenset[str]) -> None:
-        self._graph = graph
-        self._constants = constants
-        self._steps = Steps(graph, constants, inputs)
+    def __init__(self, steps: Steps) -> None:
+        self._graph = steps.graph
+        self._constants = steps.constants
+        self._steps = steps
         self._uses: dict[Tensor, _Uses] = {}
 
     def needed(self, outputs: Sequence[str]) -> list[Kernel]:

@@ -60,15 +60,17 @@ class Step:
 class Steps:
     """The steps of a graph, each made when it is asked for.
 
-    Args:
+    Attributes:
         graph: The graph.
         constants: What is known of it before it runs.
+
+    Args:
         inputs: Names of its placeholders that are fed.
     """
 
     def __init__(self, graph: SavedGraph, constants: Constants, inputs: frozenset[str]) -> None:
-        self._graph = graph
-        self._constants = constants
+        self.graph = graph
+        self.constants = constants
         self._inputs = inputs
         self._steps: dict[Tensor, Step | None] = {}
         self._numbers: dict[Tensor, int] = {}
@@ -94,21 +96,21 @@ class Steps:
 
     def _number(self, tensor: Tensor) -> int:
         """Return a number that tensors share which a converter may see to be one, whatever constants are in them."""
-        given = [self._numbers.get(item, -1) if item is not None else -1 for item in self._graph.inputs(tensor)]
-        own = (tensor.node.op, *given) if any(self._live(item) for item in self._graph.inputs(tensor)) else (tensor,)
+        given = [self._numbers.get(item, -1) if item is not None else -1 for item in self.graph.inputs(tensor)]
+        own = (tensor.node.op, *given) if any(self._live(item) for item in self.graph.inputs(tensor)) else (tensor,)
         return self._known.setdefault(own, len(self._known))
 
     def _taken(self, tensor: Tensor) -> Iterator[Tensor]:
         if tensor.node.op in _FOLLOWED:
-            yield from (item for item in self._graph.inputs(tensor) if item is not None)
+            yield from (item for item in self.graph.inputs(tensor) if item is not None)
 
     def _live(self, tensor: Tensor | None) -> bool:
         return tensor is not None and self._steps.get(tensor) is not None
 
     def _made(self, tensor: Tensor) -> Step | None:
-        op, given = tensor.node.op, self._graph.inputs(tensor)
+        op, given = tensor.node.op, self.graph.inputs(tensor)
         if op == "Placeholder":
-            fed = tensor.frame is self._graph.frame and tensor.node.name in self._inputs
+            fed = tensor.frame is self.graph.frame and tensor.node.name in self._inputs
             return Step(()) if fed else None
         if tensor.place or op not in _FOLLOWED:
             return None
@@ -133,7 +135,7 @@ class Steps:
         """Add, subtract, compare or join: nothing where live operands may cancel out."""
         live = tuple(item for item in given if item is not None and self._live(item))
         rest = [item for item in given if not self._live(item)]
-        if not live or any(self._constants.value(item) is None for item in rest):
+        if not live or any(self.constants.value(item) is None for item in rest):
             return None
         return Step(live) if op in _JOINS or not self._cancel(live, against=op in _AGAINST) else None
 
@@ -176,7 +178,7 @@ class Steps:
 
     def _is_kernel(self, tensor: Tensor, kernel: Tensor) -> bool:
         """Whether the numbers of ``kernel`` are known, as they are stored, and no product of theirs is known before."""
-        values = self._constants.value(kernel)
+        values = self.constants.value(kernel)
         if values is None or self.leaf(kernel) is None or values.dtype != np.float32 or not values.size:
             return False
         low, high = float(values.min()), float(values.max())
@@ -186,7 +188,7 @@ class Steps:
         """Return the variable or constant that holds the numbers of ``kernel``, and no others."""
         found: Tensor | None = kernel
         while found is not None and found.node.op in RESHAPES:
-            found = next(iter(self._graph.inputs(found)), None)
+            found = next(iter(self.graph.inputs(found)), None)
         stored = found is not None and found.node.op in VARIABLES | {"Const"}
         return found if stored else None
 
@@ -201,7 +203,7 @@ class Steps:
             return None
         if self._live(right):
             return None if op == "RealDiv" and self._cancel((left, right), against=True) else Step((left, right))
-        value = self._constants.value(right)
+        value = self.constants.value(right)
         if value is None:
             return None
         with np.errstate(all="ignore"):
@@ -215,7 +217,7 @@ class Steps:
             return None
         if tensor.output not in {"", "y"} or not channels_last(tensor):
             return None
-        gamma, variance = self._constants.value(given[1]), self._constants.value(given[4])
+        gamma, variance = self.constants.value(given[1]), self.constants.value(given[4])
         if gamma is None or variance is None or gamma.shape != variance.shape:
             return None
         attr = tensor.node.attrs.get("epsilon")

@@ -9,6 +9,7 @@ by a place at which one is large and the other is zero or of the other sign, in 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -26,25 +27,31 @@ _MOST_FORMS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class _Looks:
+class Looks:
     """Some numbers of a kernel in relation to its largest, as it may be multiplied and written.
 
     Attributes:
         layout: Those of one layout are written in one order.
         forms: By what it may be multiplied by, then by order: as it is, and with the last axis first.
+        slides: It is moved over more than one point.
         sure: Nothing else may become of it.
     """
 
     size: int
     layout: tuple[object, ...]
+    slides: bool
     forms: tuple[tuple[Array, Array], ...]
     sure: bool
 
 
-def stored_count(kernels: Sequence[Kernel]) -> int:
-    """Return the elements that are stored at least."""
-    looks = [look for look in map(_looks, kernels) if look is not None]
-    counted: dict[int, list[_Looks]] = {}
+def looks_of(kernels: Sequence[Kernel]) -> list[Looks]:
+    """Return how those of ``kernels`` look that are stored in any case."""
+    return [look for look in map(_looks, kernels) if look is not None]
+
+
+def stored_count(looks: Sequence[Looks]) -> int:
+    """Return the elements that are stored at least of kernels that look so."""
+    counted: dict[int, list[Looks]] = {}
     for look in sorted(looks, key=lambda item: not item.sure):  # what is sure first: it is told apart more often
         others = counted.setdefault(look.size, [])
         if all(_differ(look, other) for other in others):
@@ -52,7 +59,7 @@ def stored_count(kernels: Sequence[Kernel]) -> int:
     return sum(size * len(group) for size, group in counted.items())
 
 
-def _looks(kernel: Kernel) -> _Looks | None:
+def _looks(kernel: Kernel) -> Looks | None:
     """Return how a kernel looks; None where it may become the same number everywhere, which may be left out."""
     forms = []
     for made in _multiplied(kernel):
@@ -64,9 +71,10 @@ def _looks(kernel: Kernel) -> _Looks | None:
         scale = largest if largest >= _LEAST else np.inf  # all is too small to tell apart
         first, second = (np.asarray(order[::step] / scale, np.float32) for order in orders)
         forms.append((first, second))
-    return _Looks(
+    return Looks(
         size=kernel.values.size,
         layout=(kernel.op, kernel.values.shape),
+        slides=kernel.op not in PRODUCTS and prod(kernel.values.shape[:-2]) > 1,
         forms=tuple(forms),
         sure=kernel.sure and (1 + len(kernel.before)) * (1 + len(kernel.behind)) <= _MOST_FORMS,
     )
@@ -80,7 +88,7 @@ def _multiplied(kernel: Kernel) -> Iterator[Array]:
             yield kernel.values * before * behind
 
 
-def _differ(one: _Looks, other: _Looks) -> bool:
+def _differ(one: Looks, other: Looks) -> bool:
     """Whether no file can store both as one."""
     if not (one.sure and other.sure):
         return False

@@ -182,11 +182,15 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
+def sizes_of(message: Message) -> tuple[int, ...]:
+    """Return the sizes that a TensorShapeProto lists, those that are not known below 0."""
+    return tuple(dim.integer(_DIM_SIZE) for dim in message.messages(_SHAPE_DIMS))
+
+
 def _shape(message: Message) -> tuple[int | None, ...]:
     if message.integer(_SHAPE_UNKNOWN_RANK):
         return ()
-    sizes = [dim.integer(_DIM_SIZE) for dim in message.messages(_SHAPE_DIMS)]
-    return tuple(None if size < 0 else size for size in sizes)
+    return tuple(None if size < 0 else size for size in sizes_of(message))
 
 
 def needed(graph: Message, ends: Sequence[str]) -> Iterator[Message]:

@@ -2,16 +2,15 @@
 """How many weights of a SavedModel are in every file that it is lowered to, told without TensorFlow."""
 
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Final
 
 from edgepack.model._protobuf import DamagedError, Message
 from edgepack.model._saved_constants import Constants
 from edgepack.model._saved_graph import SavedGraph
-from edgepack.model._saved_kernels import Kernel, Kernels
-from edgepack.model._saved_steps import PRODUCTS
-from edgepack.model._stored_kernels import stored_count
+from edgepack.model._saved_kernels import Kernels
+from edgepack.model._saved_steps import Steps
+from edgepack.model._stored_kernels import looks_of, stored_count
 from edgepack.model.savedmodel_file import INIT_KEY, SavedModelFile, needed, pairs, served
 
 _CHANGING: Final = ("Assign", "Resource", "Scatter")
@@ -51,14 +50,11 @@ def kept_counts(folder: Path, file: SavedModelFile) -> Kept:
             return Kept()  # what is restored is not what runs
         graph = SavedGraph(meta.message(_GRAPH))
         fed = frozenset(tensor.split(":")[0] for tensor in file.input_tensors.values())
-        kernels = Kernels(graph, Constants(graph, folder), fed).needed(tuple(file.output_tensors.values()))
-        return Kept(stored_count(kernels), stored_count([kernel for kernel in kernels if _slides(kernel)]))
+        kernels = Kernels(Steps(graph, Constants(graph, folder), fed)).needed(tuple(file.output_tensors.values()))
+        looks = looks_of(kernels)
+        return Kept(stored_count(looks), stored_count([look for look in looks if look.slides]))
     except (DamagedError, OSError):
         return Kept()  # what is damaged is told when the model is loaded
-
-
-def _slides(kernel: Kernel) -> bool:
-    return kernel.op not in PRODUCTS and prod(kernel.values.shape[:-2]) > 1
 
 
 def _changes(op: str) -> bool:
