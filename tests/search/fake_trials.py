@@ -4,12 +4,15 @@
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
+from edgepack.compress.step import Gap
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.context import Training
 from edgepack.measure.judge import judge
 from edgepack.measure.measurement import Measurement
+from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
+from edgepack.search.families import Ceilings, families
 
 
 def scored(recipe, drop, limits, *, error=0.0, file_format=None, **figures):
@@ -18,6 +21,17 @@ def scored(recipe, drop, limits, *, error=0.0, file_format=None, **figures):
     measurement = Measurement(metric_drop=Figure(drop, "1", Evidence.COMPUTED, *ends), **figures)
     verdict = judge(limits, measurement)
     return Candidate(recipe, measurement=measurement, verdict=verdict, scored=True, format=file_format)
+
+
+def cut_to(share):
+    """Return the families that are cut to ``share`` of 80,000 bytes and 4 ms."""
+    return families(
+        Gap(size=share, size_bytes=round(80_000 * share), latency=share, latency_ms=4 * share),
+        ceilings=Ceilings(),
+        precisions=(Precision.F32, Precision.W8A8),
+        io="float",
+        separable=False,
+    )
 
 
 def keeping(*lessons, learnt=None):

@@ -7,20 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.compress.step import Gap
 from edgepack.graph.context import Training
-from edgepack.model.precision import Precision
 from edgepack.search.expectation import Expectation, Prospect
-from edgepack.search.families import Ceilings, families
 from edgepack.search.lesson import Lesson
+from tests.search.fake_trials import cut_to
 
-FOUND = families(
-    Gap(size=0.5, size_bytes=40_000, latency=0.5, latency_ms=2.0),
-    ceilings=Ceilings(),
-    precisions=(Precision.F32, Precision.W8A8),
-    io="float",
-    separable=False,
-)
+FOUND = cut_to(0.5)
 PRUNE = next(family for family in FOUND if family.kind == "prune" and not family.narrow)
 NARROW = next(family for family in FOUND if family.kind == "prune" and family.narrow)
 LOWRANK = next(family for family in FOUND if family.kind == "lowrank" and not family.narrow)

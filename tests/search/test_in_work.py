@@ -83,6 +83,11 @@ def part(tmp_path):
     return of
 
 
+def scout(part, crew, in_work):
+    """Return the part of a scout with processes of its own to borrow."""
+    return part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4"))
+
+
 def begun(thread_of, crew, *names):
     """Wait until ``crew`` has begun ``names``."""
     end = time.monotonic() + SOON_S
@@ -153,7 +158,7 @@ def test_a_stretch_that_somebody_walks_is_waited_for_and_not_walked_again(part):
 def test_what_a_scout_has_made_is_taken_from_there(part):
     crew = Held(2)
     in_work = InWork(crew)
-    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4")).take, PRUNED)
+    scouting = Aside(scout(part, crew, in_work).take, PRUNED)
     begun(scouting, crew, name(PRUNED))
     crew.finish(name(PRUNED), "scouted")
     assert scouting.join().result == "scouted"
@@ -180,7 +185,7 @@ def test_a_scout_waits_for_a_spare_process_and_a_guess_waits_for_the_scout(part)
     ahead = part(in_work, device="stm32h747")
     ahead.begin(PRUNED)
     ahead.expect(OTHER)
-    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4")).take, DISTILLED)
+    scouting = Aside(scout(part, crew, in_work).take, DISTILLED)
     time.sleep(0.3)
     assert name(DISTILLED) not in crew.futures
     crew.finish(name(OTHER))
@@ -224,7 +229,7 @@ def test_a_scout_begins_anew_what_another_search_gave_up(part):
     crew = Held(3)
     in_work = InWork(crew)
     part(in_work, device="stm32h747").expect(PRUNED)
-    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4")).take, PRUNED)
+    scouting = Aside(scout(part, crew, in_work).take, PRUNED)
     time.sleep(0.3)
     first = crew.futures.pop(name(PRUNED))
     part(in_work, device="stm32h747").end()
@@ -237,7 +242,7 @@ def test_a_scout_begins_anew_what_another_search_gave_up(part):
 def test_what_fails_for_a_scout_fails_for_the_search_alike(part):
     crew = Held(2)
     in_work = InWork(crew)
-    scouting = Aside(part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4")).take, PRUNED)
+    scouting = Aside(scout(part, crew, in_work).take, PRUNED)
     begun(scouting, crew, name(PRUNED))
     crew.futures[name(PRUNED)].set_exception(CandidateError("EP-632", "out of reach"))
     assert scouting.join().error.code == "EP-632"
@@ -254,7 +259,7 @@ def test_after_an_end_nothing_is_made_ahead(part):
     assert crew.cancelled == [name(PRUNED)]
     ahead.expect(OTHER)
     with pytest.raises(CancelledError):
-        part(in_work, Scout, lent=Lent(crew, in_work, mark="rpi4")).take(OTHER)
+        scout(part, crew, in_work).take(OTHER)
     assert len(crew.futures) == 1
 
 

@@ -7,27 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgepack.compress.step import Gap
 from edgepack.device.budget import Limit
 from edgepack.events import FamilyChanged, Note
-from edgepack.model.precision import Precision
 from edgepack.search import trainings
-from edgepack.search.families import Ceilings, families
 from edgepack.search.journal import open_journal
 from edgepack.search.kept import Kept
 from edgepack.search.lesson import Lesson
 from edgepack.search.tally import Tally
 from edgepack.search.trainings import Trainings
-from tests.search.fake_trials import FakeTrials, keeping, scored
+from tests.search.fake_trials import FakeTrials, cut_to, keeping, scored
 
 DROP = Limit("drop", 0.02, "1", "--max-drop")
-FOUND = families(
-    Gap(size=0.5, size_bytes=40_000, latency=0.5, latency_ms=2.0),
-    ceilings=Ceilings(),
-    precisions=(Precision.F32, Precision.W8A8),
-    io="float",
-    separable=False,
-)
+FOUND = cut_to(0.5)
 BEFORE = {"prune": 0.2, "student": 0.6, "lowrank": 0.3, "resolution": 0.05, "resolution and prune": 0.4}
 CENT = 0.01
 
@@ -73,13 +64,7 @@ def test_what_stops_one_member_stops_those_that_begin_alike(run):
 def test_a_second_round_knows_what_the_first_one_learnt(monkeypatch):
     """The next stride of ``--optimize`` cuts the same structures further."""
     monkeypatch.setattr(trainings, "read_macs", lambda artifact: 1000)
-    further = families(
-        Gap(size=0.4, size_bytes=32_000, latency=0.4, latency_ms=1.6),
-        ceilings=Ceilings(),
-        precisions=(Precision.F32, Precision.W8A8),
-        io="float",
-        separable=False,
-    )
+    further = cut_to(0.4)
 
     def expected(*rounds):
         tally, told = Tally(given=(DROP,), gate="point"), []
