@@ -11,6 +11,7 @@ import multiprocessing.queues
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
@@ -48,9 +49,14 @@ def to_parent(event: Event) -> None:
         queue.put(event)
 
 
-def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Event]") -> None:
-    """Quiet the frameworks, leave Ctrl-C to the parent, and die when the parent dies."""
+def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Event]", scratch: str) -> None:
+    """Quiet the frameworks, leave Ctrl-C to the parent, and die when the parent dies.
+
+    TensorFlow writes Python files for its graphs where temporary files go, and takes them away when Python ends in
+    peace, which a process of a pool does not: they go to ``scratch``, which the parent takes away.
+    """
     _events_out.append(queue)
+    os.environ["TMPDIR"] = tempfile.tempdir = scratch
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -147,6 +153,7 @@ class Worker:
         self._report = report
         self._queue: multiprocessing.queues.SimpleQueue[Event] | None = None
         self._pool: ProcessPoolExecutor | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._latest: Future[object] | None = None
 
     def __enter__(self) -> Self:
@@ -204,6 +211,8 @@ class Worker:
             self.kill()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._pool = self._queue = None
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def kill(self) -> None:
         """Kill the process, from any thread; a thread that waits for a call in it sees it die."""
@@ -231,11 +240,12 @@ class Worker:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._queue = context.SimpleQueue()
+            self._scratch = tempfile.TemporaryDirectory(prefix="edgepack-", ignore_cleanup_errors=True)
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
                 mp_context=context,
                 initializer=_start_worker,
-                initargs=(os.getpid(), self._queue),
+                initargs=(os.getpid(), self._queue, self._scratch.name),
             )
         return self._pool
 

@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ def refuse():
     raise ModelError("EP-101", "model.keras: cut short", hint="copy it again")
 
 
+def leave_a_temporary_file():
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        return file.name
+
+
 def tell(count):
     for number in range(count):
         to_parent(Note(f"{number} " + "x" * 1000))
@@ -53,6 +59,18 @@ def test_what_a_function_reports_arrives_in_order_and_before_its_result_is_retur
         process.stop()
         assert process.call("tell", tell, 1) == 1
     assert len(heard) == 201
+
+
+@pytest.mark.parametrize("ended", ["in peace", "by a signal"])
+def test_temporary_files_of_the_process_go_with_it(fresh, ended):
+    left = Path(fresh.call("leave", leave_a_temporary_file))
+    assert left.exists()
+    if ended == "by a signal":
+        fresh.kill()
+    fresh.stop()
+    assert not left.exists()
+    assert not left.parent.exists()
+    assert Path(fresh.call("leave", leave_a_temporary_file)).parent != left.parent
 
 
 def test_the_process_stays_warm_between_calls(fresh):
