@@ -148,11 +148,14 @@ class Run:
 
 @pytest.fixture(scope="session")
 def edgepack() -> Callable[..., Run]:
-    """Run ``edgepack`` as a user does, in a folder and with more environment, and return what came of it."""
+    """Run ``edgepack`` as a user does, in a folder and with more environment, and return what came of it.
 
-    def run(*arguments, cwd=None, env=(), timeout_s=600) -> Run:
+    ``under`` is a command that starts the one that follows it.
+    """
+
+    def run(*arguments, cwd=None, env=(), under=(), timeout_s=600) -> Run:
         done = subprocess.run(
-            [sys.executable, "-m", "edgepack", *map(str, arguments)],
+            [*under, sys.executable, "-m", "edgepack", *map(str, arguments)],
             cwd=cwd,
             env={**os.environ, **dict(env)},
             capture_output=True,
