@@ -25,7 +25,7 @@ from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, choose, final_reason
 from edgepack.search.relax import relaxations
 from edgepack.search.trial import Tested, score_and_keep, unscored
-from edgepack.searching import Search, open_search
+from edgepack.searching import CANNOT_BE_HAD, Search, open_search
 
 
 def build(request: Request, report: Reporter = silent) -> Outcome:
@@ -39,14 +39,16 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
 
     A device on which nothing can fit is left at once, before any framework starts; a recipe that is named is tried.
     Ctrl-C ends it: the best candidate that was finished by then is kept, and devices that were not reached are left
-    out.
+    out. Where the runtime of one of several devices cannot be had, the others are built all the same; any other error
+    ends the build behind what was finished.
 
     Args:
         requests: One for each device; all else but the target is the same in each. What one makes the next ones use.
         report: Gets progress.
 
     Raises:
-        EdgepackError: Anything that stops the build: bad input (exit 2), before any work; environment (5).
+        EdgepackError: Anything that stops the build before a device is through: bad input (exit 2), before any work;
+            environment (5).
         KeyboardInterrupt: Ctrl-C before any candidate was finished.
     """
     require_build_extra()
@@ -76,18 +78,16 @@ def _one_after_another(plans: Plans, report: Reporter) -> tuple[Outcome, ...]:
                     asked = [item.request for item in plans.each if not item.infeasible]
                     common = stack.enter_context(shared(asked, report))
                     scouts = stack.enter_context(Scouts(plans, common))
-                try:
-                    outcomes.append(_for_device(plan, plans, common=common, scouts=scouts))
-                except EdgepackError as error:
-                    raise _placed(error, plans, outcomes) from error
-                if outcomes[-1].interrupted:
+                outcome = _for_device_or_not(plan, plans, outcomes, common=common, scouts=scouts)
+                outcomes.append(outcome)
+                if outcome.interrupted or not _goes_on(outcome):
                     break
     except KeyboardInterrupt:
         if not outcomes:
             raise
         # It came while processes were ended or before the next device had a candidate: what is done is written.
         outcomes[-1] = replace(outcomes[-1], interrupted=True)
-    if rest := _unfinished(plans, outcomes):
+    if (rest := _unfinished(plans, outcomes)) and outcomes[-1].interrupted:
         report(Note(f"interrupted: without a bundle are {', '.join(rest)}"))
     return tuple(outcomes)
 
@@ -96,17 +96,37 @@ def _unfinished(plans: Plans, outcomes: Sequence[Outcome]) -> list[str]:
     return [plan.request.profile.name for plan in plans.each[len(outcomes) :]]
 
 
-def _placed(error: EdgepackError, plans: Plans, outcomes: Sequence[Outcome]) -> EdgepackError:
-    """Return ``error`` with the device that it stopped at, what is finished and what was not begun."""
-    if len(plans.each) == 1:
-        return error
-    at, *rest = _unfinished(plans, outcomes)
-    done = [str(outcome.bundle.path) for outcome in outcomes if outcome.bundle]
+def _for_device_or_not(
+    plan: Planned, plans: Plans, before: Sequence[Outcome], *, common: Shared, scouts: Scouts
+) -> Outcome:
+    """Return what became of ``plan``; of one of several devices an error does, too.
+
+    Raises:
+        EdgepackError: It stops the build before any device is through.
+    """
+    try:
+        return _for_device(plan, plans, common=common, scouts=scouts)
+    except EdgepackError as error:
+        if len(plans.each) == 1:
+            raise
+        told = error if error.code in CANNOT_BE_HAD else _placed(error, _unfinished(plans, before))
+        if told is not error and not before:
+            raise told from error
+        common.report(Note(f"not built: {error.message}"))
+        return Outcome(word="not-built", profile=plan.request.profile, limits=plan.limits, error=told)
+
+
+def _placed(error: EdgepackError, unfinished: Sequence[str]) -> EdgepackError:
+    """Return ``error`` with the device that it stopped at and those behind it."""
+    at, *rest = unfinished
     hints = [error.hint] if error.hint else []
-    hints += [f"finished before it, and whole: {', '.join(done)}"] if done else []
-    hints += [f"not begun: {', '.join(rest)}; a build for them alone, without {at}, goes on"] if rest else []
-    message = f"{at}, device {len(outcomes) + 1} of {len(plans.each)}: {error.message}"
-    return type(error)(error.code, message, hint="; ".join(hints))
+    hints += [f"not begun: {', '.join(rest)}"] if rest else []
+    return type(error)(error.code, f"{at}: {error.message}", hint="; ".join(hints))
+
+
+def _goes_on(outcome: Outcome) -> bool:
+    """Whether what stopped a device, if anything did, is its own matter."""
+    return outcome.error is None or outcome.error.code in CANNOT_BE_HAD
 
 
 def _for_device(plan: Planned, plans: Plans, *, common: Shared, scouts: Scouts) -> Outcome:

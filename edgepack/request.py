@@ -12,6 +12,7 @@ from edgepack.data.open import DataOptions
 from edgepack.device.budget import Budget, Limit
 from edgepack.device.profile import DeviceProfile
 from edgepack.device.wheels import FileFormat
+from edgepack.errors import EdgepackError
 from edgepack.figure import Figure
 from edgepack.graph.context import Training
 from edgepack.measure.finding import Finding
@@ -103,7 +104,8 @@ class Outcome:
     """What became of a request.
 
     Attributes:
-        word: ``fits``, ``does-not-fit`` (tried, not found) or ``infeasible`` (proven from bounds, nothing tried).
+        word: ``fits``, ``does-not-fit`` (tried, not found), ``infeasible`` (proven from bounds, nothing tried) or
+            ``not-built`` (``error`` came before that).
         measurement: The chosen candidate's figures; its metric is on the test split.
         verdict: Of the chosen candidate, over the test split; empty where nothing was judged.
         original_metric: The original's metric on the test split.
@@ -112,23 +114,25 @@ class Outcome:
         proofs: What proves that it is infeasible.
         untried: Formats that the device takes as well, where nothing fits and they were not searched over.
         interrupted: Ctrl-C came; what was finished by then was kept.
+        error: What stopped the build for this device; None where nothing did.
     """
 
-    word: Literal["fits", "does-not-fit", "infeasible"]
+    word: Literal["fits", "does-not-fit", "infeasible", "not-built"]
     profile: DeviceProfile
     limits: tuple[Limit, ...]
-    candidates: tuple[Candidate, ...]
-    choice: Choice | None
-    measurement: Measurement
-    verdict: Verdict
-    original_metric: Figure | None
-    bundle: Bundle | None
-    notes: tuple[str, ...]
-    interrupted: bool
+    candidates: tuple[Candidate, ...] = ()
+    choice: Choice | None = None
+    measurement: Measurement = field(default_factory=Measurement)
+    verdict: Verdict = field(default_factory=lambda: Verdict(()))
+    original_metric: Figure | None = None
+    bundle: Bundle | None = None
+    notes: tuple[str, ...] = ()
+    interrupted: bool = False
     relaxations: tuple[Relaxation, ...] = ()
     proofs: tuple[Finding, ...] = ()
     untried: tuple[FileFormat, ...] = ()
     seconds: float = 0.0
+    error: EdgepackError | None = None
 
 
 def infeasible(
@@ -140,14 +144,8 @@ def infeasible(
         word="infeasible",
         profile=profile,
         limits=limits,
-        candidates=(),
-        choice=None,
-        measurement=Measurement(),
         verdict=verdict,
-        original_metric=None,
-        bundle=None,
         notes=tuple(item.message for item in found.findings if item.severity == "warning"),
-        interrupted=False,
         relaxations=necessary(verdict, profile),
         proofs=found.proofs,
         untried=untried,

@@ -32,7 +32,8 @@ from edgepack.search.setting import Setting, step_setting
 from edgepack.search.tally import Tally
 from edgepack.search.trials import Trials
 
-_CANNOT_BE_HAD: Final = frozenset({"EP-503", "EP-504"})  # of a runtime: no environment, no package
+CANNOT_BE_HAD: Final = frozenset({"EP-503", "EP-504"})
+"""Codes of a runtime that cannot be had here: no environment, no package. Another device may have another runtime."""
 
 Benches = Mapping[FileFormat | None, Bench]
 """By format, where a search goes over several; under None where all files have the one. The first comes first."""
@@ -76,7 +77,7 @@ def open_benches(
                     )
                 )
             except HostError as error:
-                if plan.asked or not opened or error.code not in _CANNOT_BE_HAD:
+                if plan.asked or not opened or error.code not in CANNOT_BE_HAD:
                     raise
                 common.report(Note(f"{profile.formats[0]} files are left out: {error.message}; {error.hint}"))
         yield opened if len(opened) > 1 else dict.fromkeys([None], next(iter(opened.values())))

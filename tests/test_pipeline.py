@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several devices, one after another: what is said where one of them stops the build."""
+"""Several devices, one after another: what becomes of the others where one of them cannot be built."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from edgepack.errors import HostError
 from edgepack.events import Note
 
 GONE = HostError("EP-503", "the environment cannot be made", hint="run it by hand")
+FULL = HostError("EP-501", "no space left", hint="free some")
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def built(monkeypatch):
 
     def build(**ends):
         plans = [
-            SimpleNamespace(request=SimpleNamespace(profile=SimpleNamespace(name=name)), infeasible=False)
+            SimpleNamespace(request=SimpleNamespace(profile=SimpleNamespace(name=name)), infeasible=False, limits=())
             for name in ends
         ]
 
@@ -27,10 +28,10 @@ def built(monkeypatch):
             name = plan.request.profile.name
             if isinstance(ends[name], Exception):
                 raise ends[name]
-            return SimpleNamespace(interrupted=ends[name] == "interrupted", bundle=SimpleNamespace(path=f"out/{name}"))
+            return SimpleNamespace(word=ends[name], interrupted=ends[name] == "interrupted", error=None)
 
         monkeypatch.setattr(pipeline, "_announce", lambda report, plan: None)
-        monkeypatch.setattr(pipeline, "shared", lambda asked, report: nullcontext())
+        monkeypatch.setattr(pipeline, "shared", lambda asked, report: nullcontext(SimpleNamespace(report=report)))
         monkeypatch.setattr(pipeline, "Scouts", lambda plans, common: nullcontext())
         monkeypatch.setattr(pipeline, "_for_device", for_device)
         told = []
@@ -39,15 +40,37 @@ def built(monkeypatch):
     return build
 
 
-def test_the_device_that_stops_a_build_is_named_with_what_is_done_and_what_is_not(built):
+def words(outcomes):
+    return [outcome.word for outcome in outcomes]
+
+
+def test_a_device_whose_runtime_cannot_be_had_stops_no_other(built):
+    outcomes, told = built(first="fits", second=GONE, third="fits")
+    assert words(outcomes) == ["fits", "not-built", "fits"]
+    assert (outcomes[1].profile.name, outcomes[1].error) == ("second", GONE)
+    assert [event for event in told if isinstance(event, Note)] == [Note("not built: the environment cannot be made")]
+
+
+def test_so_it_is_with_the_first_and_with_all(built):
+    outcomes, _ = built(first=GONE, second="fits")
+    assert words(outcomes) == ["not-built", "fits"]
+    outcomes, _ = built(first=GONE, second=GONE)
+    assert words(outcomes) == ["not-built", "not-built"]
+
+
+def test_what_stops_a_build_is_told_behind_what_is_finished(built):
+    outcomes, _ = built(first="fits", second=FULL, third="fits", fourth="fits")
+    assert words(outcomes) == ["fits", "not-built"]
+    error = outcomes[1].error
+    assert (error.code, error.exit_code) == ("EP-501", 5)
+    assert error.message == "second: no space left"
+    assert error.hint == "free some; not begun: third, fourth"
+
+
+def test_where_nothing_is_finished_it_is_raised_with_the_device(built):
     with pytest.raises(HostError) as caught:
-        built(first="fits", second=GONE, third="fits", fourth="fits")
-    assert caught.value.code == "EP-503"
-    assert caught.value.message == "second, device 2 of 4: the environment cannot be made"
-    assert caught.value.hint == (
-        "run it by hand; finished before it, and whole: out/first; "
-        "not begun: third, fourth; a build for them alone, without second, goes on"
-    )
+        built(first=FULL, second="fits")
+    assert (caught.value.message, caught.value.hint) == ("first: no space left", "free some; not begun: second")
 
 
 def test_an_only_device_needs_no_name(built):

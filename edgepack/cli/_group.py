@@ -86,12 +86,15 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
+def error_lines(error: EdgepackError) -> list[str]:
+    """Return what failed, what to do next and where to read more."""
+    following = [f"  Next: {error.hint}"] if error.hint else []
+    return [f"Error {error.code}: {error.message}", *following, f"  More: edgepack explain {error.code}"]
+
+
 def report_error(error: EdgepackError) -> None:
     """Print what failed and what to do next on stderr, and the error object on stdout where ``--json`` asks for it."""
-    click.echo(f"Error {error.code}: {error.message}", err=True)
-    if error.hint:
-        click.echo(f"  Next: {error.hint}", err=True)
-    click.echo(f"  More: edgepack explain {error.code}", err=True)
+    click.echo("\n".join(error_lines(error)), err=True)
     _print_error_object(error.code, error.message, error.hint)
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from edgepack import __version__
 from edgepack.cli._console import Console
-from edgepack.cli._group import INTERRUPTED
+from edgepack.cli._group import INTERRUPTED, error_lines
 from edgepack.cli._results_build import BuildOutput, build_result
 from edgepack.cli._words import figure_in_full, figure_words
 from edgepack.device.units import format_quantity
@@ -26,12 +26,16 @@ _DOES_NOT_FIT, _NOTHING_LEFT = 3, 6
 _COLUMNS = ("candidate", "", "size", "RAM", "latency", "metric", "drop", "why not")
 _LIMIT_COLUMNS = ("limit", "allowed", "judged on", "", "from", "open question")
 _DEVICE_COLUMNS = ("device", "", "recipe", "size", "RAM", "latency", "drop", "bundle")
+_WORD_SIGNS = {"fits": "✔", "does-not-fit": "✗", "infeasible": "✗", "not-built": "!"}
 _SIGNS = {"fits": "✓ fits", "misses": "✗ misses", "failed": "! failed"}
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """Return the process's exit code: interrupted before all else, then the worst of what became of the devices."""
-    return INTERRUPTED if any(item.interrupted for item in outcomes) else max(map(_code, outcomes), default=0)
+    """Return the exit code: interrupted before all else, then errors, then the worst that became of a device."""
+    if any(item.interrupted for item in outcomes):
+        return INTERRUPTED
+    errors = [item.error.exit_code for item in outcomes if item.error is not None]
+    return max(errors or map(_code, outcomes), default=0)
 
 
 def _code(outcome: Outcome) -> int:
@@ -63,7 +67,7 @@ def _device_row(outcome: Outcome) -> tuple[str, ...]:
     figures = outcome.measurement
     return (
         outcome.profile.name,
-        f"{'✔' if outcome.word == 'fits' else '✗'} {outcome.word}",
+        f"{_WORD_SIGNS[outcome.word]} {outcome.word}",
         outcome.choice.candidate.name if outcome.choice else "nothing",
         figure_words(figures.size),
         figure_words(figures.ram),
@@ -102,6 +106,9 @@ def _proven(outcome: Outcome) -> list[str]:
 
 
 def _verdict(outcome: Outcome) -> list[str]:
+    if outcome.error is not None:
+        lines = [f"! {outcome.word}: {outcome.profile.name}; nothing was written", *error_lines(outcome.error)]
+        return [*lines, *_resume(outcome)]
     if outcome.word == "infeasible":
         return _proven(outcome)
     if outcome.choice is None:
@@ -112,11 +119,10 @@ def _verdict(outcome: Outcome) -> list[str]:
             lines += [f"  Next: {failure.hint}"] if failure.hint else []
         return [*lines, *_untried(outcome)]
     candidate = outcome.choice.candidate
-    sign = "✔" if outcome.word == "fits" else "✗"
     figures, runtime = outcome.measurement, outcome.profile.runtime
     where = f"{outcome.profile.name}, in {runtime.name} {runtime.version}"
     lines = [
-        f"{sign} {outcome.word}: {candidate.name} on {where}",
+        f"{_WORD_SIGNS[outcome.word]} {outcome.word}: {candidate.name} on {where}",
         f"  size     {figure_in_full(figures.size)}",
         f"  RAM      {figure_in_full(figures.ram)}",
         f"  latency  {figure_in_full(figures.latency)}",

@@ -3,7 +3,7 @@
 
 from typing import Literal
 
-from edgepack.cli._result_parts import ActiveLimitResult, Output, Result
+from edgepack.cli._result_parts import ActiveLimitResult, ErrorResult, Output, Result
 from edgepack.compress.recipe import Recipe
 from edgepack.device.wheels import FileFormat
 from edgepack.figure import Evidence, Figure
@@ -90,9 +90,9 @@ class RelaxationResult(Result):
 
 
 class BuildResult(Result):
-    """What became of one device's build."""
+    """What became of one device's build; where that is ``not-built``, ``error`` says why."""
 
-    verdict: Literal["fits", "does-not-fit", "infeasible"]
+    verdict: Literal["fits", "does-not-fit", "infeasible", "not-built"]
     device: str
     bundle: str | None
     bundle_digest: str | None
@@ -106,7 +106,7 @@ class BuildResult(Result):
     notes: list[str]
     interrupted: bool
     seconds: float
-    error: None = None
+    error: ErrorResult | None
 
 
 class BuildOutput(Output):
@@ -147,6 +147,7 @@ def build_result(outcome: Outcome) -> BuildResult:
         notes=list(outcome.notes),
         interrupted=outcome.interrupted,
         seconds=round(outcome.seconds, 3),
+        error=ErrorResult.model_validate(outcome.error) if outcome.error else None,
     )
 
 

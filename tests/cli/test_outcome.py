@@ -10,8 +10,7 @@ from edgepack.cli._outcome import exit_code, report_outcomes
 from edgepack.cli._results_build import build_result
 from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import load_device
-from edgepack.errors import CandidateError
-from edgepack.measure.measurement import Measurement, Verdict
+from edgepack.errors import CandidateError, HostError
 from edgepack.request import Outcome
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice
@@ -28,13 +27,6 @@ def outcome(word="does-not-fit", *, untried=(), file_format=None, device="rpi4",
         profile=load_device(device).taking(formats),
         limits=(),
         candidates=() if word == "infeasible" else (Candidate(RECIPE, failure=refused, format=file_format),),
-        choice=None,
-        measurement=Measurement(),
-        verdict=Verdict(()),
-        original_metric=None,
-        bundle=None,
-        notes=(),
-        interrupted=False,
         untried=untried,
     )
 
@@ -53,6 +45,30 @@ def test_where_no_other_format_is_left_none_is_named(capsys):
     told = capsys.readouterr().out
     assert "EP-607: f32 needs an operator that no plain runtime has" in told
     assert "--format" not in told
+
+
+def not_built(device="nrf52840"):
+    error = HostError("EP-503", "the environment for x==1 cannot be made: no network", hint="run it by hand")
+    return Outcome(word="not-built", profile=load_device(device), limits=(), error=error)
+
+
+def test_a_device_that_could_not_be_built_says_why_beside_those_that_were(capsys):
+    given = [outcome("infeasible"), not_built(), outcome()]
+    assert exit_code(given) == 5, "an error goes before what was found"
+    assert exit_code([replace(given[1], interrupted=True)]) == 130
+    report_outcomes(CONSOLE, given)
+    told = capsys.readouterr().out
+    assert "! not-built: nrf52840; nothing was written" in told
+    assert "Error EP-503: the environment for x==1 cannot be made: no network" in told
+    assert "Next: run it by hand" in told
+    assert told.rindex("! not-built") > told.index("Devices"), "the table has it, too"
+
+
+def test_so_it_is_in_json():
+    found = build_result(not_built())
+    assert (found.verdict, found.device, found.bundle, found.candidates) == ("not-built", "nrf52840", None, [])
+    assert (found.error.code, found.error.hint) == ("EP-503", "run it by hand")
+    assert build_result(outcome()).error is None
 
 
 def test_each_candidate_has_its_format_in_json():

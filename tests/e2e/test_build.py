@@ -202,13 +202,22 @@ def test_what_is_proven_infeasible_ends_before_any_framework_starts(edgepack, tm
     assert "limit latency (--max-latency)" in run.err
 
 
-def test_one_device_on_which_nothing_can_fit_leaves_the_others_theirs(edgepack, tmp_path):
+def test_a_device_that_nothing_fits_and_one_whose_runtime_cannot_be_had_leave_the_others_theirs(edgepack, tmp_path):
+    text = (DIGITS.parent.parent / "device_profiles" / "rpi4.yaml").read_text()
+    of_tomorrow = text.replace("name: rpi4", "name: tomorrow", 1).replace("version: 2.3.0", "version: 99.0.0", 1)
+    (tmp_path / "tomorrow.yaml").write_text(of_tomorrow)
     run = edgepack(
-        "build", MODEL, "--device=rpi4", "--device=nrf52840", "--max-latency=1ms", "-o", "out", "--json", cwd=tmp_path
-    )
-    assert run.code == 3, run.err
-    verdicts = {build["device"]: build["verdict"] for build in json.loads(run.out)["builds"]}
-    assert verdicts == {"rpi4": "fits", "nrf52840": "infeasible"}
+        "build", MODEL, "--device=tomorrow.yaml", "--device=rpi4", "--device=nrf52840", "--format=tflite",
+        "--max-latency=1ms", "-o", "out", "--json",
+        cwd=tmp_path, env={"PIP_INDEX_URL": "http://127.0.0.1:9", "PIP_RETRIES": "0"},
+    )  # fmt: skip
+    assert run.code == 5, run.err
+    builds = json.loads(run.out)["builds"]
+    verdicts = {build["device"]: build["verdict"] for build in builds}
+    assert verdicts == {"tomorrow": "not-built", "rpi4": "fits", "nrf52840": "infeasible"}
+    assert builds[0]["error"]["code"] == "EP-503"
+    assert "ai-edge-litert==99.0.0" in builds[0]["error"]["message"]
+    assert os.listdir(tmp_path / "out") == ["rpi4"]  # noqa: PTH208
 
 
 def test_the_relaxation_that_it_offers_is_enough(edgepack, tmp_path):
