@@ -15,12 +15,17 @@ processor, and standard error says so.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
+
+# Versions from 1.29 on report to Microsoft what they run (its name, hashes of its graph and weights), and leave a file
+# for that in the home folder, unless they find this in the environment when they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     import numpy as np

@@ -199,6 +199,12 @@ def _honesty(contents: BundleContents) -> str:
             " processor; what CUDA and TensorRT take themselves, hundreds of MiB, comes on top. `benchmark.py` says"
             " which provider really ran, and warns where it was another."
         )
+    if runtime.name == "onnxruntime":
+        lines.append(
+            "- Network: packages of onnxruntime 1.29 and newer report to Microsoft what they run (name and hashes of"
+            " the model among it) unless `ORT_DISABLE_TELEMETRY=1` is in the environment when they are loaded. The"
+            " scripts here see to that; an application of your own has to."
+        )
     lines += [f"- The model file: {note}." for note in contents.artifact.notes]
     if measured.energy is None:
         lines.append("- Energy: not measured.")

@@ -53,10 +53,11 @@ def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Ev
     """Quiet the frameworks, leave Ctrl-C to the parent, and die when the parent dies.
 
     TensorFlow writes Python files for its graphs where temporary files go, and takes them away when Python ends in
-    peace, which a process of a pool does not: they go to ``scratch``, which the parent takes away.
+    peace, which a process of a pool does not: they go to ``scratch``, which the parent takes away. So does the home of
+    Keras: defaults of the user's own there (where channels lie, the type of floats) must not change what is built.
     """
     _events_out.append(queue)
-    os.environ["TMPDIR"] = tempfile.tempdir = scratch
+    os.environ["TMPDIR"] = os.environ["KERAS_HOME"] = tempfile.tempdir = scratch
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
