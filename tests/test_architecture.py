@@ -76,6 +76,20 @@ def test_a_stage_imports_only_leftwards(path):
             assert target not in {*STAGES, "cli", *ABOVE}, f"{name_of(path)} imports {module}"
 
 
+def test_no_modules_import_each_other_in_a_circle():
+    """Inside functions, too; what is imported for its types alone ties nothing."""
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in MODULES}
+    waiting = {}
+    for name, path in modules.items():
+        tree = ast.parse(path.read_text())
+        tree.body = [node for node in tree.body if "TYPE_CHECKING:" not in ast.unparse(node).partition("\n")[0]]
+        waiting[name] = modules.keys() & {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    while free := [name for name, needs in waiting.items() if not needs & waiting.keys()]:
+        for name in free:
+            del waiting[name]
+    assert not waiting, "these import each other, or what does"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_private_module_is_used_by_its_own_folder_alone(path):
     folder = path.relative_to(PACKAGE).parts[0]

@@ -9,7 +9,6 @@ import onnx
 from onnx import helper, numpy_helper
 
 from edgepack.arrays import Array
-from edgepack.importer.quantized import FloatGraph
 
 _LINEAR: Final = {"QLinearConv": "Conv", "QLinearMatMul": "MatMul", "QLinearAdd": "Add", "QLinearMul": "Mul"}
 # Of one input and its grid, then the output's; onnxruntime's own.
@@ -46,12 +45,12 @@ def rounds(model: onnx.ModelProto) -> bool:
     return any(node.op_type in _QUANTIZED for node in model.graph.node)
 
 
-def unquantize(model: onnx.ModelProto) -> FloatGraph:
-    """As ``float_graph``."""
+def unquantize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[float, float]]]:
+    """Return the model and the ranges of ``float_graph``."""
     graph = _Graph(model)
     for node in model.graph.node:
         graph.take(node)
-    return FloatGraph(graph.finished(), graph.ranges)
+    return graph.finished(), graph.ranges
 
 
 class _Graph:

@@ -29,7 +29,7 @@ def float_graph(model: "onnx.ModelProto") -> FloatGraph:
     """
     from edgepack.importer._unquantize import unquantize
 
-    return unquantize(model) if is_quantized(model) else FloatGraph(model, {})
+    return FloatGraph(*unquantize(model)) if is_quantized(model) else FloatGraph(model, {})
 
 
 def is_quantized(model: "onnx.ModelProto") -> bool:

@@ -21,7 +21,8 @@ from edgepack.lower._lowered import Lowered
 from edgepack.lower._onnx_convert import converted
 from edgepack.lower._onnx_four_bits import four_bits
 from edgepack.lower._onnx_fusion import check_fusion
-from edgepack.lower._onnx_gpu import half_throughout, symmetric
+from edgepack.lower._onnx_gpu import symmetric
+from edgepack.lower._onnx_half import half, half_throughout
 from edgepack.lower._onnx_integer import clamped, joined, unsigned, widened
 from edgepack.lower._onnx_names import name_apart, name_nodes, shorten
 from edgepack.lower._onnx_tidy import pinned, tidied
@@ -183,7 +184,7 @@ def _quantized(
         case Precision.F32:
             return base, told
         case Precision.W16:
-            made = half_throughout(base) if form.gpu else quantize.half(base)
+            made = half_throughout(base) if form.gpu else half(base)
         case Precision.W8:
             made = quantize.dynamic(base, inner=model.kind == "onnx")
         case Precision.W4:

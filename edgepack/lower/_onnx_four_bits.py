@@ -11,7 +11,7 @@ import numpy as np
 
 from edgepack.arrays import Array
 from edgepack.errors import CandidateError
-from edgepack.lower._onnx_quantize import copy_of, without_unused
+from edgepack.lower._onnx_edit import copy_of, without_unused
 from edgepack.model.onnx_file import parse_onnx
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a GPU takes: float16 throughout, and int8 to TensorRT's rules for explicit quantization.
+"""int8 as a GPU takes it: by TensorRT's rules for explicit quantization.
 
 Those are (https://docs.nvidia.com/deeplearning/tensorrt, Working with Quantized Types): int8 with zero points of 0 for
 activations and weights, a scale for each channel of a weight, pairs in front of what multiplies and not behind it, so
@@ -7,17 +7,12 @@ that bias and activation are computed before the next pair rounds; biases stay f
 a DequantizeLinear there (onnxruntime issue 14229).
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from edgepack.arrays import Array
-from edgepack.errors import CandidateError
-from edgepack.importer.read import graphs_in, graphs_of, nodes_of
-from edgepack.importer.refusals import of_tools
-from edgepack.lower._onnx_quantize import check_half_range, copy_of, without_unused
-from edgepack.model.onnx_file import parse_onnx
+from edgepack.lower._onnx_edit import without_unused
 from edgepack.model.onnx_graph import PAIR
 
 if TYPE_CHECKING:
@@ -37,49 +32,6 @@ PLACEMENT: Final[dict[str, object]] = {
 _MOVING: Final = frozenset({"Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})
 _HIGHEST: Final = 127
 _LOWEST: Final = -128
-
-
-def half_throughout(graph: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return ``graph`` in float16, with its inputs and outputs as they are.
-
-    Raises:
-        CandidateError: A weight is larger than float16 holds (EP-690), or the converter refuses the graph (EP-691).
-    """
-    import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    weights = {tensor.name for _, tensor in parse_onnx(graph).weights}
-    for item in (item for part in graphs_of(graph.graph) for item in part.initializer if item.name in weights):
-        if item.data_type == onnx.TensorProto.FLOAT:
-            check_half_range(item.name, onnx.numpy_helper.to_array(item))
-    try:
-        made: onnx.ModelProto = convert_float_to_float16(copy_of(graph), keep_io_types=True)
-    except of_tools() as error:
-        raise CandidateError(
-            "EP-691", f"onnxruntime's converter refuses float16: {str(error)[:400]}", hint="use f32"
-        ) from error
-    return _sorted(made)
-
-
-def _sorted(graph: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Put nodes, in place, behind what they take: the converter appends its casts at the end, one for each user."""
-    makes = {out for node in graph.graph.node for out in node.output}
-    ready, placed = set[str](), list[Any]()
-    waiting = list({tuple(node.output): node for node in graph.graph.node}.values())
-    while waiting:
-        free = [node for node in waiting if ready.issuperset(makes.intersection(_taken(node)))] or waiting
-        placed += free
-        ready |= {out for node in free for out in node.output}
-        waiting = [node for node in waiting if not any(node is other for other in free)]
-    del graph.graph.node[:]
-    graph.graph.node.extend(placed)
-    return graph
-
-
-def _taken(node: Any) -> Iterator[str]:  # noqa: ANN401 - onnx's nodes have no types
-    """Yield what a node takes, its inner graphs included."""
-    yield from node.input
-    yield from (name for part in graphs_in(node) for inner in nodes_of(part) for name in inner.input)
 
 
 def symmetric(graph: "onnx.ModelProto") -> "onnx.ModelProto":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from edgepack.arrays import Array
-from edgepack.lower._onnx_quantize import without_unused
+from edgepack.lower._onnx_edit import without_unused
 from edgepack.model.onnx_graph import PAIR
 from edgepack.model.tflite_file import TfliteGraph
 

@@ -14,20 +14,17 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from edgepack.errors import CandidateError
-from edgepack.importer.read import graphs_of
 from edgepack.importer.refusals import of_tools
 from edgepack.lower._calibration import CalibrationSet
+from edgepack.lower._onnx_edit import copy_of
+from edgepack.lower._onnx_gpu import MULTIPLYING, PLACEMENT
 from edgepack.lower._onnx_ranges import NARROWED, SEEN, Held, Reader, write_narrowed
 from edgepack.lower.form import Form
-from edgepack.model.onnx_file import parse_onnx
 from edgepack.model.precision import Precision
 
 if TYPE_CHECKING:
     import onnx
 
-HALF_LEAST_ELEMENTS: Final = 16
-"""Smaller weights stay float32: the Cast that would widen them takes more bytes than it saves."""
-_LARGEST_HALF: Final = float(np.finfo(np.float16).max)
 _SAID: Final = 200  # characters of a tool's own words
 
 
@@ -66,8 +63,6 @@ def _between_pairs(
     """Quantize ``source`` to the least and the largest values that ``samples`` give, or to the narrowed ranges."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    from edgepack.lower._onnx_gpu import PLACEMENT
-
     path = source.with_name("static.onnx")
     quantize_static(
         source,
@@ -89,8 +84,6 @@ def _between_pairs(
 def _calibrated(form: Form) -> list[str]:
     """Return the operators whose inputs and outputs are quantized: for a GPU what multiplies, else all that can be."""
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
-
-    from edgepack.lower._onnx_gpu import MULTIPLYING
 
     return list(MULTIPLYING) if form.gpu else sorted({*QLinearOpsRegistry, *QDQRegistry})
 
@@ -115,48 +108,6 @@ def dynamic(graph: "onnx.ModelProto", *, inner: bool) -> "onnx.ModelProto":
         return _read(path)
 
 
-def half(graph: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return ``graph`` with its weights stored as float16, each widened again when the file is loaded.
-
-    Raises:
-        CandidateError: A weight is larger than float16 holds (EP-690).
-    """
-    made = copy_of(graph)
-    weights = {tensor.name for _, tensor in parse_onnx(made).weights}
-    for part in graphs_of(made.graph):
-        _halve(part, weights)
-    return made
-
-
-def check_half_range(name: str, values: np.ndarray) -> None:
-    """Refuse a weight that float16 does not hold: it would be infinite, or clamped without a word (EP-690)."""
-    if np.abs(values).max(initial=0.0) > _LARGEST_HALF:
-        raise CandidateError(
-            "EP-690",
-            f"w16 cannot hold the weight {name!r}: {float(np.abs(values).max()):g} is beyond float16",
-            hint="use f32 or w8",
-        )
-
-
-def _halve(graph: "onnx.GraphProto", weights: set[str]) -> None:
-    import onnx
-
-    casts = []
-    for item in graph.initializer:
-        if item.name not in weights or item.data_type != onnx.TensorProto.FLOAT:
-            continue
-        values = onnx.numpy_helper.to_array(item)
-        if values.size < HALF_LEAST_ELEMENTS:
-            continue
-        check_half_range(item.name, values)
-        name = item.name
-        item.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}/half"))
-        casts.append(onnx.helper.make_node("Cast", [item.name], [name], f"{name}/widened", to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-
-
 def _typed(graph: "onnx.ModelProto", samples: CalibrationSet) -> "onnx.ModelProto":
     """Return ``graph`` with the shapes of what operators of other domains give out, which ONNX cannot infer.
 
@@ -176,25 +127,6 @@ def _typed(graph: "onnx.ModelProto", samples: CalibrationSet) -> "onnx.ModelProt
         if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
             kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
             made.graph.value_info.append(onnx.helper.make_tensor_value_info(name, kind, value.shape))
-    return made
-
-
-def without_unused(graph: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Return ``graph``, changed in place, without constants that nothing takes."""
-    used = {name for part in graphs_of(graph.graph) for node in part.node for name in node.input}
-    used |= {item.name for part in graphs_of(graph.graph) for item in part.output}
-    for part in graphs_of(graph.graph):
-        kept = [item for item in part.initializer if item.name in used]
-        del part.initializer[:]
-        part.initializer.extend(kept)
-    return graph
-
-
-def copy_of(graph: "onnx.ModelProto") -> "onnx.ModelProto":
-    import onnx
-
-    made = onnx.ModelProto()
-    made.CopyFrom(graph)
     return made
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from edgepack.errors import CandidateError
 from edgepack.listing import first_of
-from edgepack.lower._onnx_quantize import HALF_LEAST_ELEMENTS
+from edgepack.lower._onnx_half import HALF_LEAST_ELEMENTS
 from edgepack.lower.form import Form
 from edgepack.model.model import Model, TensorSpec
 from edgepack.model.onnx_graph import OnnxGraph, OnnxOp, OnnxTensor

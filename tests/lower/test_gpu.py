@@ -11,7 +11,8 @@ from onnx import numpy_helper
 
 from edgepack.device.profile import load_device
 from edgepack.errors import CandidateError
-from edgepack.lower._onnx_gpu import half_throughout, symmetric
+from edgepack.lower._onnx_gpu import symmetric
+from edgepack.lower._onnx_half import half_throughout
 from edgepack.lower._promise_gpu import check_half, check_symmetric
 from edgepack.lower.form import Form, form_of
 from edgepack.measure.agreement import relative_rms

@@ -62,7 +62,7 @@ def test_nodes_without_names_keep_their_own_weights(kind, tmp_path):
 @pytest.mark.parametrize(
     ("precision", "owner", "name"),
     [
-        (Precision.W16, _onnx.quantize, "half"),
+        (Precision.W16, _onnx, "half"),
         (Precision.W8, _onnx.quantize, "dynamic"),
         (Precision.W4, _onnx, "four_bits"),
     ],

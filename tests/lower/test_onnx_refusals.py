@@ -11,7 +11,7 @@ from edgepack.importer.prepare import prepare
 from edgepack.importer.simplify import simplified
 from edgepack.lower._calibration import CalibrationSet
 from edgepack.lower._onnx_fusion import check_fusion
-from edgepack.lower._onnx_gpu import half_throughout
+from edgepack.lower._onnx_half import half_throughout
 from edgepack.lower._onnx_quantize import static
 from edgepack.lower._onnx_tidy import tidied
 from edgepack.lower.form import Form
