@@ -13,13 +13,13 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar, cast
+from typing import Final, ParamSpec, Self, TypeVar, cast
 
 from edgepack.errors import CandidateError
 from edgepack.events import Event, Reporter, silent
@@ -38,6 +38,13 @@ _POOLS = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
 )
+_FRAMEWORKS: Final[Mapping[str, str | None]] = {
+    "KERAS_BACKEND": "tensorflow",
+    "TF_ENABLE_ONEDNN_OPTS": None,
+    "TF_USE_LEGACY_KERAS": None,
+    "TF_XLA_FLAGS": None,
+}
+"""What a user may have set for other programs, and would change what is built here; None leaves it to TensorFlow."""
 _starting = threading.Lock()
 
 _events_out: "list[multiprocessing.queues.SimpleQueue[Event]]" = []
@@ -60,7 +67,6 @@ def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Ev
     os.environ["TMPDIR"] = os.environ["KERAS_HOME"] = tempfile.tempdir = scratch
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -69,25 +75,28 @@ def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Ev
 
 
 @contextmanager
-def _pools_of(threads: int | None) -> Iterator[None]:
-    """Have a process that is started in the block find the sizes of its pools in its environment.
+def _environment_with(threads: int | None) -> Iterator[None]:
+    """Have a process that is started in the block find what decides the last bits of a sum in its environment.
 
-    Later is too late: NumPy reads them when it is loaded, and the caller's main module, which a spawned process loads
-    first, may do that. How many threads add up decides the last bits of a sum.
+    Later is too late: NumPy and TensorFlow read it when they are loaded, and the caller's main module, which a spawned
+    process loads first, may do that. How many threads add up is part of it.
     """
-    if threads is None:
-        yield
-        return
+    wanted = _FRAMEWORKS if threads is None else {**_FRAMEWORKS, **dict.fromkeys(_POOLS, str(threads))}
     with _starting:
-        before = {name: os.environ.get(name) for name in _POOLS}
-        os.environ.update(dict.fromkeys(_POOLS, str(threads)))
+        before = {name: os.environ.get(name) for name in wanted}
         try:
+            _set(wanted)
             yield
         finally:
-            for name, value in before.items():
-                os.environ.pop(name)
-                if value is not None:
-                    os.environ[name] = value
+            _set(before)
+
+
+def _set(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @contextmanager
@@ -227,7 +236,7 @@ class Worker:
     ) -> Future[R]:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
-        with _pools_of(self._threads):
+        with _environment_with(self._threads):
             try:
                 future = self._started().submit(_logged, log, function, args, kwargs)
             except BrokenProcessPool:

@@ -107,6 +107,16 @@ def test_a_process_finds_the_sizes_of_its_pools_when_it_starts(tmp_path, monkeyp
     )
 
 
+def test_what_a_user_sets_for_other_programs_does_not_reach_what_is_built(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    with Worker(tmp_path / "logs") as process:
+        at_start = process.call("environ", Path("/proc/self/environ").read_text).split("\0")
+    assert "KERAS_BACKEND=tensorflow" in at_start
+    assert not [item for item in at_start if item.startswith("TF_ENABLE_ONEDNN_OPTS")]
+    assert (os.environ["KERAS_BACKEND"], os.environ["TF_ENABLE_ONEDNN_OPTS"]) == ("torch", "0"), "here all is as before"
+
+
 def test_an_expected_error_arrives_whole(fresh):
     with pytest.raises(ModelError) as caught:
         fresh.call("refuse", refuse)
