@@ -7,6 +7,7 @@
 import importlib
 import json
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 
@@ -68,6 +69,9 @@ def group() -> None:
 def main() -> None:
     """Run the command line and exit: the only place that maps errors to messages and exit codes."""
     debug = "--debug" in sys.argv
+    if isinstance(sys.stdout, TextIOWrapper):
+        # As standard error does it: a sign that a log's encoding lacks must not end a build at its last line.
+        sys.stdout.reconfigure(errors="backslashreplace")
     if not debug:
         sys.excepthook = _report_bug
     try:

@@ -19,7 +19,8 @@ def command(console: Console, code: str | None) -> None:
     from edgepack.cli._results_explain import ExplainListOutput, ExplainOutput
     from edgepack.registry import nearest
 
-    entries: dict[str, dict[str, str]] = yaml.safe_load(files("edgepack").joinpath("explanations.yaml").read_text())
+    text = files("edgepack").joinpath("explanations.yaml").read_text(encoding="utf-8")
+    entries: dict[str, dict[str, str]] = yaml.safe_load(text)
     if code is None:
         titles = {name: entry["title"] for name, entry in sorted(entries.items())}
         text = "\n".join(f"{name}  {title}" for name, title in titles.items())

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The seam between library and command line: errors become words and exit codes in one place."""
 
+import shutil
+
 import pytest
 
 from edgepack.errors import HostError
 from edgepack.extras import require_build_extra
+from tests.conftest import ROOT
 
 
 def test_help_lists_every_command_with_its_sentence(edgepack):
@@ -93,3 +96,10 @@ def test_a_build_without_its_extra_says_what_to_install(monkeypatch):
     assert (caught.value.code, caught.value.exit_code) == ("EP-504", 5)
     assert "keras" in caught.value.message
     assert "pip install" in caught.value.hint
+
+
+def test_a_sign_that_the_encoding_lacks_ends_nothing(edgepack, tmp_path):
+    shutil.copy(ROOT / "examples" / "digits" / "digits.keras", tmp_path / "mΩdel.keras")
+    done = edgepack("check", "mΩdel.keras", "--device=rpi4", cwd=tmp_path, env={"PYTHONIOENCODING": "iso8859-5"})
+    assert done.code == 0, done.err
+    assert r"m\u03a9del.keras" in done.out
