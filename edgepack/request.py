@@ -113,7 +113,7 @@ class Outcome:
             that have to give way before anything is tried.
         proofs: What proves that it is infeasible.
         untried: Formats that the device takes as well, where nothing fits and they were not searched over.
-        interrupted: Ctrl-C came; what was finished by then was kept.
+        interrupted: Ctrl-C or SIGTERM came; what was finished by then was kept.
         error: What stopped the build for this device; None where nothing did.
     """
 

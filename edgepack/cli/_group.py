@@ -6,6 +6,7 @@
 
 import importlib
 import json
+import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
@@ -72,6 +73,8 @@ def main() -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         # As standard error does it: a sign that a log's encoding lacks must not end a build at its last line.
         sys.stdout.reconfigure(errors="backslashreplace")
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: `timeout` and CI end a build by it
     if not debug:
         sys.excepthook = _report_bug
     try:

@@ -134,7 +134,7 @@ def _verdict(outcome: Outcome) -> list[str]:
         flips = "" if figures.flips is None else f"; {figures.flips} answers differ from the original's"
         lines.append(f"  drop     {figure_in_full(figures.metric_drop, points=True)}{flips}")
     elif outcome.interrupted:
-        lines.append("  metric   not measured on the test split: Ctrl-C came before")
+        lines.append("  metric   not measured on the test split: interrupted before")
     else:
         lines.append("  metric   not measured: no labelled data was given, so no accuracy limit was active")
     lines.append(f"  why      {outcome.choice.reason}")
@@ -143,7 +143,7 @@ def _verdict(outcome: Outcome) -> list[str]:
         lines += [f"  output   {item.name}: {item.formula}" for item in candidate.artifact.outputs]
     lines += [f"  note     {note}" for note in outcome.notes]
     if outcome.interrupted:
-        lines.append("  cut off  Ctrl-C came before the build was through: this is the best that it had")
+        lines.append("  cut off  interrupted before the build was through: this is the best that it had")
     lines += [*(_shortfall(limit) for limit in outcome.verdict.open), *_relaxed(outcome), *_untried(outcome)]
     return [*lines, *_next(outcome)]
 

@@ -57,7 +57,7 @@ def to_parent(event: Event) -> None:
 
 
 def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Event]", scratch: str) -> None:
-    """Quiet the frameworks, leave Ctrl-C to the parent, and die when the parent dies.
+    """Quiet the frameworks, leave what interrupts to the parent, and die when the parent dies.
 
     TensorFlow writes Python files for its graphs where temporary files go, and takes them away when Python ends in
     peace, which a process of a pool does not: they go to ``scratch``, which the parent takes away. So does the home of
@@ -65,7 +65,8 @@ def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Ev
     """
     _events_out.append(queue)
     os.environ["TMPDIR"] = os.environ["KERAS_HOME"] = tempfile.tempdir = scratch
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # from a terminal, and from ``timeout``, the whole group gets them
+        signal.signal(number, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     if sys.platform == "linux":
@@ -262,18 +263,25 @@ class Worker:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C back until the block is done; it is raised then. Only the main thread has anything to hold back."""
+    """Hold Ctrl-C and SIGTERM back until the block is done; they come then.
+
+    Only the main thread has any to hold back.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    previous = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, previous)
-    if came:
-        raise KeyboardInterrupt
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    for held in came:
+        signal.raise_signal(held)
 
 
 def last_words(log: Path) -> str:

@@ -52,7 +52,8 @@ def receive(stream: IO[bytes]) -> list[Array] | None:
 
 def main(spec: str) -> None:
     """Answer calls until the stream ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's, at whose end the stream ends
+        signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     module, _, name = spec.partition(":")

@@ -145,7 +145,8 @@ def _die_with_parent(parent_pid: int) -> None:
 def main(backend_name: str, parent_pid: int) -> None:
     """Answer requests until standard input ends."""
     _die_with_parent(parent_pid)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's, whose end ends this
+        signal.signal(number, signal.SIG_IGN)
     protocol = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # what C++ prints goes to the log
     backend = BACKENDS[backend_name]

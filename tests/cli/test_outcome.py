@@ -86,8 +86,8 @@ def test_a_control_that_is_chosen_is_told_apart_from_what_it_beat_and_a_build_th
     report_outcomes(CONSOLE, [given])
     told = capsys.readouterr().out
     assert "does-not-fit: f32 (control) on rpi4" in told
-    assert "metric   not measured on the test split: Ctrl-C came before" in told
-    assert "cut off  Ctrl-C came before the build was through" in told
+    assert "metric   not measured on the test split: interrupted before" in told
+    assert "cut off  interrupted before the build was through" in told
     report_outcomes(CONSOLE, [replace(given, interrupted=False)])
     told = capsys.readouterr().out
     assert "no labelled data was given" in told

@@ -150,10 +150,13 @@ def test_the_worker_dies_with_a_killed_parent(tmp_path):
     assert ends_soon(int(done.stdout)), "the process outlives its parent"
 
 
-def test_ctrl_c_waits_until_a_write_is_done():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_interrupts_waits_until_a_write_is_done(request, number):
+    before = signal.signal(number, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(number, before))
     done = []
     with pytest.raises(KeyboardInterrupt), uninterrupted():
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         done.append("whole")
     assert done == ["whole"]
     with uninterrupted():

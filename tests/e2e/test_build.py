@@ -250,8 +250,15 @@ INTERRUPTED = [
 ]
 
 
-@pytest.mark.parametrize(("moment", "finished"), [('"CandidateDone"', range(1, 6)), ("on the test split", [6])])
-def test_ctrl_c_keeps_the_best(tmp_path, moment, finished):
+@pytest.mark.parametrize(
+    ("number", "moment", "finished"),
+    [
+        (signal.SIGINT, '"CandidateDone"', range(1, 6)),
+        (signal.SIGTERM, '"CandidateDone"', range(1, 6)),
+        (signal.SIGINT, "on the test split", [6]),
+    ],
+)
+def test_an_interrupt_keeps_the_best(tmp_path, number, moment, finished):
     process = subprocess.Popen(
         [*INTERRUPTED, "--json", "--events", "events.ndjson"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, start_new_session=True,
@@ -259,8 +266,8 @@ def test_ctrl_c_keeps_the_best(tmp_path, moment, finished):
     events = tmp_path / "events.ndjson"
     while process.poll() is None and not (events.exists() and moment in events.read_text()):
         time.sleep(0.05)
-    # The whole foreground group gets the signal, as from a terminal.
-    os.killpg(process.pid, signal.SIGINT)
+    # The whole foreground group gets the signal, as from a terminal or from `timeout`.
+    os.killpg(process.pid, number)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "Traceback" not in err
