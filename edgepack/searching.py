@@ -149,7 +149,9 @@ def _journaled(request: Request, benches: Benches, data: Data | None, common: Sh
     run = None
     if common.lent is None:
         origin, wishes = joined(list(origins.values())), _wishes(request, limits)
-        run = common.journal.begin(origin, wishes, resume=request.resume, report=common.report)
+        run = common.journal.begin(
+            origin, wishes, resume=request.resume, report=common.report, device=request.profile.name
+        )
     kept_of = partial(
         Kept,
         journal=common.journal,
