@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Final
 
 from edgepack.data.data import Data
-from edgepack.data.match import fitted, rescales
+from edgepack.data.match import fitted
 from edgepack.device.budget import Limit
 from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
@@ -72,7 +72,7 @@ def open_benches(
                         gate=request.gate,
                         work=request.work,
                         seed=request.seed,
-                        rescales=rescales([kind for kind, _ in summary.op_counts]),
+                        summary=summary,
                         report=common.report,
                     )
                 )

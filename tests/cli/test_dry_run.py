@@ -96,6 +96,19 @@ def test_it_says_why_nothing_trains(arguments, why):
         assert plan["uncalibrated"] == ["w8a8", "w8a8-per-tensor", "w8a16"]
 
 
+def test_what_the_runtime_has_no_kernels_for_is_told_and_not_counted():
+    (plan,) = planned("--device", "nrf52840", "--data", DATA)["plans"]
+    assert plan["precisions"] == ["f32", "w8a8", "w8a8-per-tensor", "w8a16"]
+    assert plan["uncalibrated"] == []
+    assert plan["lacking"] == {
+        "w16": "Conv2D for float16 weights", "w8": "Conv2D for 8-bit weights under float activations",
+    }  # fmt: skip
+    lines = run("--device", "nrf52840", "--data", DATA).stdout.splitlines()
+    assert "            not lowered: w16, the runtime has no Conv2D for float16 weights" in lines
+    (plan,) = planned("--device", "rpi4", "--format", "tflite", "--data", DATA)["plans"]
+    assert plan["lacking"] == {}
+
+
 def test_a_bound_that_proves_a_miss_ends_with_3_as_the_build_does():
     body = planned("--device", "rpi4", "--device", "nrf52840", "--data", DATA, "--max-size", "100B", code=3)
     assert [plan["verdict"] for plan in body["plans"]] == ["infeasible"] * 3, "two formats, and one"

@@ -122,15 +122,16 @@ def test_bundles_for_two_devices_are_compared_by_their_answers(digits_rpi4, digi
     assert {"device", "runtime"} <= {item["what"] for item in done.json["differences"]}
 
 
-def test_float16_on_a_microcontroller_fails_in_the_runtimes_own_words(digits_nrf):
-    run, _ = digits_nrf
-    (half,) = [item for item in run.build["candidates"] if item["name"] == "w16"]
-    assert half["state"] == "failed"
-    assert half["code"].startswith("EP-6")
-    assert "DEQUANTIZE" in half["reason"]
-    (hybrid,) = [item for item in run.build["candidates"] if item["name"] == "w8"]
-    assert hybrid["state"] == "failed"
-    assert "ybrid" in hybrid["reason"]
+def test_what_a_microcontroller_has_no_kernels_for_is_told_in_a_line_and_not_lowered(digits_nrf):
+    run, folder = digits_nrf
+    failed = {item["name"]: item for item in run.build["candidates"] if item["state"] == "failed"}
+    assert {name: item["reason"] for name, item in failed.items()} == {
+        "w16": "not lowered: tflm has no Conv2D for float16 weights",
+        "w8": "not lowered: tflm has no Conv2D for 8-bit weights under float activations",
+    }
+    assert {item["code"] for item in failed.values()} == {"EP-615"}
+    report = json.loads((folder / "out" / "report.json").read_text())
+    assert failed.keys() <= {row["name"] for row in report["candidates"]}
 
 
 def test_built_twice_in_different_work_folders_the_digest_is_the_same(digits_nrf, edgepack, tmp_path):
