@@ -153,6 +153,16 @@ def test_without_data_nothing_is_calibrated_and_no_accuracy_limit_is_active(edge
     assert "no accuracy limit is active" in run.err
 
 
+def test_without_data_a_microcontroller_gets_steps_in_a_precision_that_it_has_kernels_for(edgepack, tmp_path):
+    run = edgepack(
+        "build", MODEL, "--device=nrf52840", "--max-latency=500ms", "-o", "out", "--json", cwd=tmp_path
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    states = {item["name"]: item["state"] for item in run.build["candidates"]}
+    assert states["f32"] == "misses"
+    assert states["student (lower resolution) f32"] == "fits", "w8 could not run there"
+
+
 def test_where_nothing_fits_the_best_is_kept_and_says_how_far_off(edgepack, tmp_path):
     run = edgepack(
         "build",
