@@ -9,7 +9,7 @@ from functools import cache, partial
 from typing import Final
 
 from edgepack.data.data import Data
-from edgepack.data.match import fitted, rescales
+from edgepack.data.match import fitted
 from edgepack.device.budget import Limit
 from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
@@ -72,7 +72,7 @@ def open_benches(
                         gate=request.gate,
                         work=request.work,
                         seed=request.seed,
-                        rescales=rescales([kind for kind, _ in summary.op_counts]),
+                        summary=summary,
                         report=common.report,
                     )
                 )
@@ -149,7 +149,9 @@ def _journaled(request: Request, benches: Benches, data: Data | None, common: Sh
     run = None
     if common.lent is None:
         origin, wishes = joined(list(origins.values())), _wishes(request, limits)
-        run = common.journal.begin(origin, wishes, resume=request.resume, report=common.report)
+        run = common.journal.begin(
+            origin, wishes, resume=request.resume, report=common.report, device=request.profile.name
+        )
     kept_of = partial(
         Kept,
         journal=common.journal,

@@ -41,7 +41,7 @@ class Recorded:
     @property
     def title(self) -> str:
         """What the report is on."""
-        return f"Run {self.run.number} of {self.journal}"
+        return f"Run {self.run.number} of {self.journal}{on_device(self.run)}"
 
     @property
     def summary(self) -> str:
@@ -57,6 +57,12 @@ def when(run: RecordedRun) -> str:
     if run.ended is None:
         return f"Began {_moment(run.began)}, and was cut off or is at work"
     return f"Began {_moment(run.began)}, ended {_moment(run.ended)}"
+
+
+def on_device(run: RecordedRun) -> str:
+    """Return for which device a run was, behind a space, and its formats where it went over several."""
+    device = f" on {run.device}" if run.device else ""
+    return f"{device} ({' and '.join(run.formats)})" if len(run.formats) > 1 else device
 
 
 def _moment(seconds: float) -> str:

@@ -82,6 +82,7 @@ def _plan(plan: "Planned", question: "Question", *, rate: HostRate) -> PlanResul
         findings=tuple(map(finding_result, bounds.findings)),
         precisions=found.precisions,
         uncalibrated=found.uncalibrated,
+        lacking=dict(found.lacking),
         recipe=found.recipe,
         branches=tuple(BranchResult.model_validate(branch) for branch in found.branches),
         no_steps=found.no_steps,
@@ -137,6 +138,8 @@ def _plan_lines(plan: PlanResult) -> Iterator[str]:
         yield f"  first     {len(plan.precisions)} precisions: {', '.join(plan.precisions)}"
     if plan.uncalibrated:
         yield f"            without calibration samples not {', '.join(plan.uncalibrated)}"
+    for precision, what in plan.lacking.items():
+        yield f"            not lowered: {precision}, the runtime has no {what}"
     if plan.no_steps:
         yield f"  then      nothing: {plan.no_steps}"
     else:

@@ -44,6 +44,7 @@ class DiskResult(Result):
 class PlanResult(Result):
     """What a build for one device would try in one ``format``; a search over several tries each round in all of them.
 
+    ``lacking`` has the precisions that are named as failed at once, with what the runtime has no kernel for.
     ``no_steps`` and ``no_training`` say why not, and are empty where they may be tried; ``precision_seconds`` and
     ``training_seconds`` are rough estimates for this machine.
     """
@@ -55,6 +56,7 @@ class PlanResult(Result):
     findings: tuple[FindingResult, ...]
     precisions: tuple[Precision, ...]
     uncalibrated: tuple[Precision, ...]
+    lacking: dict[Precision, str]
     recipe: Recipe | None
     branches: tuple[BranchResult, ...]
     no_steps: str

@@ -8,6 +8,7 @@ from edgepack.bundle.redraw import Drawn
 from edgepack.bundle.run_report import Recorded
 from edgepack.cli._result_parts import Output, Result
 from edgepack.cli._results_build import FigureResult
+from edgepack.device.wheels import FileFormat
 from edgepack.search.recorded import RecordedRun
 
 
@@ -20,9 +21,14 @@ class ReportOutput(Output):
 
 
 class RunResult(Result):
-    """A run of a journal: moments in seconds since 1970; ``ended`` is null where it was cut off or is at work."""
+    """A run of a journal: moments in seconds since 1970; ``ended`` is null where it was cut off or is at work.
+
+    ``device`` is null where an edgepack recorded the run that kept no names of devices.
+    """
 
     number: int
+    device: str | None
+    formats: tuple[FileFormat, ...]
     began: float
     ended: float | None
     candidates: int

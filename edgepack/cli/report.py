@@ -54,12 +54,12 @@ def _bundle(bundle: Path, output: Path | None, console: Console) -> None:
 
 
 def _runs(journal: Path, console: Console) -> None:
-    from edgepack.bundle.run_report import when
+    from edgepack.bundle.run_report import on_device, when
     from edgepack.cli._results_report import runs_output
     from edgepack.search.recorded import recorded_runs
 
     runs = recorded_runs(journal)
-    lines = [f"run {run.number}: {run.candidates} candidates. {when(run)}" for run in runs]
+    lines = [f"run {run.number}{on_device(run)}: {run.candidates} candidates. {when(run)}" for run in runs]
     console.result(runs_output(journal, runs).as_json(), "\n".join(lines) or f"{journal} records no run")
 
 

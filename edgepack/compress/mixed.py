@@ -38,6 +38,7 @@ _LEAST_FLOAT: Final = 2
 _COLLAPSED: Final = 0.01  # of divergence: answers that are closer need no float layers
 _PAYS: Final = 0.5  # of the divergence: float layers cost bytes and time
 _NAMED: Final = 6
+_ENDS: Final = "first and last layer included"
 _PURPOSE: Final = 650  # tells this step's draws from those of others
 
 
@@ -89,8 +90,8 @@ class Mixed(Step):
     @property
     def label(self) -> str:
         """What is done with bits beside a budget of bytes."""
-        wide = "8 bits" if self.bits == WIDE else "" if self.keep_first_last_8 else "ends too"
-        return ", ".join(filter(None, (wide, "some in float" if self.fallback else "")))
+        wide = "8 bits" if self.bits == WIDE else "" if self.keep_first_last_8 else _ENDS
+        return ", ".join(filter(None, (wide, "some layers in float" if self.fallback else "")))
 
     @property
     def heeds_runtime(self) -> bool:

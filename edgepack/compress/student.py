@@ -88,7 +88,7 @@ class Student(Step):
     @property
     def label(self) -> str:
         """What it changes beside widths."""
-        shaped = (("coarser", self.resolution), ("shallower", self.depth), ("separable", self.separable))
+        shaped = (("lower resolution", self.resolution), ("shallower", self.depth), ("separable", self.separable))
         return ", ".join(word for word, asked in shaped if asked)
 
     def requires(self, graph: Graph, context: Context) -> None:
@@ -249,8 +249,8 @@ class Student(Step):
     def propose(cls, gap: Gap) -> tuple[Self, ...]:
         """Return students that meet the limits that bind.
 
-        A coarser input comes first where work or memory binds: weights stay as they are, so it loses least before any
-        training; it takes no byte off the file. Separable convolutions come last: they take the longest to recover.
+        A lower resolution comes first where work or memory binds: weights stay as they are, so it loses least before
+        any training; it takes no byte off the file. Separable convolutions come last: they take the longest to recover.
         """
         limits = {"size_bytes": gap.size_bytes, "ram_bytes": gap.ram_bytes, "latency_ms": gap.latency_ms}
         aims = {name: value for name, value in limits.items() if value is not None}

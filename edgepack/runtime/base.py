@@ -3,12 +3,14 @@
 
 import importlib.metadata
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
 from edgepack.device.profile import RuntimeSpec
 from edgepack.device.wheels import FileFormat
 from edgepack.errors import HostError
+from edgepack.model.precision import Precision
 from edgepack.registry import discover, nearest
 from edgepack.runtime._environment import environment_python
 from edgepack.runtime.session import RuntimeSession
@@ -24,6 +26,7 @@ class Runtime:
         extra: The extra of edgepack that brings it; empty where it needs an environment of its own.
         format: Of the files that it takes.
         int4_ops: Operators whose weights it takes in 4 bits, and computes right.
+        no_kernels: Precisions in which none of its operators multiplies, each with what that would have to take.
     """
 
     name: ClassVar[str]
@@ -31,6 +34,7 @@ class Runtime:
     extra: ClassVar[str] = ""
     format: ClassVar[FileFormat] = "tflite"
     int4_ops: ClassVar[frozenset[str]] = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"})
+    no_kernels: ClassVar[Mapping[Precision, str]] = {}
 
     def pins(self, version: str) -> tuple[str, ...]:
         """Return what an environment of its own needs for ``version``, each requirement exact, the runtime first.

@@ -1,32 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """Set the bench: the model loaded, its data prepared, the original scored, the device's runtime at hand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from edgepack.arrays import Array
+from edgepack.compress.recipe import Recipe
 from edgepack.crew.crew import Crew
 from edgepack.data.data import Data, Split, SplitName
-from edgepack.data.match import check_classes, check_labels
+from edgepack.data.match import check_classes, check_labels, rescales
 from edgepack.data.metric import Metric, check_baseline
 from edgepack.data.prepare import Prepared, check_overlap, check_range, prepare
 from edgepack.device.budget import Limit
 from edgepack.device.profile import DeviceProfile, RuntimeSpec
 from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
+from edgepack.errors import CandidateError
 from edgepack.events import Note, Reporter, StageStarted
 from edgepack.figure import Figure
 from edgepack.importer.samples import draw
 from edgepack.measure.accuracy import compare
 from edgepack.measure.judge import Gate
 from edgepack.model.model import Model
+from edgepack.model.precision import Precision
 from edgepack.model.predict import predict
+from edgepack.model.summary import Summary
 from edgepack.runtime.base import get_runtime
+from edgepack.runtime.kernels import without_kernels
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work, whole_folder
 
@@ -67,6 +72,7 @@ class Bench:
         seed: Seeds the bootstrap of metrics that have no per-sample value.
         calibration: The prepared samples, or None where there are none.
         rescales: The model brings raw samples into range itself, so whole pixels that reach it are no surprise.
+        lacking: Precisions in which the runtime refuses the model for certain, with what it has no kernel for.
         golden: A few inputs, one ``.npy`` per model input: run in the target runtime before anything is believed.
     """
 
@@ -83,6 +89,18 @@ class Bench:
     rescales: bool
     calibration: Prepared | None
     golden: tuple[Path, ...]
+    lacking: Mapping[Precision, str] = field(default_factory=dict)
+
+    def foreseen(self, recipe: Recipe) -> CandidateError | None:
+        """Return why ``recipe`` need not be lowered: the runtime would refuse the file; None where that is not sure."""
+        what = None if recipe.as_is else self.lacking.get(recipe.precision.default)
+        if what is None:
+            return None
+        return CandidateError(
+            "EP-615",
+            f"not lowered: {self.runtime.name} has no {what}",
+            hint="a precision of integer activations, such as w8a8, has kernels there",
+        )
 
 
 @contextmanager
@@ -96,7 +114,7 @@ def open_bench(
     gate: Gate,
     work: Work,
     seed: int,
-    rescales: bool,
+    summary: Summary,
     report: Reporter,
 ) -> Iterator[Bench]:
     """Yield a bench for ``model``; the runtime's processes end with the block.
@@ -126,9 +144,10 @@ def open_bench(
             limits=limits,
             gate=gate,
             seed=seed,
-            rescales=rescales,
+            rescales=rescales([kind for kind, _ in summary.op_counts]),
             calibration=calibration,
             golden=_golden(model, calibration, work, seed),
+            lacking=without_kernels(device, summary),
         )
 
 

@@ -55,7 +55,7 @@ class Cuts:
         # Where bits alone can do it, no structure goes below 8 bits as well.
         enough = any(other.kind == "none" and other.narrow for other in self._left_of(family))
         if enough and family.narrow and family.kind != "none":
-            self.report(FamilyChanged(family.title, "left out", "bits alone meet every cost limit"))
+            self.report(FamilyChanged(family.title, "left out", "quantization alone meets every cost limit"))
             return
         if family.untrained is None:
             self.left.append(family)
@@ -67,7 +67,7 @@ class Cuts:
         self.report(FamilyChanged(family.title, "cutting"))
         family, candidate = self._cut(family, family.untrained)
         if (twin := self._twin(family, candidate)) is not None:
-            self.report(FamilyChanged(family.title, "left out", f"it is the file that {twin.title} is"))
+            self.report(FamilyChanged(family.title, "left out", f"it gives the same file as {twin.title}"))
         elif self.tally.meets_costs(candidate):
             self.report(FamilyChanged(family.title, "cut"))
             self.left.append(family)

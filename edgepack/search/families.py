@@ -60,20 +60,22 @@ class Family:
     def name(self) -> str:
         """Structure and bits, in words for a person."""
         structure = {
-            "none": "the model as it is",
-            "resolution": "coarser inputs",
-            "resolution and prune": "coarser inputs and prune",
-            "share": "shared weights",
+            "none": "quantization alone",
+            "resolution": "lower input resolution",
+            "resolution and prune": "lower input resolution and prune",
+            "separable": "separable convolutions",
+            "share": "zeroed or shared weights",
         }
         told = structure.get(self.kind, self.kind)
-        return f"{told}, down to 4 bits" if self.narrow else told
+        return f"{told}, 4- and 8-bit weights" if self.narrow else told
 
     @property
     def title(self) -> str:
         """The name, with what tells it from other families of that name."""
         step = (self.untrained or self.trained[0]).steps[0]
         macs = getattr(step, "macs", None)
-        told = {"none": step.label, "share": step_kind(step)}.get(self.kind, "" if macs is None else f"{macs:.0%}")
+        share = "" if macs is None else f"{macs:.0%} of the MACs"
+        told = {"none": step.label, "share": step_kind(step)}.get(self.kind, share)
         told = ", ".join(filter(None, (told, self.format)))
         return f"{self.name} ({told})" if told else self.name
 

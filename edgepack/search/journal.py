@@ -144,7 +144,7 @@ class Journal:
                 row,
             )
 
-    def begin(self, origin: Origin, wishes: str, *, resume: bool, report: Reporter) -> Run:
+    def begin(self, origin: Origin, wishes: str, *, resume: bool, report: Reporter, device: str = "") -> Run:
         """Write down that a run begins; until ``end`` it counts as cut off.
 
         Args:
@@ -153,6 +153,7 @@ class Journal:
             resume: It goes on with the run that was cut off, and is refused where that had other inputs; asked of the
                 first alone that goes on here.
             report: Is told where there is no such run.
+            device: What its device is called, for whoever reads of the run; empty where that does not matter.
 
         Raises:
             OutputError: The run that was cut off had other inputs (EP-407).
@@ -173,6 +174,8 @@ class Journal:
             query = "SELECT number, known, lessons FROM runs WHERE origin = ? AND wishes = ?"
             number, known, lessons = self._database.execute(query, row[:2]).fetchone()
             self._database.execute("DELETE FROM candidates WHERE run = ?", (number,))
+            if device:
+                self._database.execute("INSERT OR REPLACE INTO devices VALUES (?, ?)", (origin["device"], device))
         return Run(number, known, _LESSONS.validate_json(lessons))
 
     def end(self, run: Run) -> None:

@@ -38,6 +38,8 @@ CREATE TABLE lessons (
     edgepack TEXT NOT NULL, kind TEXT NOT NULL, narrow INTEGER NOT NULL, logarithm REAL NOT NULL
 );
 """
+# Of what origins name by a digest alone. Any edgepack of this format may have made the file, with or without it.
+_DEVICES: Final = "CREATE TABLE IF NOT EXISTS devices (digest TEXT PRIMARY KEY, name TEXT NOT NULL)"
 
 
 def opened(path: Path) -> sqlite3.Connection:
@@ -58,6 +60,7 @@ def opened(path: Path) -> sqlite3.Connection:
         if known < FORMAT:
             script = _LESSONS if known >= WITH_RUNS else _SCHEMA + _LESSONS
             database.executescript(f"BEGIN; {script} PRAGMA user_version = {FORMAT}; COMMIT;")
+        database.execute(_DEVICES)
     except (sqlite3.Error, OutputError):
         database.close()
         raise
@@ -78,6 +81,13 @@ def format_of(database: sqlite3.Connection, path: Path) -> int:
             hint="use the edgepack that wrote it, or give this run a folder of its own with --work",
         )
     return known
+
+
+def devices_in(database: sqlite3.Connection) -> dict[str, str]:
+    """Return the names of devices by what origins have of them; empty where none was ever written down."""
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'devices'").fetchone():
+        return {}
+    return dict(database.execute("SELECT digest, name FROM devices"))
 
 
 def moved_aside(path: Path) -> Path:

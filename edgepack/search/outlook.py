@@ -5,7 +5,7 @@ Which limits will bind is known only once candidates were measured, so families 
 for them; bounds say where no precision alone can be enough.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -20,6 +20,7 @@ from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.model.precision import Precision
 from edgepack.model.summary import Summary
 from edgepack.runtime.base import get_runtime
+from edgepack.runtime.kernels import without_kernels
 from edgepack.search.expectation import Expectation, Prospect
 from edgepack.search.families import Family, families
 from edgepack.search.gap import ceilings_of, supposed
@@ -57,6 +58,7 @@ class Outlook:
     Attributes:
         precisions: Tried first, without steps; empty where one recipe was named.
         uncalibrated: Left out for want of calibration samples.
+        lacking: Named as failed at once, with what the runtime has no kernel for.
         as_is: The file computes with integers already and is judged as it is.
         recipe: The one recipe that was named, or None.
         branches: One per limit that may bind, and one for all of them together where there are several.
@@ -67,6 +69,7 @@ class Outlook:
 
     precisions: tuple[Precision, ...]
     uncalibrated: tuple[Precision, ...]
+    lacking: Mapping[Precision, str]
     as_is: bool
     recipe: Recipe | None
     branches: tuple[Branch, ...]
@@ -110,7 +113,15 @@ class Question:
     def precisions(self) -> tuple[Precision, ...]:
         """What can be tried without steps."""
         calibrated = self.data is not None and self.data.calibration is not None
-        return possible(self.profile.runtime.precisions, calibrated=calibrated)
+        found = possible(self.profile.runtime.precisions, calibrated=calibrated)
+        return tuple(item for item in found if item not in self.lacking)
+
+    @property
+    def lacking(self) -> dict[Precision, str]:
+        """What is asked of the runtime and certainly refused, with what it has no kernel for."""
+        runtime = self.profile.runtime
+        found = without_kernels(get_runtime(runtime.name), self.summary)
+        return {item: what for item, what in found.items() if item in runtime.precisions}
 
 
 def outlook(question: Question) -> Outlook:
@@ -122,7 +133,8 @@ def outlook(question: Question) -> Outlook:
     train = question.data.train if question.data is not None else None
     return Outlook(
         precisions=found if alone else (),
-        uncalibrated=tuple(item for item in asked if item not in found) if alone else (),
+        uncalibrated=tuple(item for item in asked if item not in {*found, *question.lacking}) if alone else (),
+        lacking=question.lacking if alone else {},
         as_is=summary.quantized and question.recipe is None,
         recipe=question.recipe,
         branches=() if no_steps else _branches(question),

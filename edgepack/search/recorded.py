@@ -10,10 +10,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edgepack.compress.recipe import Recipe
+from edgepack.device.wheels import RUNTIMES, FileFormat
 from edgepack.errors import OutputError
 from edgepack.figure import Figure
 from edgepack.search.journal import FIGURES_FORM, ORIGIN_FORM
-from edgepack.search.journal_file import NAME, WITH_RUNS, format_of
+from edgepack.search.journal_file import NAME, WITH_RUNS, devices_in, format_of
+from edgepack.search.origin import BESIDE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +28,7 @@ class RecordedRun:
         ended: Likewise; None where it was cut off, or is at work.
         origin: What shaped its artifacts: digests, versions, the runtime, by name.
         candidates: How many were tried.
+        device: What its device is called; None where an edgepack wrote it that kept no names.
     """
 
     number: int
@@ -33,6 +36,13 @@ class RecordedRun:
     ended: float | None
     origin: Mapping[str, str]
     candidates: int
+    device: str | None = None
+
+    @property
+    def formats(self) -> tuple[FileFormat, ...]:
+        """Of its candidates' files, by the runtimes that it names."""
+        named = [text.partition(" ")[0] for text in self.origin.get("runtime", "").split(BESIDE)]
+        return tuple(dict.fromkeys(RUNTIMES[name].format for name in named if name in RUNTIMES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +80,20 @@ def recorded_runs(journal: Path) -> tuple[RecordedRun, ...]:
         "ORDER BY began, number"
     )
     with _reading(journal) as database:
+        if database is None:
+            return ()
+        devices = devices_in(database)
         return tuple(
             RecordedRun(
-                number=number, began=began, ended=ended, origin=ORIGIN_FORM.validate_json(origin), candidates=count
+                number=number,
+                began=began,
+                ended=ended,
+                origin=origin,
+                candidates=count,
+                device=devices.get(origin.get("device", "")),
             )
-            for number, began, ended, origin, count in (database.execute(query) if database else ())
+            for number, began, ended, text, count in database.execute(query)
+            for origin in (ORIGIN_FORM.validate_json(text),)
         )
 
 

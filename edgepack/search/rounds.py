@@ -189,7 +189,8 @@ class Rounds:
 
 def _usable(trials: Trials) -> list[Precision]:
     bench = trials.bench
-    return [item for item in bench.runtime.precisions if bench.calibration or not item.needs_calibration]
+    found = [item for item in bench.runtime.precisions if bench.calibration or not item.needs_calibration]
+    return [item for item in found if item not in bench.lacking]
 
 
 def _does_for(trials: Trials, recipe: Recipe) -> bool:

@@ -39,14 +39,14 @@ class LowerAhead:
 
     Args:
         bench: Where to lower.
-        recipes: In the order in which they will be taken.
+        recipes: In the order in which they will be taken; those that the runtime would refuse are not lowered.
         mark: Tells their logs from those of equal recipes on another bench.
     """
 
     def __init__(self, bench: Bench, recipes: Sequence[Recipe], *, mark: str = "") -> None:
         self._bench = bench
         self._mark = f"-{mark}" if mark else ""
-        self._waiting = deque(recipes)
+        self._waiting = deque(recipe for recipe in recipes if bench.foreseen(recipe) is None)
         self._begun: Job[Artifact] | None = None
 
     def take(self) -> Made:
@@ -90,13 +90,15 @@ def try_recipe(
     Args:
         bench: Where it is tried.
         recipe: What ``make`` makes.
-        make: Returns the artifact, or raises ``CandidateError``.
+        make: Returns the artifact, or raises ``CandidateError``; not called where the runtime would refuse the file.
         scored: The selection split, or None without labels.
         foreseen: What became of it where it was tried before for this device, None where it was not.
     """
     start = time.perf_counter()
     candidate = Candidate(recipe)
     try:
+        if (refusal := bench.foreseen(recipe)) is not None:
+            raise refusal
         made = make()
         if foreseen is not None and foreseen.artifact == made.artifact:
             return foreseen

@@ -52,8 +52,8 @@ def test_it_tells_precisions_families_trainings_time_and_disk(here):
     assert list(by_limit) == [
         ("size",), ("ram",), ("latency",), ("drop",), ("size", "ram", "latency", "drop"),
     ]  # fmt: skip
-    assert "prune, down to 4 bits" in by_limit["size",]["families"]
-    assert "coarser inputs" in by_limit["latency",]["families"]
+    assert "prune, 4- and 8-bit weights" in by_limit["size",]["families"]
+    assert "lower input resolution" in by_limit["latency",]["families"]
     accuracy = by_limit["drop",]
     # Two recipes, each 420 steps of 128 of the 642 samples: three passes through the net, and one through the teacher.
     assert (accuracy["trainings"], accuracy["steps"]) == (2, 840)
@@ -71,7 +71,7 @@ def test_the_text_says_the_same_and_calls_the_estimate_rough():
     assert done.exit_code == 0, done.output
     assert "on rpi4, as tflite:" in done.stdout
     assert "on nrf52840, as tflite:" in done.stdout
-    assert "if every precision misses latency: prune; coarser inputs; student; lowrank" in done.stdout
+    assert "if every precision misses latency: prune; lower input resolution; student; lowrank" in done.stdout
     assert "at most 16 trainings" in done.stdout
     assert "times are rough estimates for this machine, from float32 matrix products by NumPy" in done.stdout
     assert "Nothing was built." in done.stdout
@@ -94,6 +94,19 @@ def test_it_says_why_nothing_trains(arguments, why):
     assert not any(branch["trainings"] for branch in plan["branches"])
     if not arguments:
         assert plan["uncalibrated"] == ["w8a8", "w8a8-per-tensor", "w8a16"]
+
+
+def test_what_the_runtime_has_no_kernels_for_is_told_and_not_counted():
+    (plan,) = planned("--device", "nrf52840", "--data", DATA)["plans"]
+    assert plan["precisions"] == ["f32", "w8a8", "w8a8-per-tensor", "w8a16"]
+    assert plan["uncalibrated"] == []
+    assert plan["lacking"] == {
+        "w16": "Conv2D for float16 weights", "w8": "Conv2D for 8-bit weights under float activations",
+    }  # fmt: skip
+    lines = run("--device", "nrf52840", "--data", DATA).stdout.splitlines()
+    assert "            not lowered: w16, the runtime has no Conv2D for float16 weights" in lines
+    (plan,) = planned("--device", "rpi4", "--format", "tflite", "--data", DATA)["plans"]
+    assert plan["lacking"] == {}
 
 
 def test_a_bound_that_proves_a_miss_ends_with_3_as_the_build_does():
@@ -126,7 +139,7 @@ def test_a_bound_that_only_steps_can_meet_is_told_with_its_families():
     done = run("--device", "rpi4", "--data", DATA, "--max-size", "5KB")
     assert done.exit_code == 0, done.output
     assert (
-        "then      as the weights take 6.891KiB at the smallest precision, 4.883KiB is allowed: the model"
+        "then      as the weights take 6.891KiB at the smallest precision, 4.883KiB is allowed: quantization alone"
         in done.stdout
     )
 

@@ -21,7 +21,15 @@ from edgepack.measure.measurement import Measurement
 from edgepack.search.candidate import Candidate
 from edgepack.search.journal import open_journal
 
-ORIGIN = {"model": "a" * 64, "data": "b" * 64, "runtime": "litert 2.3.0", "teacher": "", "seed": "0"}
+DEVICE, BOTH = "d" * 64, f"{'d' * 64}; {'e' * 64}"
+ORIGIN = {
+    "model": "a" * 64,
+    "data": "b" * 64,
+    "device": DEVICE,
+    "runtime": "litert 2.3.0",
+    "teacher": "",
+    "seed": "0",
+}
 PLAIN = Recipe.model_validate({"precision": {"default": "w8a8"}})
 PRUNED = Recipe.model_validate({"precision": {"default": "w8a8"}, "steps": [{"kind": "prune", "macs": 0.5}]})
 
@@ -119,6 +127,39 @@ def test_runs_are_listed_the_latest_last(journal):
     assert [(item["number"], item["candidates"], item["ended"] is None) for item in body["runs"]] == [
         (1, 3, False), (2, 1, True),
     ]  # fmt: skip
+
+
+def test_a_list_names_the_device_of_each_run_and_its_formats_where_there_are_several(work, journal):
+    runtimes = "litert 2.3.0; onnxruntime 1.31.1 (0123abc)"
+    with open_journal(work, print) as opened:
+        for number, (origin, name) in enumerate(
+            [({**ORIGIN, "seed": "1"}, "rpi4"), ({**ORIGIN, "device": BOTH, "runtime": runtimes}, "my board")]
+        ):
+            run_ = opened.begin(origin, f"w{number}", resume=False, report=print, device=name)
+            opened.tried(run_, origin, judged(PLAIN, 0.0), place=1)
+    lines = [line.split(".")[0] for line in run(journal, "--list").stdout.splitlines()]
+    assert lines == [
+        "run 1 on rpi4: 3 candidates",
+        "run 2 on rpi4: 1 candidates",
+        "run 3 on rpi4: 1 candidates",
+        "run 4 on my board (tflite and onnx): 1 candidates",
+    ], "the first two are of the same device, which now has a name"
+    body = valid(run(journal, "--list", "--json"))
+    assert [(item["device"], item["formats"]) for item in body["runs"]][2:] == [
+        ("rpi4", ["tflite"]), ("my board", ["tflite", "onnx"]),
+    ]  # fmt: skip
+    assert run(journal).exit_code == 0
+    title = f"# Run 4 of {journal} on my board (tflite and onnx)"
+    assert title in (journal.parent / "run-4.md").read_text().splitlines()
+
+
+def test_a_journal_without_names_of_devices_is_listed_and_gets_them(work, journal):
+    with sqlite3.connect(journal) as database:
+        database.execute("DROP TABLE devices")
+    assert [item["device"] for item in valid(run(journal, "--list", "--json"))["runs"]] == [None, None]
+    with open_journal(work, print) as opened:
+        opened.begin(ORIGIN, "loose", resume=True, report=print, device="rpi4")
+    assert [item["device"] for item in valid(run(journal, "--list", "--json"))["runs"]] == ["rpi4", "rpi4"]
 
 
 def test_a_journal_that_a_build_writes_to_is_read_all_the_same(work, journal):

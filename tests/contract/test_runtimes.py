@@ -92,8 +92,7 @@ def test_outputs_are_dequantized_with_the_artifacts_own_scale(session, made, sma
 
 
 def test_what_it_has_no_kernels_for_is_refused_on_loading(name, session, made):
-    # TFLM's DEQUANTIZE takes no float16 weights, and it has no kernels for int8 weights under float activations.
-    refused = {Precision.W16, Precision.W8} if name == "tflm" else set()
+    refused = get_runtime(name).no_kernels
     for precision in (Precision.F32, Precision.W16, Precision.W8):
         artifact = made(precision, "float")
         if precision in refused:

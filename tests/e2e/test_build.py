@@ -122,15 +122,16 @@ def test_bundles_for_two_devices_are_compared_by_their_answers(digits_rpi4, digi
     assert {"device", "runtime"} <= {item["what"] for item in done.json["differences"]}
 
 
-def test_float16_on_a_microcontroller_fails_in_the_runtimes_own_words(digits_nrf):
-    run, _ = digits_nrf
-    (half,) = [item for item in run.build["candidates"] if item["name"] == "w16"]
-    assert half["state"] == "failed"
-    assert half["code"].startswith("EP-6")
-    assert "DEQUANTIZE" in half["reason"]
-    (hybrid,) = [item for item in run.build["candidates"] if item["name"] == "w8"]
-    assert hybrid["state"] == "failed"
-    assert "ybrid" in hybrid["reason"]
+def test_what_a_microcontroller_has_no_kernels_for_is_told_in_a_line_and_not_lowered(digits_nrf):
+    run, folder = digits_nrf
+    failed = {item["name"]: item for item in run.build["candidates"] if item["state"] == "failed"}
+    assert {name: item["reason"] for name, item in failed.items()} == {
+        "w16": "not lowered: tflm has no Conv2D for float16 weights",
+        "w8": "not lowered: tflm has no Conv2D for 8-bit weights under float activations",
+    }
+    assert {item["code"] for item in failed.values()} == {"EP-615"}
+    report = json.loads((folder / "out" / "report.json").read_text())
+    assert failed.keys() <= {row["name"] for row in report["candidates"]}
 
 
 def test_built_twice_in_different_work_folders_the_digest_is_the_same(digits_nrf, edgepack, tmp_path):
@@ -150,6 +151,16 @@ def test_without_data_nothing_is_calibrated_and_no_accuracy_limit_is_active(edge
     assert "drop" not in {limit["name"] for limit in build["limits"]}
     assert build["figures"]["metric"] is None
     assert "no accuracy limit is active" in run.err
+
+
+def test_without_data_a_microcontroller_gets_steps_in_a_precision_that_it_has_kernels_for(edgepack, tmp_path):
+    run = edgepack(
+        "build", MODEL, "--device=nrf52840", "--max-latency=500ms", "-o", "out", "--json", cwd=tmp_path
+    )  # fmt: skip
+    assert run.code == 0, run.err
+    states = {item["name"]: item["state"] for item in run.build["candidates"]}
+    assert states["f32"] == "misses"
+    assert states["student (lower resolution) f32"] == "fits", "w8 could not run there"
 
 
 def test_where_nothing_fits_the_best_is_kept_and_says_how_far_off(edgepack, tmp_path):

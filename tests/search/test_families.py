@@ -3,9 +3,12 @@
 
 import pytest
 
+from edgepack.compress.prune import Prune
+from edgepack.compress.recipe import Recipe
 from edgepack.compress.step import Gap
+from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.model.precision import Precision
-from edgepack.search.families import Ceilings, families, tightened
+from edgepack.search.families import Ceilings, Family, families, tightened
 
 SIZE = Gap(size=0.5, size_bytes=40_000)
 SPEED = Gap(latency=0.5, latency_ms=2.0)
@@ -21,20 +24,30 @@ def names(gap, **more):
 
 
 def test_bits_come_before_structures_where_size_binds():
-    narrow = [f"{name}, down to 4 bits" for name in ("prune", "student", "lowrank")]
-    as_it_is = ["the model as it is, down to 4 bits"] * 2
+    narrow = [f"{name}, 4- and 8-bit weights" for name in ("prune", "student", "lowrank")]
+    as_it_is = ["quantization alone, 4- and 8-bit weights"] * 2
     assert names(SIZE) == [*as_it_is, *narrow, "prune", "student", "lowrank"]
 
 
 def test_inputs_get_coarser_where_work_binds_and_bits_do_not_help():
-    assert names(SPEED) == ["prune", "coarser inputs", "student", "lowrank", "coarser inputs and prune"]
+    assert names(SPEED) == ["prune", "lower input resolution", "student", "lowrank", "lower input resolution and prune"]
 
 
 def test_accuracy_alone_asks_for_better_rounding_and_training():
     assert [family.untrained.name for family in found(Gap(drop=2.0))] == [
         "mixed (8 bits) w8a8",
-        "mixed (8 bits, some in float) w8a8",
+        "mixed (8 bits, some layers in float) w8a8",
     ]
+
+
+def test_titles_say_in_full_what_tells_families_apart():
+    ends = "quantization alone, 4- and 8-bit weights (first and last layer included)"
+    assert [family.title for family in found(SIZE)][:2] == [ends.partition(" (")[0], ends]
+    assert found(SIZE)[1].untrained.name == "mixed (first and last layer included) w8a8"
+    assert "separable convolutions" in [family.title for family in found(SPEED, separable=True)]
+    recipe = Recipe(steps=(Prune(macs=0.75),), precision=PrecisionPlan(default=Precision.W8A8))
+    kept = Family(kind="prune", narrow=False, untrained=recipe, trained=(), format="onnx")
+    assert kept.title == "prune (75% of the MACs, onnx)"
 
 
 def test_a_download_asks_for_shared_weights_whose_gain_only_training_shows():

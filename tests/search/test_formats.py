@@ -80,19 +80,19 @@ def test_a_candidate_is_named_by_its_format_only_where_there_are_several():
     both = Candidate(recipe, is_control=True, format="onnx")
     assert (both.name, both.title) == ("w8a8 (onnx, control)", "w8a8 (onnx)")
     family = Family(kind="none", narrow=False, untrained=None, trained=(QAT,), format="onnx")
-    assert family.title == "the model as it is (8 bits, onnx)"
-    assert replace(family, format=None).title == "the model as it is (8 bits)"
+    assert family.title == "quantization alone (8 bits, onnx)"
+    assert replace(family, format=None).title == "quantization alone (8 bits)"
 
 
 def test_the_same_family_is_cut_in_both_formats_before_the_first_that_fits_ends_it(search):
-    tally, each = search(lambda item, recipe: 0.001 if recipe.name.startswith("student (coarser)") else 0.3)
+    tally, each = search(lambda item, recipe: 0.001 if recipe.name.startswith("student (lower resolution)") else 0.3)
     told = []
     cuts = Cuts(trials=each, tally=tally, report=told.append, hopeless=set())
     cuts.run(in_formats(Gap(latency=0.5, latency_ms=2.0)))
     last_two = tried(tally)[-2:]
     assert [item for item, _ in last_two] == ["tflite", "onnx"]
     assert last_two[0][1] == last_two[1][1]
-    assert last_two[0][1].name.startswith("student (coarser)")
+    assert last_two[0][1].name.startswith("student (lower resolution)")
     assert all(len([one for one in tried(tally) if one[1] == recipe]) == 2 for _, recipe in tried(tally))
     (planned,) = [event for event in told if isinstance(event, FamiliesPlanned)]
     assert planned.names[:2] == ("prune (tflite)", "prune (onnx)")

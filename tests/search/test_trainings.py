@@ -45,7 +45,7 @@ def run(monkeypatch):
 
 def test_what_lost_least_before_it_is_trained_first_and_the_first_that_fits_ends_it(run):
     tried, told = run(lambda recipe: 0.001)
-    assert [recipe.name for recipe in tried] == ["student (coarser)+distill+mixed (8 bits) w8a8"]
+    assert [recipe.name for recipe in tried] == ["student (lower resolution)+distill+mixed (8 bits) w8a8"]
     assert {event.state for event in told[: len(FOUND)]} == {"to train"}
 
 

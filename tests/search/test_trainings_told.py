@@ -39,7 +39,7 @@ def test_each_training_is_told_with_the_work_that_may_remain(tmp_path):
     assert len(tally.done) == 2
     changes = [(event.state, event.detail) for event in told if isinstance(event, FamilyChanged)]
     titles = {event.name for event in told if isinstance(event, FamilyChanged) and event.state == "to train"}
-    assert titles == {"prune", "coarser inputs", "coarser inputs and prune", "student", "lowrank"}
+    assert titles == {"prune", "lower input resolution", "lower input resolution and prune", "student", "lowrank"}
     assert changes[len(titles) :] == [
         ("training", tally.done[0].recipe.name),
         ("trained", "drop 5.00%"),
