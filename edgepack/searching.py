@@ -74,6 +74,7 @@ def open_benches(
                         seed=request.seed,
                         rescales=rescales([kind for kind, _ in summary.op_counts]),
                         report=common.report,
+                        processes=common.processes,
                     )
                 )
             except HostError as error:
