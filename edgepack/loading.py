@@ -32,6 +32,7 @@ class Shared:
         in_work: What is made of candidates at a time, here or elsewhere.
         salt: Of this process alone.
         lent: Of a scout: ``crew`` as far as it may use it.
+        processes: Of each runtime, at most; None for one a core.
     """
 
     crew: Crew
@@ -41,12 +42,13 @@ class Shared:
     model: Model
     report: Reporter
     lent: Lent | None = None
+    processes: int | None = None
 
     @contextmanager
-    def for_scout(self, lent: Lent) -> Iterator["Shared"]:
+    def for_scout(self, lent: Lent, *, processes: int) -> Iterator["Shared"]:
         """Yield the same for a scout in a thread of its own, which reports nothing and writes nothing down."""
         with self.journal.beside() as journal:
-            yield replace(self, crew=lent, journal=journal, report=silent, lent=lent)
+            yield replace(self, crew=lent, journal=journal, report=silent, lent=lent, processes=processes)
 
 
 @contextmanager

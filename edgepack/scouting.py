@@ -12,6 +12,7 @@ from typing import Self
 
 from edgepack.loading import Shared
 from edgepack.planned import Planned, Plans
+from edgepack.runtime.session import cores
 from edgepack.search.bench import Bench
 from edgepack.search.in_work import POLL_S, InWork
 from edgepack.search.scout import Lent
@@ -38,6 +39,9 @@ class _Sent:
 class Scouts:
     """A scout for each device that is not reached yet, as many at once as processes of this machine may be spare.
 
+    Each runs what it tries in processes of its own, which are warm and hold a model. So there is no scout more than
+    cores, and all together have about as many of a runtime's processes as the one search that they are ahead of.
+
     Args:
         plans: Of all devices.
         common: What their searches share.
@@ -49,10 +53,12 @@ class Scouts:
         # On a cluster recipes alone are made: a scout's other errands wait for spare processes of this machine.
         here = common.crew is common.in_work.crew
         self._errands = common.in_work if here else InWork(common.crew)
-        self._spare = min(common.in_work.crew.size, common.crew.size) - 1
-        self._left = [plan for plan in plans.each if not plan.infeasible] if self._spare > 0 else []
+        spare = min(common.in_work.crew.size, common.crew.size) - 1
+        self._left = [plan for plan in plans.each if not plan.infeasible] if spare > 0 else []
+        at_once = max(1, min(spare, cores(), len(self._left) - 1))
+        self._share = cores() // at_once
         self._sent: dict[str, _Sent] = {}
-        self._threads = ThreadPoolExecutor(max(1, self._spare), thread_name_prefix="scout")
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="scout")
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +102,7 @@ class Scouts:
 
     def _scout(self, plan: Planned, lent: Lent, foreseen: Foreseen, benches: list[Bench]) -> None:
         with (
-            self._common.for_scout(lent) as common,
+            self._common.for_scout(lent, processes=self._share) as common,
             open_search(plan, self._plans, common=common, foreseen=foreseen) as search,
         ):
             benches.extend(search.benches.values())

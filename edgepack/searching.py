@@ -74,6 +74,7 @@ def open_benches(
                         seed=request.seed,
                         summary=summary,
                         report=common.report,
+                        processes=common.processes,
                     )
                 )
             except HostError as error:

@@ -32,10 +32,12 @@ class Searches:
         self.failure = None
         self.scores = False
         self.killed = threading.Event()
+        self.processes = []
 
     @contextmanager
     def open(self, plan, plans, *, common, foreseen):
         assert plans is PLANS
+        self.processes.append(common.processes)
 
         def run():
             foreseen[None] = {"recipe": plan.request.profile.name}
@@ -63,15 +65,16 @@ def searches(monkeypatch):
 
 
 @pytest.fixture
-def scouts():
+def scouts(monkeypatch):
     @contextmanager
-    def of(size, *, cluster=None):
+    def of(size, *, cluster=None, cores=8):
+        monkeypatch.setattr(scouting, "cores", lambda: cores)
         crew = SimpleNamespace(size=size)
         makers = crew if cluster is None else SimpleNamespace(size=cluster)
 
         @contextmanager
-        def for_scout(lent):
-            yield SimpleNamespace(lent=lent)
+        def for_scout(lent, *, processes):
+            yield SimpleNamespace(lent=lent, processes=processes)
 
         with Scouts(PLANS, SimpleNamespace(crew=crew, in_work=InWork(makers), for_scout=for_scout)) as found:
             yield found
@@ -107,6 +110,32 @@ def test_more_processes_send_more_scouts_and_all_end_with_the_build(scouts, sear
         assert searches.of(SECOND).wait(SOON_S)
         assert searches.of(THIRD).wait(SOON_S)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("scout")]
+
+
+@pytest.mark.parametrize(
+    ("size", "cores", "at_once", "each"),
+    [
+        (2, 8, 1, 8),  # alone it takes what the search itself takes
+        (3, 8, 2, 4),
+        (3, 5, 2, 2),
+        (8, 8, 2, 4),  # as many processes would bear seven scouts, but two devices are left
+        (8, 2, 2, 1),
+        (8, 1, 1, 1),  # one process of a runtime each is the least: no more scouts than cores
+    ],
+)
+def test_all_scouts_together_run_what_they_try_in_no_more_processes_than_cores(
+    scouts, searches, size, cores, at_once, each
+):
+    with scouts(size, cores=cores) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        for place, plan in enumerate((SECOND, THIRD)):
+            if place >= at_once:
+                assert not searches.of(plan).wait(0.2)
+                sent.recall(SECOND)
+            assert searches.of(plan).wait(SOON_S)
+    assert searches.processes == [each, each]
+    assert at_once * each <= cores
 
 
 def test_scouts_beside_a_cluster_are_as_many_as_this_machine_has_processes_to_spare(scouts, searches):

@@ -23,8 +23,9 @@ def benches(tmp_path, monkeypatch):
     """Open benches for rpi4, where the runtimes that are named cannot be had."""
 
     @contextmanager
-    def of(*missing, formats=(), code="EP-503"):
-        def opened(model, *, profile, **_):
+    def of(*missing, formats=(), code="EP-503", processes=None):
+        def opened(model, *, profile, **more):
+            assert more["processes"] == processes
             if profile.formats[0] in missing:
                 raise HostError(code, "the environment for it cannot be made", hint="run it by hand")
             return nullcontext(profile.runtime.name)
@@ -35,7 +36,7 @@ def benches(tmp_path, monkeypatch):
             model=DIGITS, profile=load_device("rpi4"), target=tmp_path / "o", work=Work(tmp_path), formats=formats
         )
         plan, told = planned(request, summary, None), []
-        common = SimpleNamespace(model=None, crew=None, report=told.append)
+        common = SimpleNamespace(model=None, crew=None, report=told.append, processes=processes)
         with searching.open_benches(plan.request, summary, None, plan, common=common) as found:
             yield found, [event.text for event in told]
 
@@ -48,6 +49,11 @@ def test_a_format_that_nobody_asked_for_is_left_out_where_its_runtime_cannot_be_
     with benches("onnx") as (found, told):
         assert found == {None: "litert"}, "one format: nothing is marked"
         assert told == ["onnx files are left out: the environment for it cannot be made; run it by hand"]
+
+
+def test_each_runtime_of_a_scout_has_the_processes_that_fall_to_it(benches):
+    with benches(processes=3) as (found, _):
+        assert set(found) == {"tflite", "onnx"}
 
 
 def test_what_was_asked_for_comes_first_or_is_another_matter_ends_the_build(benches):

@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from edgepack.crew.crew import Crew, Events, Job
+from edgepack.crew.crew import Crew, Events, Job, Voice
 from edgepack.crew.parcel import Content, Digests, contents, pack, put, unpack
 from edgepack.crew.scheduler import connect, threads_of
 from edgepack.crew.station import Delivery, Order, carry, close_session, serve
@@ -91,6 +91,8 @@ class Cluster(Crew):
         self._digests = Digests()
         self._files: dict[str, Remote[bytes]] = {}
         self._tickets: dict[str, _Ticket] = {}
+        # By job, "" for what none of them says; kept to the end, for the last word may come after the result.
+        self._voices = {"": Voice(self._events.put)}
         self._numbers = count()
         self._lost: HostError | None = None
         self._closed = threading.Event()
@@ -128,11 +130,12 @@ class Cluster(Crew):
             versions=versions_here(),
             threads=self._threads,
         )
+        voice = self._voices[key] = Voice(self._events.put)
         # Dask takes what comes within a tenth of a second for one crowd; the priority keeps the order of beginning.
         remote = self._client.submit(serve, order, self._sent(sent), key=key, pure=False, priority=-number)
         ticket = self._tickets[key] = _Ticket(name, remote)
         remote.add_done_callback(lambda _: self._fetch(key))
-        return Job(ticket.future, self._events, lambda: self._cancel(key))
+        return Job(ticket.future, self._events, lambda: self._cancel(key), voice)
 
     def stop(self) -> None:
         """Cancel every job; those that are begun later find fresh processes."""
@@ -217,7 +220,8 @@ class Cluster(Crew):
         """Take what a worker says; called by dask's own event loop."""
         _, said = event
         if "event" in said:
-            self._events.put(pickle.loads(said["event"]))  # noqa: S301 - from a worker that runs our functions anyway
+            report = pickle.loads(said["event"])  # noqa: S301 - from a worker that runs our functions anyway
+            self._voices[said["job"]].say(report)
         elif (ticket := self._tickets.get(said["started"])) is not None:
             ticket.starts += 1
             if ticket.starts == _TRIES:

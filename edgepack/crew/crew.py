@@ -45,9 +45,20 @@ class Events:
 
 @dataclass(slots=True)
 class Voice:
-    """Whether what a job reports is dropped, as far as its crew can tell that of one job from another's."""
+    """What one job reports, wherever it runs.
 
+    Attributes:
+        to: Gets it, in whichever thread it comes.
+        muted: It is dropped.
+    """
+
+    to: Reporter
     muted: bool = False
+
+    def say(self, event: Event) -> None:
+        """Hand ``event`` on unless the job is muted; a ``Reporter``."""
+        if not self.muted:
+            self.to(event)
 
 
 class Job(Generic[R]):
@@ -57,11 +68,11 @@ class Job(Generic[R]):
         future: Gets what comes of it.
         events: What all jobs of the crew report.
         stop: Ends the call where it runs; called once, by ``cancel``.
-        voice: Mutes it.
+        voice: Mutes it; one of its own that nobody speaks with by default.
     """
 
     def __init__(self, future: Future[R], events: Events, stop: Callable[[], None], voice: Voice | None = None) -> None:
-        self.voice = voice or Voice()
+        self.voice = voice or Voice(events.put)
         self._future = future
         self._events = events
         self._stop = stop

@@ -11,9 +11,11 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from edgepack.crew.crew import Voice
 from edgepack.crew.parcel import Content, Digests, call_packed, contents, put
 from edgepack.crew.workers import Workers
 from edgepack.errors import CandidateError, HostError
@@ -133,9 +135,10 @@ class Station:
         self._lock = threading.Lock()
         self.busy = 0
 
-        def tell(event: Event) -> None:
-            worker.log_event(order.session, {"event": pickle.dumps(event)})
+        def tell(event: Event, *, job: str = "") -> None:
+            worker.log_event(order.session, {"event": pickle.dumps(event), "job": job})
 
+        self._tell = tell
         self._crew = Workers(max(1, worker.state.nthreads), self._work / "logs", tell, threads=order.threads)
 
     def __enter__(self) -> Self:
@@ -150,7 +153,8 @@ class Station:
         with self._lock:
             for content in order.contents:
                 put(content, self._work, self._digests, lambda digest, path: self._write(files[digest], digest, path))
-        job = self._crew.begin(order.name, call_packed, order.payload, self._work)
+        voice = Voice(partial(self._tell, job=order.key))  # all is told: the client knows what it wants to hear
+        job = self._crew.begin_with(voice, order.name, call_packed, order.payload, self._work)
         while not job.wait(_WANTED_S):
             if not wanted():
                 job.cancel()

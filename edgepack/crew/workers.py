@@ -20,10 +20,10 @@ R = TypeVar("R")
 
 @dataclass(slots=True, eq=False)
 class _Ticket:
-    """Where a job is: with no member before it runs and after, and whether it is heard and wanted any longer."""
+    """Where a job is: with no member before it runs and after, and whether it is wanted any longer."""
 
+    voice: Voice
     member: Worker | None = None
-    voice: Voice = field(default_factory=Voice)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
@@ -60,11 +60,17 @@ class Workers(Crew):
 
     def begin(self, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Job[R]:
         """Begin a call: see ``Crew``."""
-        ticket = _Ticket()
+        return self.begin_with(Voice(self._events.put), name, function, *args, **kwargs)
+
+    def begin_with(
+        self, voice: Voice, name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> Job[R]:
+        """Begin a call that reports with ``voice``."""
+        ticket = _Ticket(voice)
         with self._lock:
             self._tickets.add(ticket)
         future: Future[R] = self._threads.submit(self._run, ticket, name, function, args, kwargs)
-        return Job(future, self._events, lambda: self._cancel(ticket), ticket.voice)
+        return Job(future, self._events, lambda: self._cancel(ticket), voice)
 
     def stop(self) -> None:
         """Cancel every job; those that are begun later find fresh processes."""
@@ -88,8 +94,7 @@ class Workers(Crew):
 
     def _hear(self, place: int, event: Event) -> None:
         """Take what the member at ``place`` reports."""
-        if not self._running[place].voice.muted:
-            self._events.put(event)
+        self._running[place].voice.say(event)
 
     def _cancel(self, ticket: _Ticket) -> None:
         with self._lock:

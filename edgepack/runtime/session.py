@@ -32,12 +32,13 @@ class RuntimeSession:
         python: Interpreter that has the runtime.
         backend: ``litert``, ``tflite-runtime``, ``tflm`` or ``onnxruntime``.
         log_folder: Where each process's standard error goes.
-        processes: How many at most; the number of cores that this process may use by default.
+        processes: How many at most; as many as ``cores`` by default.
         threads: Threads of each inference when it is timed; samples are always run in one.
         install: What to do where the runtime is missing, for the error's hint.
 
     Attributes:
         name: What no other session of this process is called.
+        most: How many processes it has at most.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class RuntimeSession:
         self.name = f"{backend}-{next(_numbers)}"
         self.log_folder = log_folder
         self.threads = threads
-        self._limit = processes or len(os.sched_getaffinity(0))
+        self.most = processes or cores()
         self._install = install
         self._pool: list[ServedRuntime] = []
         self._holds: dict[ServedRuntime, tuple[Artifact, int]] = {}
@@ -104,11 +105,11 @@ class RuntimeSession:
             CandidateError: The runtime refuses (EP-602), dies (EP-603), or the inputs do not suit (EP-604).
         """
         count = row_count(artifact, inputs, rows)
-        ranges = shares(count, self._limit)
+        ranges = shares(count, self.most)
         targets = tuple(folder / f"output_{index}.npy" for index in range(len(artifact.outputs)))
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with written_whole(targets) as scratch, self._killed_on_error(min(self._limit, len(ranges))) as processes:
+        with written_whole(targets) as scratch, self._killed_on_error(min(self.most, len(ranges))) as processes:
             for path, tensor in zip(scratch, artifact.outputs, strict=True):
                 make_array(path, count, tensor, raw=raw)
             arguments = {"inputs": _texts(inputs), "outputs": _texts(scratch)}
@@ -245,6 +246,11 @@ class RuntimeSession:
                         busy -= 1
         if failure is not None:
             raise failure
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def _refusal(process: ServedRuntime) -> CandidateError | None:

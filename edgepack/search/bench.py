@@ -116,8 +116,9 @@ def open_bench(
     seed: int,
     summary: Summary,
     report: Reporter,
+    processes: int | None = None,
 ) -> Iterator[Bench]:
-    """Yield a bench for ``model``; the runtime's processes end with the block.
+    """Yield a bench for ``model``; the runtime's processes, at most ``processes``, end with the block.
 
     Raises:
         DataError: The data does not suit the model.
@@ -125,9 +126,7 @@ def open_bench(
     """
     spec = profile.runtime
     report(StageStarted(f"starting {spec.name} {spec.version}"))
-    device = get_runtime(spec.name)
-    host = get_runtime(_REFERENCES[device.format])
-    with device.session(spec, work) as session, host.reference_session(work) as reference:
+    with _sessions(spec, work, processes) as (session, reference):
         report(StageStarted("preparing data"))
         calibration = prepared_split(crew, work, model, data, "calibration")
         if data is not None and data.train is not None and data.labelled:
@@ -139,7 +138,7 @@ def open_bench(
             runtime=spec,
             crew=crew,
             session=session,
-            reference=session if session.backend == reference.backend else reference,
+            reference=reference,
             work=work,
             limits=limits,
             gate=gate,
@@ -149,6 +148,18 @@ def open_bench(
             golden=_golden(model, calibration, work, seed),
             lacking=without_kernels(device, summary),
         )
+
+
+@contextmanager
+def _sessions(spec: RuntimeSpec, work: Work, processes: int | None) -> Iterator[tuple[RuntimeSession, RuntimeSession]]:
+    """Yield one of the device's runtime and one of this machine's own, which are the same where one does for both."""
+    device = get_runtime(spec.name)
+    host = get_runtime(_REFERENCES[device.format])
+    with (
+        device.session(spec, work, processes=processes) as session,
+        host.reference_session(work, processes=processes) as reference,
+    ):
+        yield session, session if session.backend == reference.backend else reference
 
 
 def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Reporter) -> Scored | None:

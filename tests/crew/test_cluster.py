@@ -95,6 +95,13 @@ def tell(count):
         to_parent(Note(f"step {number}"))
 
 
+def tell_in_two(told, go_on):
+    to_parent(Note("begun"))
+    told.touch()
+    wait_for(go_on)
+    to_parent(Note("done"))
+
+
 def above():
     return os.getppid()
 
@@ -131,11 +138,11 @@ def start(*arguments, folder):
 
 
 @contextmanager
-def dask(folder, *, workers):
-    """Yield a scheduler's address, its process and those of its workers, one thread each."""
+def dask(folder, *, workers, threads=1):
+    """Yield a scheduler's address, its process and those of its workers."""
     address = f"tcp://127.0.0.1:{free_port()}"
     processes = [start("scheduler", "--host", address, "--no-dashboard", folder=folder)]
-    options = ("--nthreads", "1", "--no-dashboard", "--local-directory", str(folder))
+    options = ("--nthreads", str(threads), "--no-dashboard", "--local-directory", str(folder))
     processes += [start("worker", address, *options, folder=folder) for _ in range(workers)]
     try:
         yield address, processes
@@ -261,6 +268,30 @@ def test_errors_and_events_arrive_whole(cluster, heard):
         cluster._events.hand_on()
         time.sleep(0.05)
     assert [event.text for event in heard] == [f"step {number}" for number in range(20)]
+
+
+def test_what_a_muted_job_reports_is_dropped_until_somebody_asks_for_it(tmp_path, root, heard):
+    """As with processes of this machine; two jobs at once in one dask worker are told apart."""
+
+    def told(count):
+        end = time.monotonic() + SOON_S
+        while len(heard) < count:  # what a job says may come after its result
+            assert time.monotonic() < end, heard
+            crew._events.hand_on()
+            time.sleep(0.05)
+        return [event.text for event in heard]
+
+    with dask(tmp_path, workers=1, threads=2) as (address, _), patient(address, root, heard.append) as crew:
+        muted = crew.begin("muted", tell_in_two, tmp_path / "told", tmp_path / "go-on")
+        muted.voice.muted = True
+        wait_for(tmp_path / "told")
+        (tmp_path / "at-once").touch()
+        soon(crew.begin("other", tell_in_two, tmp_path / "another", tmp_path / "at-once"))
+        assert told(2) == ["begun", "done"], "the other's alone"
+        muted.voice.muted = False
+        (tmp_path / "go-on").touch()
+        soon(muted)
+        assert told(3) == ["begun", "done", "done"]
 
 
 def test_jobs_begin_in_order_and_unasked(pair, tmp_path, root):
