@@ -146,7 +146,7 @@ def open_bench(
             rescales=rescales([kind for kind, _ in summary.op_counts]),
             calibration=calibration,
             golden=_golden(model, calibration, work, seed),
-            lacking=without_kernels(device, summary),
+            lacking=without_kernels(get_runtime(spec.name), summary),
         )
 
 

@@ -8,10 +8,13 @@ import pytest
 
 from edgepack.device.profile import load_device
 from edgepack.events import silent
-from edgepack.model.model import TensorSpec
+from edgepack.model.model import Format, TensorSpec
+from edgepack.model.summary import Summary
 from edgepack.runtime.session import cores
 from edgepack.search.bench import open_bench
 from edgepack.work import Work
+
+SUMMARY = Summary(format=Format.KERAS, saved_by="", inputs=(), outputs=(), layers=(), parameter_count=0, weight_bytes=0)
 
 
 @pytest.mark.tf
@@ -27,7 +30,7 @@ def test_each_runtime_of_a_bench_has_as_many_processes_as_it_may(tmp_path, asked
         gate="point",
         work=Work(tmp_path),
         seed=0,
-        rescales=False,
+        summary=SUMMARY,
         report=silent,
         processes=asked,
     ) as bench:
