@@ -23,6 +23,7 @@ from edgepack.scouting import Scouts
 from edgepack.search.bench import Bench, Scored, scored_split
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, choose, final_reason
+from edgepack.search.reached import best_reached
 from edgepack.search.relax import relaxations
 from edgepack.search.trial import Tested, score_and_keep, unscored
 from edgepack.searching import CANNOT_BE_HAD, Search, open_search
@@ -177,6 +178,7 @@ def _searched(search: Search, report: Reporter) -> Outcome:
         bundle=None,
         notes=notes,
         relaxations=relaxations(candidates, tested=final),
+        reached=best_reached(candidates, tested=final),
         interrupted=interrupted,
     )
     if final is None:

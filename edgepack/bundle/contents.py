@@ -18,6 +18,7 @@ from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
+from edgepack.search.reached import Reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +247,7 @@ class BundleContents:
         harms: None where no step measured how sensitive the layers are.
         test: None without labels, or where the build was cut off before.
         training: None where nothing trained.
+        reached: How near each limit a candidate came that meets the others; empty where one fits.
         relaxations: What would let a candidate fit, as options with a candidate's name; empty where one does.
         command: What to type to build this again, file names without their folders.
         minimal: None where it was not asked for, or cannot be had.
@@ -279,6 +281,7 @@ class BundleContents:
     harms: LayerHarms | None = None
     test: AnswersGiven | None = None
     training: TrainingUsed | None = None
+    reached: tuple[Reached, ...] = ()
     relaxations: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = ()
     minimal: MinimalBuild | None = None

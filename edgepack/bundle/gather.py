@@ -34,6 +34,7 @@ from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
 from edgepack.search.frontier import frontier
 from edgepack.search.origin import versions
+from edgepack.search.reached import Reached, best_reached
 from edgepack.search.relax import relaxations
 
 
@@ -73,6 +74,7 @@ def gather(
         harms=_harms(chosen, candidates),
         test=_answers(answered, data),
         training=_training(chosen, data=data, training=training, teacher=teacher),
+        reached=_reached(candidates, chosen),
         relaxations=_relaxations(candidates, chosen),
         command=command,
     )
@@ -188,11 +190,21 @@ def _timed(chosen: Candidate, training: Training) -> bool:
 
 def _relaxations(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[tuple[str, str], ...]:
     """Return what would let a candidate fit; not what only this machine's own figures say."""
-    host = {
-        name for candidate in candidates for name, figure in candidate.measurement.figures().items() if is_host(figure)
-    }
+    host = _of_this_machine(candidates)
     found = relaxations(candidates, tested=chosen)
     return tuple((item.option, item.recipe) for item in found if figure_of(item.name) not in host)
+
+
+def _reached(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Reached, ...]:
+    """Return how near each limit a candidate came; not what only this machine's own figures say."""
+    host = _of_this_machine(candidates)
+    return tuple(item for item in best_reached(candidates, tested=chosen) if figure_of(item.name) not in host)
+
+
+def _of_this_machine(candidates: Sequence[Candidate]) -> set[str]:
+    return {
+        name for candidate in candidates for name, figure in candidate.measurement.figures().items() if is_host(figure)
+    }
 
 
 def _host(bench: Bench, chosen: Candidate) -> HostMeasurement:

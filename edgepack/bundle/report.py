@@ -23,6 +23,7 @@ from edgepack.bundle.manifest import (
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import OutputError
 from edgepack.model.precision import Precision
+from edgepack.search.reached import Reached
 
 SCHEMA_VERSION: Final = 1
 KIND: Final = "edgepack-report"
@@ -94,6 +95,23 @@ class AnswersPart(Part):
     confusion: ConfusionPart | None
 
 
+class ReachedPart(Part):
+    """The best ``value`` that the candidate ``recipe`` reaches of one limit while it meets all the others.
+
+    Null where no candidate is known to meet the others.
+    """
+
+    name: str
+    limit: float
+    unit: str
+    value: float | None
+    recipe: str
+
+    def reached(self) -> Reached:
+        """Return what this is the JSON of."""
+        return Reached(**dict(self))
+
+
 class RelaxationPart(Part):
     """An option that, changed alone, lets the candidate fit."""
 
@@ -108,6 +126,7 @@ class Report(Described):
     schema_version: Literal[1] = SCHEMA_VERSION
     precision: Precision
     candidates: tuple[CandidatePart, ...]
+    reached: tuple[ReachedPart, ...] = ()
     relaxations: tuple[RelaxationPart, ...]
     operators: tuple[OperatorPart, ...]
     sensitivity: SensitivityPart | None

@@ -136,13 +136,15 @@ def _limits(report: Report, host: Host) -> str:
 
 
 def _relaxations(report: Report) -> str:
+    found = "".join(f"<li>{escape(part.reached().words)}</li>" for part in report.reached)
+    told = f"<p>The best that was reached of each limit:</p><ul>{found}</ul>" if found else ""
     if not report.relaxations:
-        return ""
+        return told
     items = (
         f"<li><code>{escape(item.option)}</code>: {escape(item.candidate)} fits then</li>"
         for item in report.relaxations
     )
-    return f"<p>What would be enough, changed alone:</p><ul>{''.join(items)}</ul>"
+    return f"{told}<p>What would be enough, changed alone:</p><ul>{''.join(items)}</ul>"
 
 
 def _frontier(report: Report, rows: Sequence[Host]) -> tuple[str, ...]:

@@ -55,10 +55,12 @@ def report_markdown(report: Report) -> str:
 
 
 def _relaxations(report: Report) -> tuple[str, ...]:
+    reached = "\n".join(f"- {part.reached().words}" for part in report.reached)
+    found = ("The best that was reached of each limit:", reached) if reached else ()
     if not report.relaxations:
-        return ()
+        return found
     lines = (f"- `{item.option}`: {item.candidate} fits then" for item in report.relaxations)
-    return ("What would be enough, changed alone:", "\n".join(lines))
+    return (*found, "What would be enough, changed alone:", "\n".join(lines))
 
 
 def _figures(report: Report) -> str:

@@ -149,9 +149,10 @@ def _verdict(outcome: Outcome) -> list[str]:
 
 
 def _relaxed(outcome: Outcome) -> list[str]:
-    """Return what would let a candidate fit, the smallest relaxation first; one alone is enough."""
+    """Return how near each limit a candidate came, then what would let one fit, the smallest relaxation first."""
     limits = {limit.name: limit.value for limit in outcome.limits}
-    return [f"  relax    {words(item, limits[item.name])}" for item in outcome.relaxations]
+    reached = [f"  reached  {item.words}" for item in outcome.reached]
+    return reached + [f"  relax    {words(item, limits[item.name])}" for item in outcome.relaxations]
 
 
 def _untried(outcome: Outcome) -> list[str]:

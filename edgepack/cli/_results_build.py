@@ -89,6 +89,19 @@ class RelaxationResult(Result):
     sufficient: bool
 
 
+class ReachedResult(Result):
+    """The best ``value`` that a candidate, ``recipe``, reaches of one limit while it meets all the others.
+
+    Null where no candidate is known to meet the others; ``recipe`` is then empty.
+    """
+
+    name: str
+    limit: float
+    unit: str
+    value: float | None
+    recipe: str
+
+
 class BuildResult(Result):
     """What became of one device's build; where that is ``not-built``, ``error`` says why."""
 
@@ -101,6 +114,7 @@ class BuildResult(Result):
     figures: FiguresResult
     original_metric: FigureResult | None
     limits: list[LimitResult]
+    reached: list[ReachedResult]
     relaxations: list[RelaxationResult]
     candidates: list[CandidateResult]
     notes: list[str]
@@ -129,6 +143,7 @@ def build_result(outcome: Outcome) -> BuildResult:
         figures=_figures(outcome.measurement),
         original_metric=_figure(outcome.original_metric),
         limits=[_limit(limit) for limit in outcome.verdict.limits],
+        reached=[ReachedResult.model_validate(item) for item in outcome.reached],
         relaxations=[
             RelaxationResult(
                 name=item.name,

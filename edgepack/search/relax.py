@@ -53,20 +53,24 @@ def relaxations(candidates: Sequence[Candidate], *, tested: Candidate | None = N
         candidates: As the selection split has them.
         tested: The chosen one as the test split has it: where it loses more there, that is what has to be allowed.
     """
-    candidates = [_worse(candidate, tested) for candidate in candidates]
-    if any(candidate.state == "fits" for candidate in candidates):
+    running = in_the_running(candidates, tested=tested)
+    if any(candidate.state == "fits" for candidate in running):
         return ()
     best: dict[str, Relaxation] = {}
-    for candidate in candidates:
-        if candidate.verdict is None or candidate.failure is not None or candidate.beaten_by:
-            continue
-        missed = candidate.verdict.open
+    for candidate in running:
+        missed = candidate.verdict.open if candidate.verdict else ()
         if len(missed) != 1 or missed[0].state is not State.MISSED or _is_memory(missed[0]):
             continue
         found = _relaxed(missed[0], recipe=candidate.title)
         if found.name not in best or found.factor < best[found.name].factor:
             best[found.name] = found
     return tuple(sorted(best.values(), key=lambda item: item.factor))
+
+
+def in_the_running(candidates: Sequence[Candidate], *, tested: Candidate | None) -> list[Candidate]:
+    """Return those that were judged and not beaten by their control, the one that was ``tested`` at its worse."""
+    judged = [item for item in candidates if item.verdict is not None and item.failure is None and not item.beaten_by]
+    return [_worse(candidate, tested) for candidate in judged]
 
 
 def _worse(candidate: Candidate, tested: Candidate | None) -> Candidate:

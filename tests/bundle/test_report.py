@@ -21,6 +21,7 @@ from edgepack.data.settings import Augmentation
 from edgepack.errors import OutputError
 from edgepack.graph.context import Sensitivity, StepReport, Training
 from edgepack.measure.answers import arrays_of, confusion
+from edgepack.search.reached import Reached
 from tests.bundle.conftest import answered
 
 
@@ -56,12 +57,18 @@ def test_every_part_that_the_build_knows_is_in_the_markdown(written):
     row = CandidateRow("qat w8a8 (control)", "misses", "drop missed", {}, is_control=True, steps=(step,))
     harms = LayerHarms("mixed w8a8", Sensitivity(what="divergence with it alone at 4 bits", harms=(("conv_1", 0.125),)))
     path = written(
-        steps=(step,), candidates=(row,), harms=harms, fits=False, relaxations=(("--max-size 4KiB", "w8a8"),)
+        steps=(step,),
+        candidates=(row,),
+        harms=harms,
+        fits=False,
+        reached=(Reached(name="size", limit=2048, unit="B", value=4096.0, recipe="w8a8"),),
+        relaxations=(("--max-size 4KiB", "w8a8"),),
     )
     text = (path / "report.md").read_text()
     for words in (
         "does not fit",
         "`--max-size 4KiB`: w8a8 fits then",
+        "- size 4KiB where 2KiB is allowed: w8a8, the best that meets all the other limits",
         "changed answers: 7 of 60",
         "| **cat** | 19 | 1 |  |",
         "- mixed: 8 of 10 layers hold 4-bit weights\n  - kept: 1.00%",

@@ -19,6 +19,7 @@ from edgepack.errors import HostError, OutputError
 from edgepack.events import Note
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.context import Sensitivity
+from edgepack.search.reached import Reached
 from tests.bundle.conftest import answered
 
 EVIL = "<script>document.title = 'broken'</script><img src=x onerror=\"document.title = 'broken'\">&amp;"
@@ -109,6 +110,12 @@ def test_the_budget_is_shaded_and_every_cost_can_be_chosen(drawn):
     traces, layout = json.loads(buttons[2]["data-update"])
     assert traces["x"][0][0] == pytest.approx(1000 / 1024)
     assert layout["xaxis.title.text"] == "RAM (KiB)"
+
+
+def test_how_near_each_limit_a_candidate_came_is_told(drawn):
+    assert "was reached" not in drawn()
+    text = drawn(fits=False, reached=(Reached(name="size", limit=2048, unit="B"),))
+    assert "<li>size: no candidate is known to meet all the other limits</li>" in text
 
 
 def test_what_the_building_machine_measured_is_marked(drawn):
