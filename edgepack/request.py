@@ -116,6 +116,7 @@ class Outcome:
         proofs: What proves that it is infeasible.
         untried: Formats that the device takes as well, where nothing fits and they were not searched over.
         interrupted: Ctrl-C or SIGTERM came; what was finished by then was kept.
+        timed_out: The search ended when its time was up.
         error: What stopped the build for this device; None where nothing did.
     """
 
@@ -130,6 +131,7 @@ class Outcome:
     bundle: Bundle | None = None
     notes: tuple[str, ...] = ()
     interrupted: bool = False
+    timed_out: bool = False
     relaxations: tuple[Relaxation, ...] = ()
     reached: tuple[Reached, ...] = ()
     proofs: tuple[Finding, ...] = ()

@@ -20,6 +20,9 @@ from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.search.reached import Reached
 
+Ended = Literal["through", "interrupted", "search-time"]
+"""How a build came to its end: through, cut off (Ctrl-C, a signal), or when the time for its search was up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -239,7 +242,7 @@ class BundleContents:
         reason: Why this candidate, in sentences.
         fits: Whether it was found to fit, on the selection split and on the test split.
         versions: Of every package that shaped the file: ``edgepack``, ``tensorflow``, ``ai-edge-litert``...
-        reproducible: False where a time limit steered the build.
+        reproducible: False where a time limit was set, or the build was cut off.
         optimize: What was optimized among the candidates that fit.
         steps: What each step of the recipe did.
         plan: The precision of each layer where a step decided so; None where it is the recipe's own.
@@ -275,6 +278,7 @@ class BundleContents:
     host: HostMeasurement = field(default_factory=HostMeasurement)
     optimize: str = "latency"
     reproducible: bool = True
+    ended: Ended = "through"
     steps: tuple[StepReport, ...] = ()
     plan: PrecisionPlan | None = None
     operators: tuple[OperatorRow, ...] = ()

@@ -14,6 +14,7 @@ from edgepack.bundle.contents import (
     BundleContents,
     CandidateRow,
     DataUsed,
+    Ended,
     Golden,
     HostMeasurement,
     LayerHarms,
@@ -48,13 +49,16 @@ def gather(
     notes: tuple[str, ...],
     objective: str,
     fits: bool,
-    cut_short: bool,
+    timed: bool,
+    ended: Ended,
     answered: Answered | None = None,
     training: Training,
     teacher: Path | None = None,
     command: tuple[str, ...] = (),
 ) -> BundleContents:
     """Return everything that the bundle of ``chosen`` holds; runs the golden inputs and times a few inferences.
+
+    A search was ``timed`` where a limit was set for its time, whether that ``ended`` it or not.
 
     Raises:
         CandidateError: The artifact no longer runs.
@@ -69,7 +73,8 @@ def gather(
         candidates=_rows(candidates, chosen),
         host=_host(bench, chosen),
         optimize=objective,
-        reproducible=not cut_short and not _timed(chosen, training),
+        reproducible=ended == "through" and not timed and not _timed(chosen, training),
+        ended=ended,
         operators=operator_rows(bench, chosen.artifact),
         harms=_harms(chosen, candidates),
         test=_answers(answered, data),

@@ -138,7 +138,14 @@ class Report(Described):
     def title(self) -> str:
         """What the report is of, and the verdict."""
         verdict = "fits" if self.verdict == "fits" else "does not fit"
-        return f"{self.source.name} on {self.device.title}: {verdict}"
+        return f"{self.source.name} on {self.device.title}: {verdict}{self.cut_off}"
+
+    @property
+    def cut_off(self) -> str:
+        """What follows the verdict where the build was not through."""
+        return {"interrupted": ", cut off before it was through", "search-time": ", when the search's time was up"}.get(
+            self.ended or "", ""
+        )
 
 
 def report_schema() -> dict[str, JsonValue]:

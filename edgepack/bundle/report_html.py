@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from edgepack.bundle._report_cells import details_html, evidence_html, figure_html, title_of
 from edgepack.bundle._report_page import page, plot_html, row_html, section, table_html
 from edgepack.bundle._report_plots import confusion_plot, cost_plot, frontier_plot, sensitivity_plot
-from edgepack.bundle._words import provenance_lines
+from edgepack.bundle._words import cut_off_words, provenance_lines
 from edgepack.bundle.manifest import FigurePart, FiguresPart, StepPart
 from edgepack.bundle.report import CandidatePart, Report
 from edgepack.bundle.report_markdown import mistakes_of
@@ -87,9 +87,11 @@ def _hosts(report: Report, measured: HostFigures) -> list[Host]:
 
 def _verdict(report: Report) -> str:
     fits = report.verdict == "fits"
+    cut_off = f'<p class="unmeasured">{words}</p>\n' if (words := escape(cut_off_words(report.ended))) else ""
     return (
         f'<header class="verdict {"fits" if fits else "misses"}"><h1>{escape(report.source.name)} on '
-        f"{escape(report.device.title)}: <b>{'fits' if fits else 'does not fit'}</b></h1>\n"
+        f"{escape(report.device.title)}: <b>{'fits' if fits else 'does not fit'}</b>{escape(report.cut_off)}</h1>"
+        f"\n{cut_off}"
         f"<p>{escape(report.recipe.name)}, in {escape(report.runtime.name)} {escape(report.runtime.version)}.</p>\n"
         f"<p class=soft>{escape(report.reason)}</p></header>"
     )

@@ -7,6 +7,7 @@ from typing import Final
 from edgepack.bundle._words import (
     EVIDENCE_WORDS,
     MARKDOWN_NOTICE,
+    cut_off_words,
     figure_in_full,
     limits_table,
     part_in_full,
@@ -27,6 +28,7 @@ def report_markdown(report: Report) -> str:
     parts = [
         MARKDOWN_NOTICE,
         f"# {report.title}",
+        f"**{cut_off}**" if (cut_off := cut_off_words(report.ended)) else "",
         report.reason,
         "## Limits",
         limits_table(report.limits, report.figures, report.host_figures),

@@ -144,6 +144,8 @@ def _verdict(outcome: Outcome) -> list[str]:
     lines += [f"  note     {note}" for note in outcome.notes]
     if outcome.interrupted:
         lines.append("  cut off  interrupted before the build was through: this is the best that it had")
+    elif outcome.timed_out:
+        lines.append("  cut off  the search ended when its time was up (--search-time): a longer one may find better")
     lines += [*(_shortfall(limit) for limit in outcome.verdict.open), *_relaxed(outcome), *_untried(outcome)]
     return [*lines, *_next(outcome)]
 

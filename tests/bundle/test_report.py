@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report: typed, in the digest, without anything that changes between runs; its Markdown is drawn from it."""
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgepack.bundle.golden import read_npz
 from edgepack.bundle.manifest import write_json
 from edgepack.bundle.report import read_report, report_schema
 from edgepack.bundle.report_markdown import report_markdown
+from edgepack.bundle.verify import read_manifest
 from edgepack.data.settings import Augmentation
 from edgepack.errors import OutputError
 from edgepack.graph.context import Sensitivity, StepReport, Training
@@ -103,6 +105,36 @@ def test_how_the_steps_trained_is_in_manifest_and_report(contents, tmp_path):
         for index, one in enumerate((None, used, other))
     }
     assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    ("ended", "head", "told", "below"),
+    [
+        ("interrupted", ", cut off before it was through", "The build was cut off", "this build was cut off"),
+        ("search-time", ", when the search's time was up", "its time was up (--search-time)", "ended this search"),
+        ("through", "", "", "a time limit was set for this build"),
+    ],
+)
+def test_a_build_that_was_not_through_says_so_in_every_head(written, ended, head, told, below):
+    path = written(ended=ended, reproducible=False, fits=False, reason="no candidate fits")
+    text, page = (path / "report.md").read_text(), (path / "report.html").read_text()
+    assert f": does not fit{head}\n" in text
+    assert f"<b>does not fit</b>{html.escape(head)}</h1>" in page
+    assert f"{below}: the command may choose differently" in text
+    shown = page[page.index("<body>") : page.index("<h2>")]
+    for start in (text[: text.index("no candidate fits")], shown, (path / "README.md").read_text().split("##")[0]):
+        assert told in start
+        assert bool(told) == ("had by then" in " ".join(start.split()))
+    assert read_report(path).ended == read_manifest(path).ended == ended
+
+
+def test_a_report_of_an_older_version_does_not_know_how_its_build_ended(written):
+    path = written(reproducible=False)
+    body = json.loads((path / "report.json").read_text())
+    del body["ended"], body["reached"]
+    (path / "report.json").write_text(json.dumps(body))
+    text = report_markdown(read_report(path))
+    assert "a time limit steered this build, or it was cut off: the command" in text
 
 
 def test_answers_are_kept_as_classes_and_read_back(written):

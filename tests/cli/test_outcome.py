@@ -93,6 +93,8 @@ def test_a_control_that_is_chosen_is_told_apart_from_what_it_beat_and_a_build_th
     told = capsys.readouterr().out
     assert "no labelled data was given" in told
     assert "cut off" not in told
+    report_outcomes(CONSOLE, [replace(given, interrupted=False, timed_out=True)])
+    assert "cut off  the search ended when its time was up (--search-time)" in capsys.readouterr().out
 
 
 def test_how_near_each_limit_a_candidate_came_is_told(capsys):
