@@ -13,16 +13,18 @@ from pydantic import BaseModel, ConfigDict
 
 from edgepack.bundle._report_cells import details_html, evidence_html, figure_html, title_of
 from edgepack.bundle._report_page import page, plot_html, row_html, section, table_html
-from edgepack.bundle._report_plots import confusion_plot, cost_plot, frontier_plot, sensitivity_plot
+from edgepack.bundle._report_plots import Plot, confusion_plot, cost_plot, frontier_plot, sensitivity_plot
 from edgepack.bundle._words import cut_off_words, provenance_lines
 from edgepack.bundle.manifest import FigurePart, FiguresPart, StepPart
 from edgepack.bundle.report import CandidatePart, Report
 from edgepack.bundle.report_markdown import mistakes_of
 from edgepack.device.units import format_quantity, format_size
 from edgepack.figure import Figure
+from edgepack.listing import first_of
 from edgepack.measure.measurement import FIGURES, figure_of
 
 _SHOWN_MISTAKES: Final = 20
+_SHOWN_OFF_SCALE: Final = 6
 
 
 class _Candidate(BaseModel):
@@ -159,9 +161,15 @@ def _frontier(report: Report, rows: Sequence[Host]) -> tuple[str, ...]:
     left_out = f"{where}: {escape(', '.join(absent))}." if absent else ""
     words = (
         "The shaded region is what the limits allow. A cost is judged on the upper end of its interval; bars show the "
-        "intervals. Labelled points are the frontier: nothing else beats them in everything."
+        "intervals. Points with a blue rim are the frontier, labelled where there is room: nothing else beats them in "
+        "everything."
     )
-    return plot_html(plot), f"<p class=soft>{words} {left_out}</p>"
+    return plot_html(plot), f"<p class=soft>{words} {_off_scale(plot)} {left_out}</p>"
+
+
+def _off_scale(plot: Plot) -> str:
+    told = first_of(plot.off_scale, _SHOWN_OFF_SCALE)
+    return f"Triangles at the upper edge lose more than the scale shows: {escape(told)}." if told else ""
 
 
 def _candidates(report: Report, rows: Sequence[Host]) -> str:
