@@ -175,11 +175,11 @@ def _off_scale(plot: Plot) -> str:
 def _candidates(report: Report, rows: Sequence[Host]) -> str:
     if not report.candidates:
         return "<p>Nothing else was tried.</p>"
-    names = ("size", "ram", "latency", "energy", "metric", "metric_drop")
+    names = ("metric_drop", "metric", "size", "ram", "latency", "energy")
     reasons = any(row.reason for row in report.candidates)
     pairs = zip(report.candidates, rows, strict=True)
     lines = [_candidate(row, host, names=names, reasons=reasons) for row, host in pairs]
-    head = ("candidate", "", *(("why not",) if reasons else ()), *map(title_of, names), "changed")
+    head = ("candidate", "", *map(title_of, names), "changed", *(("why not",) if reasons else ()))
     split = "" if report.data is None else "<p class=soft>Accuracy here is on the selection split.</p>"
     return split + table_html(head, lines)
 
@@ -187,10 +187,10 @@ def _candidates(report: Report, rows: Sequence[Host]) -> str:
 def _candidate(row: CandidatePart, host: Host, *, names: Sequence[str], reasons: bool) -> str:
     mark = ' <span class="mark">frontier</span>' if row.frontier else ""
     state = f'<span class="{row.state}">{row.state}{", chosen" if row.chosen else ""}</span>'
-    cells = [f"<td class=name>{escape(row.name)}{mark}</td>", state]
-    cells += [f"<td class=why>{escape(row.reason)}</td>"] if reasons else []
+    cells = [f"<td class=name>{escape(row.name).replace('+', '+<wbr>')}{mark}</td>", state]
     cells += [figure_html(_figure(row.figures, host, name), name) for name in names]
     cells += ["—" if row.flips is None else f"{row.flips:,}"]
+    cells += [f"<td class=why>{escape(row.reason)}</td>"] if reasons else []
     return row_html(cells, kind="chosen" if row.chosen else "")
 
 

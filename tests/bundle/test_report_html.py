@@ -287,12 +287,12 @@ def browser():
     return found
 
 
-def opened(page, folder, *, scheme=1):
+def opened(page, folder, *, scheme=1, width=390):
     """Open a page in a browser and return its console and what became of its elements."""
     return subprocess.run(
         [browser(), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
          f"--user-data-dir={folder / 'profile'}", f"--blink-settings=preferredColorScheme={scheme}",
-         "--window-size=390,844", "--virtual-time-budget=8000", "--dump-dom", f"file://{page}"],
+         f"--window-size={width},844", "--virtual-time-budget=8000", "--dump-dom", f"file://{page}"],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
 
@@ -324,3 +324,19 @@ def test_the_buttons_change_the_plots(contents, tmp_path):
     assert ">RAM (KiB)</text>" in done.stdout
     assert ">latency (ms)</text>" not in done.stdout
     assert re.findall(r'aria-pressed="true">([^<]+)', done.stdout) == ["RAM", "the original", "bytes of constants"]
+
+
+def test_the_candidates_table_leads_with_what_tells_and_ends_with_why_not(contents, tmp_path):
+    made = contents("stm32h747").candidates[0]
+    figures = {**made.figures, "energy": Figure(0.05, "mJ", Evidence.PREDICTED, ci_low=0.01, ci_high=0.2)}
+    why = "drop missed; tensorflow/lite/micro/kernels/a_very_long_name_of_a_file_that_has_no_end.cc:42 was not true"
+    rows = (made, replace(made, name="student (coarser)+prune+mixed (8 bits)+qat w8a8", figures=figures, reason=why))
+    path = write_bundle(contents("stm32h747", candidates=rows), tmp_path / "b", force=False).path
+    text = (path / "report.html").read_text()
+    table = text[text.index("<h2>Candidates</h2>") :]
+    told = ["candidate", "", "drop", "metric", "size", "RAM", "latency", "energy", "changed", "why not"]
+    assert re.findall(r"<th>(.*?)</th>", table[: table.index("</thead>")]) == told
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    wide = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).length"
+    (tmp_path / "m.html").write_text(text.replace("</body>", f"<script>document.title = {wide}</script></body>"))
+    assert "<title>0</title>" in opened(tmp_path / "m.html", tmp_path, width=1280).stdout, "nothing is out of sight"
