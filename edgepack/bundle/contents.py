@@ -19,6 +19,7 @@ from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.search.reached import Reached
+from edgepack.search.relax import Relaxation
 
 Ended = Literal["through", "interrupted", "search-time"]
 """How a build came to its end: through, cut off (Ctrl-C, a signal), or when the time for its search was up."""
@@ -251,7 +252,7 @@ class BundleContents:
         test: None without labels, or where the build was cut off before.
         training: None where nothing trained.
         reached: How near each limit a candidate came that meets the others; empty where one fits.
-        relaxations: What would let a candidate fit, as options with a candidate's name; empty where one does.
+        relaxations: What would let a candidate fit; empty where one does.
         command: What to type to build this again, file names without their folders.
         minimal: None where it was not asked for, or cannot be had.
         input_axes: Of each input of the file, in its order: axis i is axis ``input_axes[...][i]`` of what the training
@@ -286,7 +287,7 @@ class BundleContents:
     test: AnswersGiven | None = None
     training: TrainingUsed | None = None
     reached: tuple[Reached, ...] = ()
-    relaxations: tuple[tuple[str, str], ...] = ()
+    relaxations: tuple[Relaxation, ...] = ()
     command: tuple[str, ...] = ()
     minimal: MinimalBuild | None = None
     input_axes: tuple[tuple[int, ...], ...] = ()

@@ -36,7 +36,7 @@ from edgepack.search.candidate import Candidate
 from edgepack.search.frontier import frontier
 from edgepack.search.origin import versions
 from edgepack.search.reached import Reached, best_reached
-from edgepack.search.relax import relaxations
+from edgepack.search.relax import Relaxation, relaxations
 
 
 def gather(
@@ -193,11 +193,11 @@ def _timed(chosen: Candidate, training: Training) -> bool:
     return bool(chosen.reports) and training.time_s is not None
 
 
-def _relaxations(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[tuple[str, str], ...]:
+def _relaxations(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Relaxation, ...]:
     """Return what would let a candidate fit; not what only this machine's own figures say."""
     host = _of_this_machine(candidates)
     found = relaxations(candidates, tested=chosen)
-    return tuple((item.option, item.recipe) for item in found if figure_of(item.name) not in host)
+    return tuple(item for item in found if figure_of(item.name) not in host)
 
 
 def _reached(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Reached, ...]:

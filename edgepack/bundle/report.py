@@ -24,6 +24,7 @@ from edgepack.compress.recipe import Recipe
 from edgepack.errors import OutputError
 from edgepack.model.precision import Precision
 from edgepack.search.reached import Reached
+from edgepack.search.relax import fits_then
 
 SCHEMA_VERSION: Final = 1
 KIND: Final = "edgepack-report"
@@ -113,10 +114,21 @@ class ReachedPart(Part):
 
 
 class RelaxationPart(Part):
-    """An option that, changed alone, lets the candidate fit."""
+    """An option that, changed alone, lets the candidate fit.
+
+    ``selection_alone``: the test split was not asked for it, and may differ; ``safer`` is the option with room for
+    that.
+    """
 
     option: str
     candidate: str
+    selection_alone: bool = False
+    safer: str = ""
+
+    @property
+    def then(self) -> str:
+        """What follows, in words."""
+        return fits_then(self.candidate, selection_alone=self.selection_alone, safer=self.safer)
 
 
 class Report(Described):

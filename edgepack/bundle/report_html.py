@@ -144,10 +144,7 @@ def _relaxations(report: Report) -> str:
     told = f"<p>The best that was reached of each limit:</p><ul>{found}</ul>" if found else ""
     if not report.relaxations:
         return told
-    items = (
-        f"<li><code>{escape(item.option)}</code>: {escape(item.candidate)} fits then</li>"
-        for item in report.relaxations
-    )
+    items = (f"<li><code>{escape(item.option)}</code>: {escape(item.then)}</li>" for item in report.relaxations)
     return f"{told}<p>What would be enough, changed alone:</p><ul>{''.join(items)}</ul>"
 
 

@@ -61,7 +61,7 @@ def _relaxations(report: Report) -> tuple[str, ...]:
     found = ("The best that was reached of each limit:", reached) if reached else ()
     if not report.relaxations:
         return found
-    lines = (f"- `{item.option}`: {item.candidate} fits then" for item in report.relaxations)
+    lines = (f"- `{item.option}`: {item.then}" for item in report.relaxations)
     return (*found, "What would be enough, changed alone:", "\n".join(lines))
 
 

@@ -76,9 +76,10 @@ class CandidateResult(Result):
 
 
 class RelaxationResult(Result):
-    """A limit that, relaxed alone to what ``option`` says, lets the candidate ``recipe`` fit on the selection split.
+    """A limit that, relaxed alone to what ``option`` says, lets the candidate ``recipe`` fit.
 
-    Where it is not ``sufficient``, nothing is tried below it, and ``recipe`` is empty.
+    Where it is not ``sufficient``, nothing is tried below it, and ``recipe`` is empty. ``selection_alone``: the test
+    split was not asked for that candidate, and may differ; ``safer`` is the option with room for that, or empty.
     """
 
     name: str
@@ -87,6 +88,8 @@ class RelaxationResult(Result):
     unit: str
     recipe: str
     sufficient: bool
+    selection_alone: bool
+    safer: str
 
 
 class ReachedResult(Result):
@@ -152,6 +155,8 @@ def build_result(outcome: Outcome) -> BuildResult:
                 unit=item.unit,
                 recipe=item.recipe,
                 sufficient=item.sufficient,
+                selection_alone=item.selection_alone,
+                safer=item.safer,
             )
             for item in outcome.relaxations
         ],

@@ -24,7 +24,10 @@ from edgepack.errors import OutputError
 from edgepack.graph.context import Sensitivity, StepReport, Training
 from edgepack.measure.answers import arrays_of, confusion
 from edgepack.search.reached import Reached
+from edgepack.search.relax import Relaxation
 from tests.bundle.conftest import answered
+
+RELAXED = Relaxation(name="", option="", needed=1.0, unit="B", recipe="w8a8", factor=1.0)
 
 
 @pytest.fixture
@@ -64,12 +67,16 @@ def test_every_part_that_the_build_knows_is_in_the_markdown(written):
         harms=harms,
         fits=False,
         reached=(Reached(name="size", limit=2048, unit="B", value=4096.0, recipe="w8a8"),),
-        relaxations=(("--max-size 4KiB", "w8a8"),),
+        relaxations=(
+            replace(RELAXED, option="--max-size 4KiB"),
+            replace(RELAXED, option="--max-drop 2%", selection_alone=True, safer="--max-drop 3%"),
+        ),
     )
     text = (path / "report.md").read_text()
     for words in (
         "does not fit",
-        "`--max-size 4KiB`: w8a8 fits then",
+        "`--max-size 4KiB`: w8a8 fits then\n",
+        "`--max-drop 2%`: w8a8 fits then, on the selection split; --max-drop 3% is safer, the upper end of its drop's",
         "- size 4KiB where 2KiB is allowed: w8a8, the best that meets all the other limits",
         "changed answers: 7 of 60",
         "| **cat** | 19 | 1 |  |",
