@@ -212,5 +212,5 @@ def why_not_comparable(one: Figure, other: Figure) -> str:
     if one.unit != other.unit:
         return f"the units differ: {one.unit} and {other.unit}"
     if one.evidence is not other.evidence:
-        return f"not comparable: {one.evidence.value} against {other.evidence.value}"
+        return f"figures by {one.evidence.value} and by {other.evidence.value} are not comparable"
     return ""

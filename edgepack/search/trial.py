@@ -34,9 +34,7 @@ from edgepack.search.making import Made
 Tested = tuple[Candidate | None, Answered | None]
 """A candidate as it was scored, with its answers; None where there was nothing to score, or nothing to score it by."""
 
-_CUT_OFF: Final = (
-    "not measured on the test split: the build was interrupted before; what is not measured is not met"
-)
+_CUT_OFF: Final = "not measured on the test split: the build was interrupted before; what is not measured is not met"
 
 
 class LowerAhead:

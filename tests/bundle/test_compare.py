@@ -76,13 +76,13 @@ def test_what_a_percentage_is_of_is_told_where_value_and_upper_end_part(bundles,
 def test_two_kinds_of_evidence_are_not_compared_and_fail_a_gate(bundles, measured):
     found = bundles(measurement=measured(ram=Figure(4000, "B", Evidence.COMPUTED)))
     assert change_of(found, "ram") is None
-    assert change_words(found, "ram") == "not comparable: host against computed"
+    assert change_words(found, "ram") == "figures by host and by computed are not comparable"
     (ram,) = [item for item in compare_output(found, ()).figures if item.name == "ram"]
-    assert (ram.change, ram.share, ram.why_not) == (None, None, "not comparable: host against computed")
+    assert (ram.change, ram.share, ram.why_not) == (None, None, "figures by host and by computed are not comparable")
     gated = judge_condition(parse_condition("ram+10%"), found)
     assert (gated.failed, gated.why) == (
         True,
-        "ram: not comparable: host against computed, and what cannot be told fails",
+        "ram: figures by host and by computed are not comparable, and what cannot be told fails",
     )
 
 
