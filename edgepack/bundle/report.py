@@ -23,7 +23,7 @@ from edgepack.bundle.manifest import (
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import OutputError
 from edgepack.model.precision import Precision
-from edgepack.search.reached import Reached
+from edgepack.search.reached import Reached, as_lines
 from edgepack.search.relax import fits_then
 
 SCHEMA_VERSION: Final = 1
@@ -145,6 +145,11 @@ class Report(Described):
     answers: AnswersPart | None
     training: TrainingPart | None
     command: tuple[str, ...]
+
+    @property
+    def reached_lines(self) -> list[str]:
+        """The best that was reached of each limit, in words; none where a candidate fits."""
+        return as_lines([part.reached() for part in self.reached])
 
     @property
     def title(self) -> str:

@@ -140,7 +140,7 @@ def _limits(report: Report, host: Host) -> str:
 
 
 def _relaxations(report: Report) -> str:
-    found = "".join(f"<li>{escape(part.reached().words)}</li>" for part in report.reached)
+    found = "".join(f"<li>{escape(line)}</li>" for line in report.reached_lines)
     told = f"<p>The best that was reached of each limit:</p><ul>{found}</ul>" if found else ""
     if not report.relaxations:
         return told

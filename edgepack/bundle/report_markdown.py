@@ -57,7 +57,7 @@ def report_markdown(report: Report) -> str:
 
 
 def _relaxations(report: Report) -> tuple[str, ...]:
-    reached = "\n".join(f"- {part.reached().words}" for part in report.reached)
+    reached = "\n".join(f"- {line}" for line in report.reached_lines)
     found = ("The best that was reached of each limit:", reached) if reached else ()
     if not report.relaxations:
         return found

@@ -21,6 +21,7 @@ from edgepack.listing import told_apart
 from edgepack.measure.measurement import LimitVerdict, State
 from edgepack.request import Outcome
 from edgepack.search.candidate import Candidate
+from edgepack.search.reached import as_lines
 from edgepack.search.relax import words
 
 _DOES_NOT_FIT, _NOTHING_LEFT = 3, 6
@@ -156,7 +157,7 @@ def _verdict(outcome: Outcome) -> list[str]:
 def _relaxed(outcome: Outcome) -> list[str]:
     """Return how near each limit a candidate came, then what would let one fit, the smallest relaxation first."""
     limits = {limit.name: limit.value for limit in outcome.limits}
-    reached = [f"  reached  {item.words}" for item in outcome.reached]
+    reached = [f"  reached  {line}" for line in as_lines(outcome.reached)]
     return reached + [f"  relax    {words(item, limits[item.name])}" for item in outcome.relaxations]
 
 

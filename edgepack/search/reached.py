@@ -3,11 +3,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from edgepack.device.units import format_quantity
 from edgepack.measure.measurement import LimitVerdict, State
 from edgepack.search.candidate import Candidate
 from edgepack.search.relax import in_the_running
+
+_NOBODY: Final = "no candidate is known to meet all the other limits"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +34,18 @@ class Reached:
     def words(self) -> str:
         """What was reached, in one line."""
         if self.value is None:
-            return f"{self.name}: no candidate is known to meet all the other limits"
+            return f"{self.name}: {_NOBODY}"
         points = self.name == "drop"
         got, bound = (format_quantity(value, self.unit, points=points) for value in (self.value, self.limit))
         wanted = "asked for" if self.name == "min-metric" else "allowed"
         return f"{self.name} {got} where {bound} is {wanted}: {self.recipe}, the best that meets all the other limits"
+
+
+def as_lines(reached: Sequence[Reached]) -> list[str]:
+    """Return what was reached of each limit, those that nobody is known to have come near together at the end."""
+    unknown = [item.name for item in reached if item.value is None]
+    told = [f"{', '.join(unknown)}: {_NOBODY}"] if unknown else []
+    return [item.words for item in reached if item.value is not None] + told
 
 
 def best_reached(candidates: Sequence[Candidate], *, tested: Candidate | None = None) -> tuple[Reached, ...]:

@@ -8,7 +8,7 @@ from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
-from edgepack.search.reached import best_reached
+from edgepack.search.reached import as_lines, best_reached
 
 
 def limit(name, allowed, got, unit="B"):
@@ -48,7 +48,8 @@ def test_a_limit_has_no_best_where_nobody_is_known_to_meet_the_others():
     unscored = candidate(1500, None, precision=Precision.W8)
     found = best_reached([candidate(2000, 0.02), unscored])
     assert told(found) == [("size", None, ""), ("drop", None, "")]
-    assert found[0].words == "size: no candidate is known to meet all the other limits"
+    assert as_lines(found) == ["size, drop: no candidate is known to meet all the other limits"]
+    assert as_lines([]) == []
 
 
 def test_who_failed_or_gained_nothing_over_its_control_has_no_say():
