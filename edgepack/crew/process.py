@@ -75,6 +75,12 @@ def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Ev
             os._exit(0)
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of this process, as it is while no other thread starts a worker."""
+    with _starting:
+        return dict(os.environ)
+
+
 @contextmanager
 def _environment_with(threads: int | None) -> Iterator[None]:
     """Have a process that is started in the block find what decides the last bits of a sum in its environment.
@@ -193,6 +199,7 @@ class Worker:
             try:
                 return self._result(future)
             except BrokenProcessPool as error:
+                self.kill()  # where its result alone could not be read it lives, and heeds no polite end
                 self.stop()
                 raise CandidateError(
                     "EP-601",

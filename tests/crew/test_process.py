@@ -5,11 +5,20 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
-from edgepack.crew.process import ForeignError, Worker, last_words, to_parent, uninterrupted
+from edgepack.crew.process import (
+    ForeignError,
+    Worker,
+    _environment_with,
+    environment,
+    last_words,
+    to_parent,
+    uninterrupted,
+)
 from edgepack.errors import CandidateError, ModelError
 from edgepack.events import Note
 from tests.processes import ends_soon
@@ -37,6 +46,15 @@ def refuse():
 def leave_a_temporary_file():
     with tempfile.NamedTemporaryFile(delete=False) as file:
         return file.name
+
+
+def fail_to_be_read():
+    raise RuntimeError("no class of that name")
+
+
+class Unreadable:
+    def __reduce__(self):
+        return fail_to_be_read, ()
 
 
 def tell(count):
@@ -71,6 +89,15 @@ def test_temporary_files_of_the_process_go_with_it(fresh, ended):
     assert not left.exists()
     assert not left.parent.exists()
     assert Path(fresh.call("leave", leave_a_temporary_file)).parent != left.parent
+
+
+def test_a_result_that_cannot_be_read_costs_its_call_and_the_process(fresh):
+    first = fresh.call("pid", os.getpid)
+    with pytest.raises(CandidateError) as caught:
+        fresh.call("give", Unreadable)
+    assert caught.value.code == "EP-601"
+    assert ends_soon(first)
+    assert fresh.call("add", add, 1, 2) == 3
 
 
 def test_the_process_stays_warm_between_calls(fresh):
@@ -115,6 +142,17 @@ def test_what_a_user_sets_for_other_programs_does_not_reach_what_is_built(tmp_pa
     assert "KERAS_BACKEND=tensorflow" in at_start
     assert not [item for item in at_start if item.startswith("TF_ENABLE_ONEDNN_OPTS")]
     assert (os.environ["KERAS_BACKEND"], os.environ["TF_ENABLE_ONEDNN_OPTS"]) == ("torch", "0"), "here all is as before"
+
+
+def test_another_thread_does_not_see_the_environment_that_a_process_is_started_with(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    with ThreadPoolExecutor(1) as threads:
+        with _environment_with(3):
+            assert os.environ["KERAS_BACKEND"] == "tensorflow"
+            seen = threads.submit(environment)
+            assert wait([seen], timeout=0.2).not_done, "it waits until all is as before"
+        assert seen.result() == dict(os.environ)
+        assert "KERAS_BACKEND" not in seen.result()
 
 
 def test_an_expected_error_arrives_whole(fresh):
