@@ -60,11 +60,10 @@ def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Ev
     """Quiet the frameworks, leave what interrupts to the parent, and die when the parent dies.
 
     TensorFlow writes Python files for its graphs where temporary files go, and takes them away when Python ends in
-    peace, which a process of a pool does not: they go to ``scratch``, which the parent takes away. So does the home of
-    Keras: defaults of the user's own there (where channels lie, the type of floats) must not change what is built.
+    peace, which a process of a pool does not: they go to ``scratch``, which the parent takes away.
     """
     _events_out.append(queue)
-    os.environ["TMPDIR"] = os.environ["KERAS_HOME"] = tempfile.tempdir = scratch
+    os.environ["TMPDIR"] = tempfile.tempdir = scratch
     for number in (signal.SIGINT, signal.SIGTERM):  # from a terminal, and from ``timeout``, the whole group gets them
         signal.signal(number, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -82,13 +81,16 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def _environment_with(threads: int | None) -> Iterator[None]:
+def _environment_with(threads: int | None, home: str) -> Iterator[None]:
     """Have a process that is started in the block find what decides the last bits of a sum in its environment.
 
-    Later is too late: NumPy and TensorFlow read it when they are loaded, and the caller's main module, which a spawned
-    process loads first, may do that. How many threads add up is part of it.
+    Later is too late: NumPy, TensorFlow and Keras read it when they are loaded, and the caller's main module, which a
+    spawned process loads first, may do that. How many threads add up is part of it, and so is the ``home`` of Keras:
+    defaults of the user's own (where channels lie, the type of floats) must not change what is built.
     """
-    wanted = _FRAMEWORKS if threads is None else {**_FRAMEWORKS, **dict.fromkeys(_POOLS, str(threads))}
+    wanted = {**_FRAMEWORKS, "KERAS_HOME": home}
+    if threads is not None:
+        wanted |= dict.fromkeys(_POOLS, str(threads))
     with _starting:
         before = {name: os.environ.get(name) for name in wanted}
         try:
@@ -231,6 +233,7 @@ class Worker:
         self._pool = self._queue = None
         if self._scratch is not None:
             self._scratch.cleanup()
+            self._scratch = None
 
     def kill(self) -> None:
         """Kill the process, from any thread; a thread that waits for a call in it sees it die."""
@@ -244,18 +247,20 @@ class Worker:
     ) -> Future[R]:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
-        with _environment_with(self._threads):
-            try:
-                future = self._started().submit(_logged, log, function, args, kwargs)
-            except BrokenProcessPool:
-                # It died while it had nothing to do: no call is lost.
-                self.stop()
-                future = self._started().submit(_logged, log, function, args, kwargs)
+        try:
+            future = self._begun(log, function, args, kwargs)
+        except BrokenProcessPool:
+            # It died while it had nothing to do: no call is lost.
+            self.stop()
+            future = self._begun(log, function, args, kwargs)
         self._latest = cast("Future[object]", future)
         return future
 
-    def _started(self) -> ProcessPoolExecutor:
-        if self._pool is None:
+    def _begun(
+        self, log: Path, function: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Future[R]:
+        """Return a call that was begun, in a process that is started for it where there is none."""
+        if self._pool is None or self._scratch is None:
             context = multiprocessing.get_context("spawn")
             self._queue = context.SimpleQueue()
             self._scratch = tempfile.TemporaryDirectory(prefix="edgepack-", ignore_cleanup_errors=True)
@@ -265,7 +270,8 @@ class Worker:
                 initializer=_start_worker,
                 initargs=(os.getpid(), self._queue, self._scratch.name),
             )
-        return self._pool
+        with _environment_with(self._threads, self._scratch.name):
+            return self._pool.submit(_logged, log, function, args, kwargs)
 
 
 @contextmanager

@@ -137,9 +137,14 @@ def test_a_process_finds_the_sizes_of_its_pools_when_it_starts(tmp_path, monkeyp
 def test_what_a_user_sets_for_other_programs_does_not_reach_what_is_built(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("KERAS_HOME", "/home/of-the-user")
     with Worker(tmp_path / "logs") as process:
         at_start = process.call("environ", Path("/proc/self/environ").read_text).split("\0")
+        assert f"KERAS_HOME={process.call('folder', tempfile.gettempdir)}" in at_start, (
+            "the caller's module may load it"
+        )
     assert "KERAS_BACKEND=tensorflow" in at_start
+    assert os.environ["KERAS_HOME"] == "/home/of-the-user"
     assert not [item for item in at_start if item.startswith("TF_ENABLE_ONEDNN_OPTS")]
     assert (os.environ["KERAS_BACKEND"], os.environ["TF_ENABLE_ONEDNN_OPTS"]) == ("torch", "0"), "here all is as before"
 
@@ -147,7 +152,7 @@ def test_what_a_user_sets_for_other_programs_does_not_reach_what_is_built(tmp_pa
 def test_another_thread_does_not_see_the_environment_that_a_process_is_started_with(monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     with ThreadPoolExecutor(1) as threads:
-        with _environment_with(3):
+        with _environment_with(3, "/home"):
             assert os.environ["KERAS_BACKEND"] == "tensorflow"
             seen = threads.submit(environment)
             assert wait([seen], timeout=0.2).not_done, "it waits until all is as before"
