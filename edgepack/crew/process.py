@@ -19,7 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from edgepack.errors import CandidateError
 from edgepack.events import Event, Reporter, silent
@@ -284,15 +284,14 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    previous: dict[signal.Signals, Any] = {}
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):  # one that comes in between leaves nothing held back
+            previous[number] = signal.signal(number, lambda number, _: came.append(number))
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for held_back, handler in previous.items():
+            signal.signal(held_back, handler)
     for held in came:
         signal.raise_signal(held)
 

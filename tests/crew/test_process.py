@@ -210,3 +210,17 @@ def test_what_interrupts_waits_until_a_write_is_done(request, number):
 def test_what_a_framework_raises_crosses_in_words(tmp_path):
     with Worker(tmp_path) as process, pytest.raises(ForeignError, match="OperationalError: unable to open"):
         process.call("foreign", sqlite3.connect, "/no/such/folder/file")
+
+
+def test_an_interrupt_before_the_write_begins_leaves_nothing_held_back(monkeypatch):
+    before, install = signal.getsignal(signal.SIGINT), signal.signal
+
+    def come_in_between(number, handler):
+        if number == signal.SIGTERM:
+            raise KeyboardInterrupt
+        return install(number, handler)
+
+    monkeypatch.setattr(signal, "signal", come_in_between)
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        pass
+    assert signal.getsignal(signal.SIGINT) is before
