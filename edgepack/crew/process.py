@@ -23,6 +23,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from edgepack.errors import CandidateError
 from edgepack.events import Event, Reporter, silent
+from edgepack.work import disk_errors
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -188,6 +189,7 @@ class Worker:
 
         Raises:
             CandidateError: The process died during the call (EP-601).
+            HostError: There is no space for its temporary files (EP-501).
             EdgepackError: Whatever the function raised.
         """
         return self.begin(name, function, *args, **kwargs)()
@@ -263,7 +265,8 @@ class Worker:
         if self._pool is None or self._scratch is None:
             context = multiprocessing.get_context("spawn")
             self._queue = context.SimpleQueue()
-            self._scratch = tempfile.TemporaryDirectory(prefix="edgepack-", ignore_cleanup_errors=True)
+            with disk_errors(Path(tempfile.gettempdir(), "edgepack")):
+                self._scratch = tempfile.TemporaryDirectory(prefix="edgepack-", ignore_cleanup_errors=True)
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
                 mp_context=context,

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import os
 import signal
 import sqlite3
@@ -19,7 +20,7 @@ from edgepack.crew.process import (
     to_parent,
     uninterrupted,
 )
-from edgepack.errors import CandidateError, ModelError
+from edgepack.errors import CandidateError, HostError, ModelError
 from edgepack.events import Note
 from tests.processes import ends_soon
 
@@ -89,6 +90,19 @@ def test_temporary_files_of_the_process_go_with_it(fresh, ended):
     assert not left.exists()
     assert not left.parent.exists()
     assert Path(fresh.call("leave", leave_a_temporary_file)).parent != left.parent
+
+
+def test_no_space_for_temporary_files_names_their_disk(fresh, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(HostError) as caught:
+        fresh.call("add", add, 1, 2)
+    assert caught.value.code == "EP-501"
+    assert f"the disk of {tempfile.gettempdir()}," in caught.value.hint
+    monkeypatch.undo()
+    assert fresh.call("add", add, 1, 2) == 3
 
 
 def test_a_result_that_cannot_be_read_costs_its_call_and_the_process(fresh):
