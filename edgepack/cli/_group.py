@@ -10,7 +10,7 @@ import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 import click
 
@@ -74,7 +74,7 @@ def main() -> None:
         # As standard error does it: a sign that a log's encoding lacks must not end a build at its last line.
         sys.stdout.reconfigure(errors="backslashreplace")
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: `timeout` and CI end a build by it
+        signal.signal(signal.SIGTERM, _interrupt_once)  # `timeout` and CI end a build by it
     if not debug:
         sys.excepthook = _report_bug
     try:
@@ -91,6 +91,12 @@ def main() -> None:
             raise
         report_error(error)
         sys.exit(error.exit_code)
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    """Interrupt as Ctrl-C does, at the first of several: ``timeout`` sends one to its child and one to the group."""
+    signal.signal(number, lambda *_: None)
+    signal.default_int_handler(number, frame)
 
 
 def error_lines(error: EdgepackError) -> list[str]:

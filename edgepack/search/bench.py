@@ -91,7 +91,7 @@ class Bench:
     golden: tuple[Path, ...]
     lacking: Mapping[Precision, str] = field(default_factory=dict)
 
-    def foreseen(self, recipe: Recipe) -> CandidateError | None:
+    def refusal_of(self, recipe: Recipe) -> CandidateError | None:
         """Return why ``recipe`` need not be lowered: the runtime would refuse the file; None where that is not sure."""
         what = None if recipe.as_is else self.lacking.get(recipe.precision.default)
         if what is None:

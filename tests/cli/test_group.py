@@ -2,9 +2,11 @@
 """The seam between library and command line: errors become words and exit codes in one place."""
 
 import shutil
+import signal
 
 import pytest
 
+from edgepack.cli._group import _interrupt_once
 from edgepack.errors import HostError
 from edgepack.extras import require_build_extra
 from tests.conftest import ROOT
@@ -103,3 +105,11 @@ def test_a_sign_that_the_encoding_lacks_ends_nothing(edgepack, tmp_path):
     done = edgepack("check", "mΩdel.keras", "--device=rpi4", cwd=tmp_path, env={"PYTHONIOENCODING": "iso8859-5"})
     assert done.code == 0, done.err
     assert r"m\u03a9del.keras" in done.out
+
+
+def test_sigterm_interrupts_once_though_timeout_sends_it_twice(request):
+    before = signal.signal(signal.SIGTERM, _interrupt_once)
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
