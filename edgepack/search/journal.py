@@ -17,7 +17,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from edgepack.compress.recipe import Recipe
-from edgepack.digest import canonical_json, digest_file
+from edgepack.digest import canonical_json, is_file_of
 from edgepack.errors import OutputError
 from edgepack.events import Note, Reporter
 from edgepack.figure import Figure
@@ -82,7 +82,7 @@ class Journal:
             return None
         # The work folder may have been moved since.
         path = self._artifacts / made.artifact.path.name
-        if not path.is_file() or digest_file(path) != made.artifact.digest:
+        if not is_file_of(path, made.artifact.digest):
             return None
         return replace(made, artifact=replace(made.artifact, path=path))
 

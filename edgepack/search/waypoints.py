@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from edgepack.compress.recipe import Recipe
-from edgepack.digest import digest_file
+from edgepack.digest import digest_file, is_file_of
 from edgepack.graph.context import Graph, StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.work import Work, whole_file
@@ -89,6 +89,6 @@ def _read(work: Work, key: str) -> Waypoint | None:
     except (FileNotFoundError, ValidationError):
         return None
     net = folder / found.net.name
-    if not net.is_file() or digest_file(net) != found.net_digest:
+    if not is_file_of(net, found.net_digest):
         return None
     return replace(found, net=net)
