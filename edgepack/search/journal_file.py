@@ -3,7 +3,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -49,6 +49,10 @@ _REFUSED: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQL
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
+_LOG: Final = "-wal"
+_BESIDE: Final = (_LOG, "-shm", "-journal")
+
+
 def opened(path: Path, report: Reporter) -> sqlite3.Connection:
     """Return the database at ``path``, made where there is none, an older format brought to ours.
 
@@ -65,8 +69,9 @@ def opened(path: Path, report: Reporter) -> sqlite3.Connection:
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
-            database.close()
+            # Moved first: SQLite takes the log away when it closes a file that still has its name.
             aside = moved_aside(path)
+            database.close()
             report(Note(f"the journal {path} was damaged ({error}): moved to {aside.name} and begun afresh"))
             database, known = stack.enter_context(closing(sqlite3.connect(path))), 0
         database.execute("PRAGMA journal_mode = WAL")
@@ -86,6 +91,8 @@ def checked(database: sqlite3.Connection, path: Path) -> int:
         sqlite3.Error: It is damaged, has other tables than its format says, or cannot be read.
         OutputError: It is of a newer format (EP-408).
     """
+    if not path.stat().st_size and _size(path.with_name(path.name + _LOG)):
+        raise sqlite3.DatabaseError("it is empty, and the log beside it is not")  # which SQLite would take away
     (found,) = database.execute("PRAGMA quick_check").fetchone()
     if found != "ok":
         raise sqlite3.DatabaseError(found)
@@ -148,10 +155,14 @@ def moved_aside(path: Path) -> Path:
     number = 1
     while (aside := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")).exists():
         number += 1
-    path.rename(aside)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    for suffix in ("", *_BESIDE):
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
     return aside
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 @contextmanager

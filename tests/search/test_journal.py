@@ -292,6 +292,43 @@ def test_a_damaged_journal_is_moved_aside_and_begun_afresh(work, made, damage):
     assert made.artifact.path.exists()
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+def test_what_a_damaged_journal_had_not_folded_in_yet_goes_aside_with_it(work, made, emptied):
+    path = work.folder("") / "journal.sqlite"
+    log = path.with_name("journal.sqlite-wal")
+    with open_journal(work, print) as journal:
+        journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+    with open_journal(work, print) as journal:
+        journal.keep(ORIGIN, TRAINED, made, seconds=1.5)
+        beside = log.read_bytes()
+    assert 0 < len(beside) < path.stat().st_size, "not all pages, or SQLite would mend the file with them"
+    damage = b"" if emptied else b"no database at all, but text of some length" * 500
+    path.write_bytes(damage)
+    log.write_bytes(beside)
+    told = []
+    with open_journal(work, told.append) as journal:
+        journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+        assert log.read_bytes() != beside
+    assert "moved to journal.damaged-1.sqlite" in told[0].text
+    assert (work.root / "journal.damaged-1.sqlite").read_bytes() == damage
+    assert (work.root / "journal.damaged-1.sqlite-wal").read_bytes() == beside
+    with open_journal(work, told.append) as journal:
+        assert journal.known(ORIGIN, RECIPE) == made
+    assert len(told) == 1
+
+
+def test_a_journal_that_its_log_makes_whole_again_is_not_damaged(work, made):
+    path = work.folder("") / "journal.sqlite"
+    log = path.with_name("journal.sqlite-wal")
+    with open_journal(work, print) as journal:
+        journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+        beside = log.read_bytes()
+    path.write_bytes(b"no database at all, but text of some length")
+    log.write_bytes(beside)
+    with open_journal(work, pytest.fail) as journal:
+        assert journal.known(ORIGIN, RECIPE) == made
+
+
 def journal_with(work, *statements):
     path = work.folder("") / "journal.sqlite"
     with closing(sqlite3.connect(path)) as database:
