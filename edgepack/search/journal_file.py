@@ -16,8 +16,6 @@ WITH_RUNS: Final = 2
 """The first format that names runs."""
 NAME: Final = "journal.sqlite"
 _SCHEMA: Final = """
-DROP TABLE IF EXISTS made;
-DROP TABLE IF EXISTS runs;
 CREATE TABLE made (
     number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE NOT NULL, recipe TEXT NOT NULL, made TEXT NOT NULL,
     seconds REAL NOT NULL
@@ -42,13 +40,9 @@ CREATE TABLE lessons (
 """
 # Of what origins name by a digest alone. Any edgepack of this format may have made the file, with or without it.
 _DEVICES: Final = "CREATE TABLE IF NOT EXISTS devices (digest TEXT PRIMARY KEY, name TEXT NOT NULL)"
-
-
 # Of SQLite's words those that tell of the machine and not of what the file holds.
 _REFUSED: Final = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR}
 _BUSY: Final = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
 _LOG: Final = "-wal"
 _BESIDE: Final = (_LOG, "-shm", "-journal")
 
@@ -56,7 +50,7 @@ _BESIDE: Final = (_LOG, "-shm", "-journal")
 def opened(path: Path, report: Reporter) -> sqlite3.Connection:
     """Return the database at ``path``, made where there is none, an older format brought to ours.
 
-    One that is damaged is moved aside and begun afresh, which ``report`` is told.
+    One that is damaged, or so old that it names no runs, is moved aside and begun afresh, which ``report`` is told.
 
     Raises:
         sqlite3.Error: The machine refuses it; ``journal_errors`` has the words.
@@ -66,13 +60,16 @@ def opened(path: Path, report: Reporter) -> sqlite3.Connection:
         database = stack.enter_context(closing(sqlite3.connect(path)))
         try:
             known = checked(database, path)
+            why = f"has format {known}, of which nothing can be used any more" if 0 < known < WITH_RUNS else ""
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
+            known, why = 0, f"was damaged ({error})"
+        if why:
             # Moved first: SQLite takes the log away when it closes a file that still has its name.
-            aside = moved_aside(path)
+            aside = moved_aside(path, "old" if known else "damaged")
             database.close()
-            report(Note(f"the journal {path} was damaged ({error}): moved to {aside.name} and begun afresh"))
+            report(Note(f"the journal {path} {why}: moved to {aside.name} and begun afresh"))
             database, known = stack.enter_context(closing(sqlite3.connect(path))), 0
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
@@ -150,10 +147,10 @@ def devices_in(database: sqlite3.Connection) -> dict[str, str]:
     return dict(database.execute("SELECT digest, name FROM devices"))
 
 
-def moved_aside(path: Path) -> Path:
-    """Rename the journal, and what SQLite keeps beside it, and return its new path."""
+def moved_aside(path: Path, why: str) -> Path:
+    """Rename the journal, and what SQLite keeps beside it, and return its new path: one that says ``why``."""
     number = 1
-    while (aside := path.with_name(f"{path.stem}.damaged-{number}{path.suffix}")).exists():
+    while (aside := path.with_name(f"{path.stem}.{why}-{number}{path.suffix}")).exists():
         number += 1
     for suffix in ("", *_BESIDE):
         with suppress(FileNotFoundError):

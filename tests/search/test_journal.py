@@ -406,6 +406,26 @@ def test_what_the_machine_refuses_is_said_and_nothing_is_moved(work, made):
     assert [file.name for file in work.root.glob("journal*")] == ["journal.sqlite"]
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_journal_of_format_1_is_kept_under_another_name_and_told(work, made, number):
+    for taken in range(1, number):
+        (work.folder("") / f"journal.old-{taken}.sqlite").write_bytes(b"of before")
+    path = journal_with(
+        work,
+        "CREATE TABLE made (key TEXT PRIMARY KEY, recipe TEXT NOT NULL, made TEXT NOT NULL, seconds REAL NOT NULL)",
+        "CREATE TABLE runs (origin TEXT NOT NULL, began REAL NOT NULL, ended REAL)",
+        "PRAGMA user_version = 1",
+    )
+    before, told = path.read_bytes(), []
+    assert recorded_runs(path) == ()
+    with open_journal(work, told.append) as journal:
+        journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+    words = f"has format 1, of which nothing can be used any more: moved to journal.old-{number}.sqlite"
+    assert [event.text for event in told] == [f"the journal {path} {words} and begun afresh"]
+    assert (work.root / f"journal.old-{number}.sqlite").read_bytes() == before
+    assert recorded_runs(path) == ()
+
+
 def test_a_newer_format_is_refused_and_left_alone(work):
     path = work.folder("") / "journal.sqlite"
     database = sqlite3.connect(path)
