@@ -4,12 +4,15 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from edgepack.errors import HostError, OutputError
 
@@ -23,6 +26,9 @@ _REFUSED = {
     errno.EEXIST,
     errno.ENAMETOOLONG,
 }
+_SCRATCH: Final = re.compile(r"\..+\.(\d+)\.(partial|old)(\.keras)?")
+"""Names that ``_beside`` gives, with the thread's number; Keras asks for an end of its own."""
+_DAY_S: Final = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class Work:
     def locked(self) -> Iterator[None]:
         """Keep a second run out of this folder while the block runs; the lock goes when its process does.
 
+        What an earlier run was writing when it was killed is removed first.
+
         Raises:
             OutputError: Another run holds it (EP-406), or the folder cannot be written (EP-402).
         """
@@ -64,7 +72,16 @@ class Work:
             stream.truncate(0)
             stream.write(str(os.getpid()))
             stream.flush()
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """Remove scratch that nobody writes any more."""
+        found = [path for pattern in (".*", "*/.*", "*/*/.*") for path in self.root.glob(pattern)]
+        for path in found:
+            with suppress(OSError):  # somebody was faster, or it stays and harms nobody
+                if _abandoned(path):
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def disk_full(path: Path) -> HostError:
@@ -96,6 +113,37 @@ def disk_errors(path: Path) -> Iterator[None]:
 def _beside(target: Path, suffix: str) -> Path:
     """Return a path beside ``target`` that no other thread of any process uses; the main thread has its process's."""
     return target.with_name(f".{target.name}.{threading.get_native_id()}.{suffix}")
+
+
+def _abandoned(path: Path) -> bool:
+    """Whether ``path`` is scratch whose thread is gone.
+
+    Commands that need no lock write here too. In a container other threads get the numbers of those that are gone,
+    and elsewhere than on Linux nobody tells: there its age decides.
+    """
+    match = _SCRATCH.fullmatch(path.name)
+    if match is None:
+        return False
+    gone = Path("/proc/self").exists() and not Path("/proc", match[1]).exists()
+    return gone or time.time() - path.lstat().st_mtime > _DAY_S
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """Yield an empty folder in ``parent`` for this thread, gone behind the block; the next run sweeps it after a kill.
+
+    Raises:
+        OutputError: It cannot be made (EP-402).
+        HostError: The disk is full (EP-501).
+    """
+    scratch = _beside(parent / "scratch", "partial")
+    with disk_errors(scratch):
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import errno
 import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from edgepack.errors import HostError, OutputError
-from edgepack.work import Work, whole_file, whole_folder
+from edgepack.work import Work, scratch_folder, whole_file, whole_folder
 
 
 def test_a_folder_appears_only_when_its_block_succeeds(tmp_path):
@@ -70,6 +73,67 @@ def test_a_work_folder_that_is_a_file_is_refused(tmp_path):
     with pytest.raises(OutputError) as caught:
         Work(tmp_path / "work").folder("logs")
     assert caught.value.code == "EP-402"
+
+
+@pytest.fixture
+def gone():
+    """The number of a process that is no more."""
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    return done.pid
+
+
+def test_a_run_sweeps_what_a_killed_one_was_writing_and_nothing_else(tmp_path, gone):
+    work = Work(tmp_path / "work")
+    names = [f".m.{gone}.partial", f".m.{gone}.old", f".k.keras.{gone}.partial.keras", f".scratch.{gone}.partial"]
+    places = [work.folder(folder) / name for folder in ("", "models", "checkpoints/key") for name in names]
+    for number, path in enumerate(places):
+        if number % 2:
+            path.mkdir()
+            (path / "half").write_text("x")
+        else:
+            path.write_text("x")
+    mine = threading.get_native_id()
+    stay = [
+        f"models/.m.{mine}.partial",  # somebody's who needs no lock
+        f"models/.m.{gone}.partially",
+        f"models/m.{gone}.partial",
+        "models/.hidden",
+        "models/tmpabcdefgh",
+        f"data/mine/deep/.m.{gone}.partial",  # the user's, perhaps
+    ]
+    for name in stay:
+        (work.folder(str(Path(name).parent)) / Path(name).name).write_text("x")
+    with work.locked():
+        assert [path for path in places if path.exists()] == []
+        assert [name for name in stay if not (work.root / name).exists()] == []
+
+
+def test_scratch_that_is_old_goes_whoever_has_its_number_now(tmp_path):
+    work = Work(tmp_path / "work")
+    old = work.folder("models") / f".m.{threading.get_native_id()}.partial"
+    old.mkdir()
+    os.utime(old, (0, 0))
+    with work.locked():
+        assert not old.exists()
+
+
+def test_a_link_among_the_scratch_takes_nothing_else_with_it(tmp_path, gone):
+    work = Work(tmp_path / "work")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("x")
+    link = work.folder("models") / f".m.{gone}.partial"
+    link.symlink_to(tmp_path / "mine")
+    with work.locked():
+        assert not link.is_symlink()
+    assert (tmp_path / "mine" / "file").exists()
+
+
+def test_a_scratch_folder_is_gone_behind_its_block(tmp_path):
+    with pytest.raises(RuntimeError), scratch_folder(tmp_path / "models") as scratch:
+        (scratch / "half").write_text("x")
+        raise RuntimeError
+    assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_a_second_run_is_kept_out_and_names_the_first(tmp_path):

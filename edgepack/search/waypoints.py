@@ -66,7 +66,7 @@ def write_waypoint(graph: Graph, work: Work, key: str) -> Waypoint:
     folder = work.folder("waypoints")
     net = folder / f"{key}.keras"
     with whole_file(net) as scratch:
-        written = scratch.with_suffix(".keras")  # Keras goes by the name's end
+        written = scratch.with_name(f"{scratch.name}.keras")  # Keras goes by the name's end
         graph.net.save(written)
         written.replace(scratch)
     found = Waypoint(
