@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from edgepack.errors import HostError, OutputError
+from edgepack.seal import is_whole, seal
 
 _REFUSED = {
     errno.EACCES,
@@ -151,8 +152,8 @@ def whole_folder(target: Path, *, by_content: bool = False) -> Iterator[Path]:
     """Yield a scratch folder that becomes ``target`` only if the block succeeds; on failure nothing is left.
 
     A ``target`` that exists is replaced in two renames, so a reader sees the old or the new, never half. Where its name
-    says its content (``by_content``), it stays: somebody may be reading it. Of two who make the same one at a time,
-    the folder of one stays.
+    says its content (``by_content``), it is sealed, and one that is whole stays: somebody may be reading it. Of two who
+    make the same one at a time, the folder of one stays.
     """
     scratch = _beside(target, "partial")
     with disk_errors(target):
@@ -161,7 +162,9 @@ def whole_folder(target: Path, *, by_content: bool = False) -> Iterator[Path]:
         scratch.mkdir()
         try:
             yield scratch
-            _put_in_place(scratch, target, replaces=not by_content)
+            if by_content:
+                seal(scratch)
+            _put_in_place(scratch, target, replaces=not (by_content and is_whole(target)))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

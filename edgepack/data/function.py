@@ -5,6 +5,7 @@ A separate process, because the code may import TensorFlow, which this one never
 """
 
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -45,13 +46,19 @@ class Function(Kind):
         parent = opening.work.folder("data").absolute()
         with scratch_folder(parent) as scratch:
             _run(spec, scratch, opening.work.folder("logs").absolute() / "data-function.log")
-            digest = digest_json([[path.name, digest_file(path)] for path in sorted(scratch.glob("*.npy"))])
+            digest = _digest(scratch)
             folder = parent / f"function-{digest}"
+            if folder.exists() and _digest(folder) != digest:
+                shutil.rmtree(folder)  # damaged since
             if not folder.exists():
                 scratch.rename(folder)
         note = f"{spec} is your own code: it ran in a process of its own, and what it returned is in {folder}"
         parts = npy_parts(folder, origin=spec, label=opening.settings.label)
         return {part: replace(source, notes=(*source.notes, note)) for part, source in parts.items()}
+
+
+def _digest(folder: Path) -> str:
+    return digest_json([[path.name, digest_file(path)] for path in sorted(folder.glob("*.npy"))])
 
 
 def _run(spec: str, folder: Path, log: Path) -> None:

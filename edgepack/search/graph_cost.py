@@ -22,6 +22,7 @@ from edgepack.measure.size import download_size
 from edgepack.model.trainable import write_trainable
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.session import RuntimeSession
+from edgepack.seal import is_whole
 from edgepack.search.bench import sample_paths
 from edgepack.search.setting import Setting
 from edgepack.work import scratch_folder, whole_folder
@@ -121,7 +122,7 @@ def _few_samples(setting: Setting) -> Prepared | None:
         return None
     folder = setting.work.folder("data") / f"few-{whole.digest}"
     inputs = tuple((name, folder / f"input_{index}.npy") for index, (name, _) in enumerate(whole.inputs))
-    if not folder.exists():
+    if not is_whole(folder):
         # Several processes may do so at a time, and none may read what another has half written.
         with whole_folder(folder, by_content=True) as scratch:
             for (_, path), (_, few) in zip(whole.inputs, inputs, strict=True):
