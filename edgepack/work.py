@@ -129,6 +129,24 @@ def _abandoned(path: Path) -> bool:
     return gone or time.time() - path.lstat().st_mtime > _DAY_S
 
 
+def _lasts(path: Path) -> bool:
+    """Whether ``path`` lies in no scratch: what does goes with it."""
+    return not any(_SCRATCH.fullmatch(name) for name in path.absolute().parent.parts)
+
+
+def _onto_disk(*paths: Path) -> None:
+    """Wait until the disk has the files, and the names in the folders, at ``paths``."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in {errno.EINVAL, errno.ENOTSUP}:  # a file system that knows no such thing
+                raise
+        finally:
+            os.close(descriptor)
+
+
 @contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Yield an empty folder in ``parent`` for this thread, gone behind the block; the next run sweeps it after a kill.
@@ -153,7 +171,7 @@ def whole_folder(target: Path, *, by_content: bool = False) -> Iterator[Path]:
 
     A ``target`` that exists is replaced in two renames, so a reader sees the old or the new, never half. Where its name
     says its content (``by_content``), it is sealed, and one that is whole stays: somebody may be reading it. Of two who
-    make the same one at a time, the folder of one stays.
+    make the same one at a time, the folder of one stays. It is on the disk before it has its name.
     """
     scratch = _beside(target, "partial")
     with disk_errors(target):
@@ -164,7 +182,11 @@ def whole_folder(target: Path, *, by_content: bool = False) -> Iterator[Path]:
             yield scratch
             if by_content:
                 seal(scratch)
+            if _lasts(target):
+                _onto_disk(scratch, *scratch.rglob("*"))
             _put_in_place(scratch, target, replaces=not (by_content and is_whole(target)))
+            if _lasts(target):
+                _onto_disk(target.parent)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -185,12 +207,20 @@ def _put_in_place(scratch: Path, target: Path, *, replaces: bool) -> None:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
-    """Yield a scratch path that becomes ``target`` by one rename if the block succeeds."""
+def whole_file(target: Path, *, lasts: bool = True) -> Iterator[Path]:
+    """Yield a scratch path that becomes ``target`` by one rename if the block succeeds.
+
+    Where it ``lasts``, it is on the disk before it has its name: behind a power cut there is the old or the new, whole.
+    """
     scratch = _beside(target, "partial")
+    lasts = lasts and _lasts(target)
     with disk_errors(target):
         try:
             yield scratch
+            if lasts:
+                _onto_disk(scratch)
             scratch.replace(target)
+            if lasts:
+                _onto_disk(target.parent)
         finally:
             scratch.unlink(missing_ok=True)

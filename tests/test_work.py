@@ -68,6 +68,58 @@ def test_a_full_disk_says_what_to_free_and_leaves_nothing(tmp_path, number):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.fixture
+def synced(monkeypatch):
+    """What is had onto the disk and what is renamed, in the order of it, by name."""
+    story = []
+    fsync, rename, replace = os.fsync, Path.rename, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (story.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file))[1])
+    monkeypatch.setattr(Path, "rename", lambda path, to: (story.append(f"to {to}"), rename(path, to))[1])
+    monkeypatch.setattr(Path, "replace", lambda path, to: (story.append(f"to {to}"), replace(path, to))[1])
+    return story
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, synced):
+    with whole_file(tmp_path / "file") as scratch:
+        scratch.write_text("x")
+    assert synced == [str(scratch), f"to {tmp_path / 'file'}", str(tmp_path)]
+    synced.clear()
+    with whole_file(tmp_path / "passing", lasts=False) as scratch:
+        scratch.write_text("x")
+    assert synced == [f"to {tmp_path / 'passing'}"]
+
+
+def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path, synced):
+    with whole_folder(tmp_path / "folder") as scratch:
+        (scratch / "deep").mkdir()
+        (scratch / "deep" / "file").write_text("x")
+    before = [str(path) for path in (scratch, scratch / "deep", scratch / "deep" / "file")]
+    assert synced[:3] == before
+    assert synced[-2:] == [f"to {tmp_path / 'folder'}", str(tmp_path)]
+
+
+def test_what_is_in_scratch_goes_with_it_and_nobody_waits_for_the_disk(tmp_path, synced):
+    with scratch_folder(tmp_path) as scratch:
+        with whole_folder(scratch / "model", by_content=True) as folder:
+            (folder / "file").write_text("x")
+        with whole_file(scratch / "file") as file:
+            file.write_text("x")
+    assert [item for item in synced if not item.startswith("to ")] == []
+
+
+def test_a_disk_that_is_full_when_it_is_waited_for_leaves_nothing(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(HostError) as caught, whole_file(tmp_path / "file") as scratch:
+        scratch.write_text("x")
+    assert caught.value.code == "EP-501"
+    with pytest.raises(HostError), whole_folder(tmp_path / "folder") as scratch:
+        (scratch / "file").write_text("x")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_work_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "work").write_text("a file")
     with pytest.raises(OutputError) as caught:
