@@ -193,7 +193,8 @@ def whole_folder(target: Path, *, by_content: bool = False) -> Iterator[Path]:
 
 def _put_in_place(scratch: Path, target: Path, *, replaces: bool) -> None:
     old = _beside(target, "old")
-    if replaces:
+    if replaces and target.exists():
+        shutil.rmtree(old, ignore_errors=True)  # of a killed process that had this one's number
         with suppress(FileNotFoundError):
             target.rename(old)
     try:

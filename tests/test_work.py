@@ -37,6 +37,17 @@ def test_a_folder_that_exists_is_replaced_whole_or_kept(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"], "no scratch is left"
 
 
+def test_what_a_killed_process_of_the_same_number_left_is_in_nobodys_way(tmp_path):
+    number = threading.get_native_id()
+    for name in ("bundle", f".bundle.{number}.old", f".bundle.{number}.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text("x")
+    with whole_folder(tmp_path / "bundle") as scratch:
+        (scratch / "file").write_text("new")
+    assert (tmp_path / "bundle" / "file").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
 def test_of_two_that_make_the_same_folder_at_a_time_one_stays_and_none_fails(tmp_path, monkeypatch):
     target = tmp_path / "digest"
     rename = Path.rename
@@ -73,7 +84,8 @@ def synced(monkeypatch):
     """What is had onto the disk and what is renamed, in the order of it, by name."""
     story = []
     fsync, rename, replace = os.fsync, Path.rename, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda file: (story.append(os.readlink(f"/proc/self/fd/{file}")), fsync(file))[1])
+    path_of = "/proc/self/fd/{}".format
+    monkeypatch.setattr(os, "fsync", lambda file: (story.append(str(Path(path_of(file)).readlink())), fsync(file))[1])
     monkeypatch.setattr(Path, "rename", lambda path, to: (story.append(f"to {to}"), rename(path, to))[1])
     monkeypatch.setattr(Path, "replace", lambda path, to: (story.append(f"to {to}"), replace(path, to))[1])
     return story
