@@ -173,7 +173,7 @@ def _copy_model(contents: BundleContents, target: Path) -> None:
         raise OutputError(
             "EP-415",
             f"{contents.artifact.path} is no longer the file that was measured (its SHA-256 changed)",
-            hint="remove the work folder (--work) and build again",
+            hint=f"remove {contents.artifact.path} and run the same command again: that file alone is made anew",
         )
 
 

@@ -17,12 +17,12 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from edgepack.compress.recipe import Recipe
-from edgepack.digest import canonical_json, digest_file
+from edgepack.digest import canonical_json, is_file_of
 from edgepack.errors import OutputError
 from edgepack.events import Note, Reporter
 from edgepack.figure import Figure
 from edgepack.search.candidate import Candidate
-from edgepack.search.journal_file import NAME, full_disk, moved_aside, opened
+from edgepack.search.journal_file import NAME, journal_errors, opened
 from edgepack.search.lesson import Lesson
 from edgepack.search.making import Made
 from edgepack.search.origin import BESIDE, key_of
@@ -82,7 +82,7 @@ class Journal:
             return None
         # The work folder may have been moved since.
         path = self._artifacts / made.artifact.path.name
-        if not path.is_file() or digest_file(path) != made.artifact.digest:
+        if not is_file_of(path, made.artifact.digest):
             return None
         return replace(made, artifact=replace(made.artifact, path=path))
 
@@ -93,7 +93,7 @@ class Journal:
             HostError: The disk is full (EP-501).
         """
         row = (key_of(origin, recipe), recipe.model_dump_json(), _MADE.dump_json(made).decode(), seconds)
-        with full_disk(self._artifacts.parent), self._database:
+        with journal_errors(self._artifacts.parent), self._database:
             # Its number stays where it was known: runs go by what had been made when they began.
             self._database.execute(
                 "INSERT INTO made (key, recipe, made, seconds) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
@@ -125,7 +125,7 @@ class Journal:
         recipe = candidate.recipe
         row = (run.number, place, candidate.name, recipe.model_dump_json(), key_of(origin, recipe), artifact)
         more = (candidate.state, candidate.reason, figures, candidate.seconds)
-        with full_disk(self._artifacts.parent), self._database:
+        with journal_errors(self._artifacts.parent), self._database:
             self._database.execute(
                 "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, *more)
             )
@@ -137,7 +137,7 @@ class Journal:
             HostError: The disk is full (EP-501).
         """
         row = (key_of(origin, recipe), *_school(origin), lesson.kind, lesson.narrow, lesson.logarithm)
-        with full_disk(self._artifacts.parent), self._database:
+        with journal_errors(self._artifacts.parent), self._database:
             self._database.execute(
                 "INSERT OR IGNORE INTO lessons (key, model, data, edgepack, kind, narrow, logarithm) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -163,7 +163,7 @@ class Journal:
             self._check_resumable(origin, report)
             self._gone_on = True
         row = (_text(origin), wishes, time.time())
-        with full_disk(self._artifacts.parent), self._database:
+        with journal_errors(self._artifacts.parent), self._database:
             known_now = _LESSONS.dump_json(self._lessons(origin)).decode()
             self._database.execute(
                 "INSERT INTO runs (origin, wishes, began, known, lessons) "
@@ -180,7 +180,7 @@ class Journal:
 
     def end(self, run: Run) -> None:
         """Write down that ``run`` came to its end."""
-        with full_disk(self._artifacts.parent), self._database:
+        with journal_errors(self._artifacts.parent), self._database:
             self._database.execute("UPDATE runs SET ended = ? WHERE number = ?", (time.time(), run.number))
 
     def _lessons(self, origin: Origin) -> tuple[Lesson, ...]:
@@ -222,19 +222,12 @@ def open_journal(work: Work, report: Reporter) -> Iterator[Journal]:
     """Yield the journal of ``work``, which is locked; one that cannot be read is moved aside and begun afresh.
 
     Raises:
-        OutputError: It is of a newer format (EP-408).
+        OutputError: It is of a newer format (EP-408), or cannot be opened or written (EP-402).
         HostError: The disk is full (EP-501).
     """
     path = work.folder("") / NAME
-    with full_disk(work.root):
-        try:
-            database = opened(path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            aside = moved_aside(path)
-            report(Note(f"the journal {path} was damaged ({error}): moved to {aside.name} and begun afresh"))
-            database = opened(path)
+    with journal_errors(work.root):
+        database = opened(path, report)
     with closing(database):
         yield Journal(database, work)
 

@@ -113,6 +113,7 @@ def test_a_model_that_changed_since_it_was_measured_is_not_shipped(contents, tmp
     with pytest.raises(OutputError, match="no longer the file that was measured") as caught:
         write_bundle(replace(made, artifact=replace(made.artifact, path=other)), tmp_path / "bundle", force=False)
     assert caught.value.code == "EP-415"
+    assert caught.value.hint.startswith(f"remove {other} and run the same command again")
     assert not (tmp_path / "bundle").exists()
 
 
