@@ -2,8 +2,6 @@
 """What ``build`` says at its end: the candidates, the limits, the verdict line and the next command."""
 
 import os
-import shlex
-import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE
@@ -13,6 +11,7 @@ from rich.table import Table
 
 from edgepack import __version__
 from edgepack.cli._console import Console
+from edgepack.cli._go_on import go_on
 from edgepack.cli._group import INTERRUPTED, error_lines
 from edgepack.cli._results_build import BuildOutput, build_result
 from edgepack.cli._words import figure_in_full, figure_words
@@ -186,11 +185,8 @@ def _next(outcome: Outcome) -> list[str]:
 
 
 def _resume(outcome: Outcome) -> list[str]:
-    """Return the command that goes on where Ctrl-C came; as it was typed, for what it names lies on this machine."""
-    if not outcome.interrupted:
-        return []
-    more = [option for option in ("--resume", "--force") if option not in sys.argv]
-    return [f"  go on: {shlex.join(['edgepack', *sys.argv[1:], *more])}"]
+    """Return the command that goes on where Ctrl-C came."""
+    return [f"  go on: {go_on('--resume', '--force')}"] if outcome.interrupted else []
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, rich: RichConsole, title: str) -> None:

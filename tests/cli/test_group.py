@@ -89,6 +89,34 @@ def test_a_bug_is_one_line_without_debug(edgepack, tmp_path):
     assert "Traceback" not in done.err
 
 
+def interrupted(edgepack, folder, *arguments):
+    """Run a command that Ctrl-C ends as soon as it works."""
+    (folder / "sitecustomize.py").write_text(
+        "import edgepack.pipeline, edgepack.bundle.verify\n"
+        "def stop(*_, **__): raise KeyboardInterrupt\n"
+        "edgepack.pipeline.build_all = edgepack.bundle.verify.verify_bundle = stop\n"
+    )
+    return edgepack(*arguments, cwd=folder, env={"PYTHONPATH": f"{folder}:{ROOT}"})
+
+
+def test_a_build_that_is_interrupted_before_anything_is_done_says_what_goes_on(edgepack, tmp_path):
+    done = interrupted(edgepack, tmp_path, "build", "my net.keras", "--device=rpi4")
+    assert (done.code, done.out) == (130, "")
+    assert done.err.lstrip() == "interrupted\n  go on: edgepack build 'my net.keras' --device=rpi4\n"
+    done = interrupted(edgepack, tmp_path, "build", "net.keras", "--device=rpi4", "--json")
+    assert done.code == 130
+    assert done.json["error"] == {
+        "code": "EP-006",
+        "message": "interrupted before anything was finished",
+        "hint": "edgepack build net.keras --device=rpi4 --json",
+    }
+
+
+def test_another_command_that_is_interrupted_has_nothing_to_go_on_with(edgepack, tmp_path):
+    done = interrupted(edgepack, tmp_path, "verify", "bundle", "--json")
+    assert (done.code, done.err.strip(), done.json["error"]["hint"]) == (130, "interrupted", "")
+
+
 def test_a_build_without_its_extra_says_what_to_install(monkeypatch):
     monkeypatch.setattr("edgepack.extras._installed", lambda package: package != "keras")
     with pytest.raises(HostError) as caught:
