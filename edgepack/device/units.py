@@ -135,15 +135,12 @@ _FRACTION_HINT = "write 1% or 0.01"
 
 
 def size_bytes(text: object) -> int:
-    """Return a size in bytes.
+    """Return a size in whole bytes: ``1.9MiB`` is 1992294, and the fraction of a byte above that is left out.
 
     Raises:
-        FieldError: As every reader here: no unit, an unknown one, negative, or not a whole number of bytes.
+        FieldError: As every reader here: no unit, an unknown one, or negative.
     """
-    value = _SIZE.read(text)
-    if value != int(value):
-        raise FieldError("EP-313", f"{text!r} is {value} bytes: not a whole number", _SIZE.hint)
-    return int(value)
+    return int(_SIZE.read(text))
 
 
 def frequency_hz(text: object) -> int:
