@@ -48,10 +48,12 @@ class Budget:
             low_enough = value >= 0 if field.name == "drop" else value > 0
             if not (math.isfinite(value) and low_enough):
                 name, _ = _LIMITS[field.name]
+                option = _option(name)
                 raise ProfileError(
                     "EP-331",
                     f"the {name} limit is {value:g}: a limit must be {'0 or more' if name == 'drop' else 'positive'}",
-                    hint="leave the option out for no limit",
+                    hint=f"without {option} the device's own limit applies (edgepack devices show NAME), or none"
+                    " where it has none",
                 )
 
 
@@ -67,7 +69,10 @@ _LIMITS = {
     "min_metric": ("min-metric", "1"),
 }
 _NEED_LABELS = frozenset({"drop", "min-metric"})
-_OPTIONS = {"min-metric": "--min-metric"}
+
+
+def _option(name: str) -> str:
+    return f"--{name}" if name.startswith("min-") else f"--max-{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ def active_limits(profile: "DeviceProfile", user: Budget, *, metric: Metric | No
         wanted = getattr(user, field)
         default = getattr(defaults, field) if unit == own_unit else None
         if wanted is not None:
-            limits.append(Limit(name, float(wanted), unit, _OPTIONS.get(name, f"--max-{name}")))
+            limits.append(Limit(name, float(wanted), unit, _option(name)))
         elif default is not None:
             limits.append(Limit(name, float(default), unit, f"profile {profile.name}"))
     return tuple(limits)

@@ -96,6 +96,8 @@ def test_a_limit_that_is_not_positive_is_refused(wrong):
     with pytest.raises(ProfileError, match="must be positive") as caught:
         Budget(**wrong)
     assert caught.value.code == "EP-331"
+    (field,) = wrong
+    assert f"without --max-{field.split('_')[0]} the device's own limit applies" in caught.value.hint
 
 
 def test_a_drop_of_nothing_is_a_limit_and_a_negative_one_is_not():
