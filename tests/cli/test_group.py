@@ -70,6 +70,21 @@ def test_a_limit_without_a_proper_unit_is_refused(edgepack, text, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["build", "--dry-run"], ["check"]])
+def test_a_limit_that_is_given_twice_is_refused_where_it_is_not_the_same(edgepack, command, tmp_path):
+    name, *more = command
+    model = ROOT / "examples" / "digits" / "digits.keras"
+    given = [name, model, "--device=rpi4", *more]
+    done = edgepack(*given, "--max-latency=20s", "--max-latency=5ms", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "Error EP-004: --max-latency is given 2 times, as 20s and 5ms\n  Next: give --max-latency once" in done.err
+    done = edgepack(*given, "--reserve-ram=1KiB", "--reserve-ram=2KiB", cwd=tmp_path)
+    assert (done.code, "--reserve-ram is given 2 times" in done.err) == (2, True)
+    done = edgepack(*given, "--max-latency=20s", "--max-latency=20000ms", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "latency 20s (--max-latency)" in done.out or "latency may be 20000 ms (--max-latency)" in done.out
+
+
 def test_wrong_usage_under_json_is_an_object_too(edgepack):
     done = edgepack("build", "--json")
     assert done.code == 2
