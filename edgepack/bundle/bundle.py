@@ -71,7 +71,7 @@ def check_target(target: Path, *, force: bool) -> None:
         )
     if target.exists():
         _check_replaceable(target, force=force)
-    check_writable(target.absolute().parent, option="-o")
+    check_writable(target, option="-o", replaced=True)
     _check_above(target)
 
 
