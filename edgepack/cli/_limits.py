@@ -80,6 +80,12 @@ def budget_of(options: Mapping[str, object]) -> "Budget":
     return Budget(**given)
 
 
+def limits_given(options: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the limits and reserves that were given, as they were typed, for another command."""
+    given = ((option, options.get(_parameter(option))) for option in (*_LIMITS, *_RESERVES))
+    return tuple(word for option, text in given if text is not None for word in (option, str(text)))
+
+
 def reserve_bytes(options: Mapping[str, object], name: str) -> int | None:
     """Return the bytes that ``--reserve-ram`` or ``--reserve-flash`` takes, None where it is not given.
 
