@@ -3,6 +3,8 @@
 
 import os
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from rich.box import SIMPLE
 from rich.console import Console as RichConsole
@@ -99,8 +101,9 @@ def _limit_row(limit: LimitVerdict) -> tuple[str, ...]:
 
 def _proven(outcome: Outcome) -> list[str]:
     lines = [f"✗ infeasible: proven for {outcome.profile.name} before anything was converted; nothing was written"]
-    for proof in outcome.proofs:
-        lines += [f"  {proof.code}: {proof.message}", f"  Next: {proof.next}"]
+    for following, proofs in groupby(outcome.proofs, key=attrgetter("next")):
+        lines += [f"  {proof.code}: {proof.message}" for proof in proofs]
+        lines.append(f"  Next: {following}")
     return [*lines, *_relaxed(outcome), *_untried(outcome)]
 
 
@@ -148,9 +151,20 @@ def _verdict(outcome: Outcome) -> list[str]:
 
 
 def _relaxed(outcome: Outcome) -> list[str]:
-    """Return what would let a candidate fit, the smallest relaxation first; one alone is enough."""
+    """Return what would let a candidate fit, the smallest relaxation first, and whether one or all of it is needed."""
     limits = {limit.name: limit.value for limit in outcome.limits}
-    return [f"  relax    {words(item, limits[item.name])}" for item in outcome.relaxations]
+    lines = [f"  relax    {words(item, limits[item.name])}" for item in outcome.relaxations]
+    if not lines:
+        return []
+    if outcome.word == "infeasible":
+        names = {item.name for item in outcome.relaxations}
+        missed = [item.name for item in outcome.verdict.limits if item.state is State.MISSED]
+        stuck = [name for name in missed if name not in names]
+        if stuck:
+            more = f"{' and '.join(stuck)} would need more than {outcome.profile.name} has"
+            return [f"  relax    not enough, for {more}:", *lines]
+        return [f"  relax    all {len(lines)} of these together are needed:", *lines] if len(lines) > 1 else lines
+    return [f"  relax    one of these {len(lines)} alone is enough:", *lines] if len(lines) > 1 else lines
 
 
 def _untried(outcome: Outcome) -> list[str]:

@@ -2,6 +2,8 @@
 """Check a model, alone or against a device, in seconds and without TensorFlow."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from edgepack.device.budget import Limit
     from edgepack.device.profile import DeviceProfile
     from edgepack.device.wheels import FileFormat
-    from edgepack.measure.finding import Finding
     from edgepack.measure.preflight import Preflight
     from edgepack.model.model import TensorSpec
     from edgepack.model.summary import Summary
@@ -145,8 +146,10 @@ def _lines(
     findings = dict.fromkeys(finding for _, found in held for finding in found.findings)
     if findings:
         yield ""
-    for finding in findings:
-        yield from _finding(finding)
+    for following, alike in groupby(findings, key=attrgetter("next")):
+        yield from (f"{_SIGNS[item.severity]} {item.code} {item.message}" for item in alike)
+        if following:
+            yield f"    Next: {following}"
     yield ""
     yield _verdict(model, held, formats, carried)
 
@@ -174,12 +177,6 @@ def _amount(limit: "Limit") -> str:
     from edgepack.device.units import format_size
 
     return format_size(limit.value) if limit.unit == "B" else f"{limit.value:g} {limit.unit}"
-
-
-def _finding(finding: "Finding") -> Iterator[str]:
-    yield f"{_SIGNS[finding.severity]} {finding.code} {finding.message}"
-    if finding.next:
-        yield f"    Next: {finding.next}"
 
 
 def _verdict(model: Path, held: "Sequence[Held]", formats: "tuple[FileFormat, ...]", carried: tuple[str, ...]) -> str:

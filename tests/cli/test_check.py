@@ -198,6 +198,8 @@ def test_what_cannot_fit_exits_with_3():
 def test_the_floor_and_the_bounds_are_printed(tmp_path):
     done = check(write_keras(tmp_path / "m.keras"), "--device", "nrf52840", "--max-latency", "1us")
     assert done.returncode == 3
+    both = check(tmp_path / "m.keras", "--device", "nrf52840", "--max-latency", "1us", "--max-ram", "16B").stdout
+    assert ("✗ EP-132" in both, "✗ EP-137" in both, both.count("Next: nothing is tried below")) == (True, True, 1)
     assert "✗ EP-137 limit latency (--max-latency): latency is at least" in done.stdout
     assert "  size is at least 73B (its weights and what names them)" in done.stdout
     assert (
