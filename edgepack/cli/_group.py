@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 import click
 
 from edgepack import __version__
+from edgepack.cli._go_on import builds, go_on
 from edgepack.errors import EdgepackError
 
 _FOLDER = Path(__file__).parent
@@ -84,7 +85,7 @@ def main() -> None:
         _print_error_object("EP-002", error.format_message(), "the options are listed by --help")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        _report_interrupt()
         sys.exit(INTERRUPTED)
     except EdgepackError as error:
         if debug:
@@ -109,6 +110,16 @@ def report_error(error: EdgepackError) -> None:
     """Print what failed and what to do next on stderr, and the error object on stdout where ``--json`` asks for it."""
     click.echo("\n".join(error_lines(error)), err=True)
     _print_error_object(error.code, error.message, error.hint)
+
+
+def _report_interrupt() -> None:
+    """Say that nothing was finished and, of a build, what begins it again.
+
+    That is what was typed and no --resume more: it is refused where the run did not get into the journal.
+    """
+    command = go_on() if builds() else ""
+    click.echo("\n".join(["interrupted", *([f"  go on: {command}"] if command else [])]), err=True)
+    _print_error_object("EP-006", "interrupted before anything was finished", command)
 
 
 def _print_error_object(code: str, message: str, hint: str) -> None:

@@ -303,4 +303,5 @@ def test_ctrl_c_before_anything_is_done_leaves_nothing(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
+    assert "go on: edgepack build" in err
     assert not (tmp_path / "out").exists()
