@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from edgepack.bundle.bundle import check_target, write_bundle
+from edgepack.bundle.contents import Ended
 from edgepack.bundle.gather import gather
 from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.process import uninterrupted
@@ -23,6 +24,7 @@ from edgepack.scouting import Scouts
 from edgepack.search.bench import Bench, Scored, scored_split
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, choose, final_reason
+from edgepack.search.reached import best_reached
 from edgepack.search.relax import relaxations
 from edgepack.search.trial import Tested, score_and_keep, unscored
 from edgepack.searching import CANNOT_BE_HAD, Search, open_search
@@ -179,7 +181,9 @@ def _searched(search: Search, report: Reporter) -> Outcome:
         bundle=None,
         notes=notes,
         relaxations=relaxations(candidates, tested=final),
+        reached=best_reached(candidates, tested=final),
         interrupted=interrupted,
+        timed_out=search.rounds.timed_out,
     )
     if final is None:
         return outcome
@@ -209,7 +213,8 @@ def _written(
                 notes=outcome.notes,
                 objective=request.objective,
                 fits=outcome.word == "fits",
-                cut_short=outcome.interrupted or request.search_time_s is not None,
+                timed=request.search_time_s is not None,
+                ended=_ended(outcome),
                 answered=answered,
                 training=request.how_to_train,
                 teacher=request.teacher,
@@ -221,6 +226,12 @@ def _written(
     except KeyboardInterrupt:
         return replace(outcome, interrupted=True)
     return outcome
+
+
+def _ended(outcome: Outcome) -> Ended:
+    if outcome.interrupted:
+        return "interrupted"
+    return "search-time" if outcome.timed_out else "through"
 
 
 def _on_test(bench: Bench, choice: Choice | None, test: Scored | None, report: Reporter) -> Tested:

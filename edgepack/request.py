@@ -22,6 +22,7 @@ from edgepack.measure.preflight import Preflight, judge_bounds
 from edgepack.model.layout import Layout
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice, Objective
+from edgepack.search.reached import Reached
 from edgepack.search.relax import Relaxation, necessary
 from edgepack.search.setting import default_training
 from edgepack.work import Work
@@ -111,9 +112,11 @@ class Outcome:
         original_metric: The original's metric on the test split.
         relaxations: Limits that, relaxed alone, let a candidate fit; empty where one does. Of what is infeasible those
             that have to give way before anything is tried.
+        reached: For each limit the best that a candidate reaches which meets the others; empty where one fits.
         proofs: What proves that it is infeasible.
         untried: Formats that the device takes as well, where nothing fits and they were not searched over.
         interrupted: Ctrl-C or SIGTERM came; what was finished by then was kept.
+        timed_out: The search ended when its time was up.
         error: What stopped the build for this device; None where nothing did.
     """
 
@@ -128,7 +131,9 @@ class Outcome:
     bundle: Bundle | None = None
     notes: tuple[str, ...] = ()
     interrupted: bool = False
+    timed_out: bool = False
     relaxations: tuple[Relaxation, ...] = ()
+    reached: tuple[Reached, ...] = ()
     proofs: tuple[Finding, ...] = ()
     untried: tuple[FileFormat, ...] = ()
     seconds: float = 0.0

@@ -8,8 +8,13 @@ from types import SimpleNamespace
 import pytest
 
 from edgepack import pipeline
+from edgepack.compress.recipe import Recipe
+from edgepack.device.profile import load_device
 from edgepack.errors import HostError
 from edgepack.events import Note
+from edgepack.request import Outcome
+from edgepack.search.rounds import Rounds, Wishes
+from edgepack.search.tally import Tally
 
 GONE = HostError("EP-503", "the environment cannot be made", hint="run it by hand")
 TAKES_S = 0.01
@@ -89,3 +94,29 @@ def test_devices_that_ctrl_c_leaves_out_are_named(built):
     assert told[-1] == Note("interrupted: without a bundle are second, third")
     _, told = built(first="fits", second="fits")
     assert not [event for event in told if isinstance(event, Note)]
+
+
+@pytest.mark.parametrize(
+    ("interrupted", "timed_out", "ended"),
+    [(False, False, "through"), (False, True, "search-time"), (True, True, "interrupted")],
+)
+def test_how_a_build_ended_is_handed_to_its_bundle(interrupted, timed_out, ended):
+    outcome = Outcome(word="fits", profile=load_device("rpi4"), limits=(), interrupted=interrupted, timed_out=timed_out)
+    assert pipeline._ended(outcome) == ended
+
+
+@pytest.mark.parametrize(
+    ("in_s", "recipe", "timed_out"),
+    [
+        (None, None, False),
+        (60, None, False),
+        (-1, None, True),
+        (-1, Recipe.model_validate({"precision": {"default": "f32"}}), False),
+    ],
+)
+def test_a_search_whose_time_was_up_says_so(monkeypatch, in_s, recipe, timed_out):
+    monkeypatch.setattr(Rounds, "_rounds", lambda self: None)
+    tally = Tally(given=(), gate="point", deadline=None if in_s is None else time.monotonic() + in_s)
+    rounds = Rounds(wishes=Wishes(io="float", recipe=recipe), trials={}, tally=tally, report=print)
+    assert rounds.run() == ()
+    assert rounds.timed_out is timed_out

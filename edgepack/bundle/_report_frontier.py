@@ -2,12 +2,13 @@
 """Where candidates stand on the frontier's plot: axes, points, and the region that the budget allows."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from typing import Final
 
+from edgepack.bundle._report_labels import Spot
 from edgepack.bundle.report import CandidatePart, Report
 from edgepack.device.units import format_quantity
 from edgepack.figure import Figure
@@ -17,6 +18,9 @@ _COSTS: Final = ("latency", "size", "ram")
 _KIB: Final = 1024.0
 _SPREAD: Final = 8.0  # the largest over the smallest, from which on an axis is logarithmic
 _MARGIN: Final = 0.08
+_EDGE: Final = 0.03  # from the upper end of the view, of its height
+_FAR: Final = 5.0  # times the limit, or what the chosen one loses: beyond it a drop is off the scale...
+_WORTH: Final = 1.5  # ...if one is as many times further
 _REGION: Final = "rgba(42,157,92,.13)"
 
 
@@ -46,7 +50,7 @@ class Point:
     """One candidate.
 
     Attributes:
-        mark: ``chosen``, ``fits``, ``misses``, ``control``, ``failed`` or ``not scored``.
+        mark: ``chosen``, ``fits``, ``misses``, ``control``, ``failed``, ``not scored``, or ``far``: off the scale.
         told: Its line of the table, in plotly's HTML.
         figures: By name, those of the building machine among them.
     """
@@ -56,6 +60,25 @@ class Point:
     frontier: bool
     told: str
     figures: Mapping[str, Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the frontier's plot shows.
+
+    Attributes:
+        groups: By mark, the places of its points in ``points``.
+        up: What the costs are held against.
+    """
+
+    report: Report
+    points: tuple[Point, ...]
+    groups: Mapping[str, Sequence[int]]
+    up: Axis
+
+    def each(self, values: Sequence[object]) -> list[list[object]]:
+        """Return ``values``, one for each point, by group."""
+        return [[values[place] for place in places] for places in self.groups.values()]
 
 
 def axes_of(report: Report, host: Sequence[Mapping[str, Figure]]) -> tuple[tuple[Axis, ...], Axis]:
@@ -82,7 +105,10 @@ def figures_of(row: CandidatePart, host: Mapping[str, Figure]) -> dict[str, Figu
 
 
 def points_of(report: Report, host: Sequence[Mapping[str, Figure]], up: Axis) -> tuple[Point, ...]:
-    """Return the candidates that have figures; one without the figure ``up`` is marked ``not scored``."""
+    """Return the candidates that have figures.
+
+    One without the figure ``up`` is marked ``not scored``, one that has too much of it for the rest to be seen ``far``.
+    """
     points = []
     for row, extra in zip(report.candidates, host, strict=True):
         figures = figures_of(row, extra)
@@ -90,7 +116,28 @@ def points_of(report: Report, host: Sequence[Mapping[str, Figure]], up: Axis) ->
         if figures:
             mark = mark if up.name in figures else "not scored"
             points.append(Point(row.name, mark, row.frontier, _told(row, figures), figures))
-    return tuple(points)
+    most = _ceiling(report, points, up)
+    return tuple(
+        replace(point, mark="far") if up.name in point.figures and _scaled(point, up) > most else point
+        for point in points
+    )
+
+
+def _scaled(point: Point, axis: Axis) -> float:
+    return axis.scaled(point.figures[axis.name].value)
+
+
+def _ceiling(report: Report, points: Sequence[Point], axis: Axis) -> float:
+    """Return up to where the axis shows drops; infinite where it shows all of any figure."""
+    found = [point for point in points if axis.name in point.figures]
+    if axis.name != "metric_drop" or not found:
+        return math.inf
+    chosen = [point for point in found if point.mark == "chosen"]
+    near = max([*_present(_limit(report, axis)), *(_scaled(point, axis) for point in chosen)], default=0.0)
+    if near <= 0:
+        near = min((value for point in found if (value := _scaled(point, axis)) > 0), default=math.inf)
+    most = max([_FAR * near, *(axis.scaled(point.figures[axis.name].upper) for point in chosen)])
+    return most if max(_scaled(point, axis) for point in found) > _WORTH * most else math.inf
 
 
 def _told(row: CandidatePart, figures: Mapping[str, Figure]) -> str:
@@ -112,15 +159,36 @@ def view(report: Report, points: Sequence[Point], axis: Axis) -> dict[str, objec
     return {"title": {"text": axis.label}, "type": "linear", "range": [low, high], "dtick": None}
 
 
-def floor_of(report: Report, points: Sequence[Point], axis: Axis) -> float:
-    """Return the lower end of an axis's range."""
-    return _extent(report, points, axis)[0]
+def heights(report: Report, points: Sequence[Point], axis: Axis) -> list[float]:
+    """Return where each point stands: on the floor what was not scored, so that its costs are read; far ones on top."""
+    low, high, _ = _extent(report, points, axis)
+    top = high - (high - low) * _EDGE
+    return [
+        top if point.mark == "far" else _scaled(point, axis) if axis.name in point.figures else low for point in points
+    ]
+
+
+def spots(report: Report, points: Sequence[Point], axis: Axis, up: Axis, *, labels: Sequence[str]) -> tuple[Spot, ...]:
+    """Return where the points that have the figure ``axis`` are on the plot, with their labels; others are far off."""
+    low, high, logarithmic = _extent(report, points, axis)
+    base, top, _ = _extent(report, points, up)
+    turn: Callable[[float], float] = math.log10 if logarithmic else float
+    return tuple(
+        Spot(
+            (turn(_scaled(point, axis)) - turn(low)) / (turn(high) - turn(low)) if axis.name in point.figures else -1.0,
+            (height - base) / (top - base),
+            label,
+        )
+        for point, height, label in zip(points, heights(report, points, up), labels, strict=True)
+    )
 
 
 def _extent(report: Report, points: Sequence[Point], axis: Axis) -> tuple[float, float, bool]:
-    figures = [point.figures[axis.name] for point in points if axis.name in point.figures]
+    most = _ceiling(report, points, axis)
+    shown = [point for point in points if axis.name in point.figures and _scaled(point, axis) <= most]
+    figures = [point.figures[axis.name] for point in shown]
     lows = [axis.scaled(figure.value if figure.ci_low is None else figure.ci_low) for figure in figures]
-    highs = [axis.scaled(figure.upper) for figure in figures]
+    highs = [min(most, axis.scaled(figure.upper)) for figure in figures]
     limit = _limit(report, axis)
     if axis.name == "metric_drop":
         low, high = min([0.0, *lows]), max([0.0, *highs, *_present(limit)])
@@ -160,4 +228,17 @@ def budget_box(report: Report, points: Sequence[Point], across: Axis, up: Axis) 
         "layer": "below",
         "fillcolor": _REGION,
         "line": {"color": "rgba(42,157,92,.6)", "width": 1, "dash": "dot"},
+    }
+
+
+def coordinates(points: Sequence[Point], axis: Axis) -> dict[str, list[float | None]]:
+    """Return value, and interval above and below it, of each point on an axis."""
+    figures = [point.figures.get(axis.name) for point in points]
+    return {
+        "value": [None if figure is None else axis.scaled(figure.value) for figure in figures],
+        "above": [0 if figure is None else axis.scaled(max(0.0, figure.upper - figure.value)) for figure in figures],
+        "below": [
+            0 if figure is None or figure.ci_low is None else axis.scaled(max(0.0, figure.value - figure.ci_low))
+            for figure in figures
+        ],
     }

@@ -31,9 +31,9 @@ p { margin: .5rem 0; max-width: 60rem; } .soft, small { color: var(--soft); } sm
 .card b { display: block; font-size: 1.25rem; } .card small { display: block; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: .4rem .7rem; border-top: 1px solid var(--line); }
-thead th { border-top: 0; background: var(--card); white-space: nowrap; } td.why { min-width: 15rem; }
-td.name { min-width: 7rem; }
+th, td { text-align: left; vertical-align: top; padding: .4rem .55rem; border-top: 1px solid var(--line); }
+thead th { border-top: 0; background: var(--card); white-space: nowrap; }
+td.name { min-width: 7rem; } td.why { min-width: 12rem; overflow-wrap: anywhere; }
 td small { display: block; max-width: 11rem; } tr.chosen td { background: var(--card); font-weight: 600; }
 tr.chosen small { font-weight: 400; }
 .mark { display: inline-block; border: 1px solid currentColor; border-radius: 1rem; padding: 0 .45rem;
@@ -48,6 +48,7 @@ details { margin: .4rem 0; } summary { cursor: pointer; }
   border: 1px solid var(--line); border-radius: 1rem; padding: .25rem .8rem; min-height: 2rem; cursor: pointer; }
 .choices button[aria-pressed=true] { border-color: var(--link); color: var(--link); font-weight: 600; }
 .plot { width: 100%; }
+@media (max-width: 60rem) { td.why { min-width: 24rem; } }
 @media print { body { max-width: none; padding: 0; } .choices { display: none; } .scroll { overflow: visible; }
   section { break-inside: avoid-page; } }
 """

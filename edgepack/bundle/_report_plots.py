@@ -6,14 +6,24 @@ Text that comes from the user is escaped before it gets here into a figure: plot
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
-from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final
 
-from edgepack.bundle._report_frontier import Axis, Point, axes_of, budget_box, floor_of, points_of, view
+from edgepack.bundle._report_frontier import (
+    Axis,
+    Shown,
+    axes_of,
+    budget_box,
+    coordinates,
+    heights,
+    points_of,
+    spots,
+    view,
+)
+from edgepack.bundle._report_labels import sides
 from edgepack.bundle.report import ConfusionPart, OperatorPart, Report, SensitivityPart
-from edgepack.device.units import format_size
+from edgepack.device.units import format_quantity, format_size
 from edgepack.figure import Figure
 
 if TYPE_CHECKING:
@@ -26,6 +36,7 @@ _MARKS: Final = {
     "misses": ("#d9730d", "x", 10),
     "control": ("#8a7fc7", "diamond", 10),
     "failed": ("#b3401f", "x-open", 10),
+    "far": ("#d9730d", "triangle-up", 12),
     "not scored": ("#d9730d", "line-ns-open", 14),
 }
 _RIGHT_AND_WRONG: Final = [
@@ -35,7 +46,7 @@ _RIGHT_AND_WRONG: Final = [
     [0.501, "#5f86cc"],
     [1, "#2f5fb3"],
 ]
-_SIDES: Final = ("top right", "bottom right", "top left", "bottom left")
+_NAMES: Final = {"far": "loses more than is shown"}
 _SHOWN_OPERATORS: Final = 40
 _WRITTEN_CLASSES: Final = 20
 _LONGEST: Final = 26
@@ -51,12 +62,14 @@ class Plot:
         body: The figure, as plotly's JSON.
         choices: Label of each button, with what it changes of the traces and of the layout; the first is shown.
         height_px: Of the plot.
+        off_scale: What lies outside, with its value.
     """
 
     name: str
     body: str
     height_px: int
     choices: tuple[tuple[str, str], ...] = ()
+    off_scale: tuple[str, ...] = ()
 
 
 def frontier_plot(report: Report, host: Sequence[Mapping[str, Figure]]) -> Plot | None:
@@ -72,13 +85,12 @@ def frontier_plot(report: Report, host: Sequence[Mapping[str, Figure]]) -> Plot 
     points = points_of(report, host, up)
     if not axes or not points:
         return None
-    groups = {mark: [point for point in points if point.mark == mark] for mark in _MARKS}
-    groups = {mark: found for mark, found in groups.items() if found}
-    floor = floor_of(report, points, up)
-    # Kinds of points that lie at one place do not write over each other.
-    sided = zip(groups.items(), cycle(_SIDES))
-    drawn = [_points(go, mark, found, axis=axes[0], up=up, floor=floor, side=side) for (mark, found), side in sided]
-    figure = go.Figure(drawn)
+    # The chosen one's label finds room before those of the others.
+    points = tuple(sorted(points, key=lambda point: list(_MARKS).index(point.mark)))
+    marks = list(dict.fromkeys(point.mark for point in points))
+    groups = {mark: [place for place, point in enumerate(points) if point.mark == mark] for mark in marks}
+    shown = Shown(report, points, groups, up)
+    figure = go.Figure([_points(go, mark, shown, axes[0]) for mark in groups])
     figure.update_layout(
         xaxis=view(report, points, axes[0]),
         yaxis=view(report, points, up),
@@ -86,19 +98,27 @@ def frontier_plot(report: Report, host: Sequence[Mapping[str, Figure]]) -> Plot 
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         hovermode="closest",
     )
-    choices = tuple((axis.title, _choice(report, axis, groups=groups, points=points, up=up)) for axis in axes)
-    return _plot("frontier", figure, height_px=440, choices=choices)
+    choices = tuple((axis.title, _choice(shown, axis)) for axis in axes)
+    off_scale = tuple(
+        f"{point.name} ({format_quantity(drop.value, drop.unit, points=True)})"
+        for point in points
+        if point.mark == "far"
+        for drop in (point.figures[up.name],)
+    )
+    return replace(_plot("frontier", figure, height_px=440, choices=choices), off_scale=off_scale)
 
 
-def _points(go: Any, mark: str, points: Sequence[Point], *, axis: Axis, up: Axis, floor: float, side: str) -> Any:  # noqa: ANN401 - untyped
+def _points(go: Any, mark: str, shown: Shown, axis: Axis) -> Any:  # noqa: ANN401 - untyped
     colour, symbol, size = _MARKS[mark]
     faint = {"color": colour, "thickness": 1, "width": 3}
-    x, y = _coordinates(points, axis), _coordinates(points, up)
-    # What was not scored has no height: it stands on the floor, where its costs can be read.
-    y["value"] = [floor if value is None else value for value in y["value"]]
+    places = shown.groups[mark]
+    points = [shown.points[place] for place in places]
+    above = heights(shown.report, shown.points, shown.up)
+    named = _labels(shown, axis)
+    x, y = coordinates(points, axis), coordinates(points, shown.up)
     return go.Scatter(
         x=x["value"],
-        y=y["value"],
+        y=[above[place] for place in places],
         error_x={
             "type": "data",
             "visible": mark != "not scored",
@@ -106,41 +126,42 @@ def _points(go: Any, mark: str, points: Sequence[Point], *, axis: Axis, up: Axis
             "arrayminus": x["below"],
             **faint,
         },
-        error_y={"type": "data", "array": y["above"], "arrayminus": y["below"], **faint},
+        error_y={"type": "data", "visible": mark != "far", "array": y["above"], "arrayminus": y["below"], **faint},
         mode="markers+text",
-        text=[escape(_short(point.name)) if point.frontier or mark == "chosen" else "" for point in points],
-        textposition=side,
+        text=[named[place][0] for place in places],
+        textposition=[named[place][1] for place in places],
         customdata=[point.told for point in points],
         hovertemplate="%{customdata}<extra></extra>",
-        marker={"color": colour, "symbol": symbol, "size": size},
-        name=mark,
+        marker={
+            "color": colour,
+            "symbol": symbol,
+            "size": size,
+            "line": {"color": _BLUE, "width": [2 if point.frontier else 0 for point in points]},
+        },
+        name=_NAMES.get(mark, mark),
     )
 
 
-def _coordinates(points: Sequence[Point], axis: Axis) -> dict[str, list[float | None]]:
-    figures = [point.figures.get(axis.name) for point in points]
-    return {
-        "value": [None if figure is None else axis.scaled(figure.value) for figure in figures],
-        "above": [0 if figure is None else axis.scaled(max(0.0, figure.upper - figure.value)) for figure in figures],
-        "below": [
-            0 if figure is None or figure.ci_low is None else axis.scaled(max(0.0, figure.value - figure.ci_low))
-            for figure in figures
-        ],
-    }
+def _labels(shown: Shown, axis: Axis) -> list[tuple[str, str]]:
+    """Return the label of each point, empty where there is none or no room, and its side."""
+    labels = [_short(point.name) if point.frontier or point.mark == "chosen" else "" for point in shown.points]
+    placed = sides(spots(shown.report, shown.points, axis, shown.up, labels=labels))
+    return [(escape(label) if side else "", side or "top right") for label, side in zip(labels, placed, strict=True)]
 
 
-def _choice(
-    report: Report, axis: Axis, *, groups: Mapping[str, Sequence[Point]], points: Sequence[Point], up: Axis
-) -> str:
+def _choice(shown: Shown, axis: Axis) -> str:
     """Return what a button changes, so that the costs of ``axis`` are shown: of the traces, then of the layout."""
-    across = [_coordinates(found, axis) for found in groups.values()]
+    across, named = coordinates(shown.points, axis), _labels(shown, axis)
     traces = {
-        "x": [found["value"] for found in across],
-        "error_x.array": [found["above"] for found in across],
-        "error_x.arrayminus": [found["below"] for found in across],
+        "x": shown.each(across["value"]),
+        "error_x.array": shown.each(across["above"]),
+        "error_x.arrayminus": shown.each(across["below"]),
+        "text": shown.each([label for label, _ in named]),
+        "textposition": shown.each([side for _, side in named]),
     }
-    layout = {f"xaxis.{name}": value for name, value in view(report, points, axis).items() if name != "title"}
-    layout |= {"xaxis.title.text": axis.label, "shapes": [budget_box(report, points, axis, up)]}
+    layout = {f"xaxis.{name}": value for name, value in view(shown.report, shown.points, axis).items()}
+    del layout["xaxis.title"]
+    layout |= {"xaxis.title.text": axis.label, "shapes": [budget_box(shown.report, shown.points, axis, shown.up)]}
     return json.dumps([traces, layout])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from edgepack.bundle._c_text import NOTICE
+from edgepack.bundle.contents import Ended
 from edgepack.bundle.manifest import FigurePart, FiguresPart, LimitPart, TrainingPart
 from edgepack.bundle.report import Report
 from edgepack.figure import Evidence, Figure, is_host
@@ -22,6 +23,12 @@ EVIDENCE_WORDS = {
     Evidence.PREDICTED: "from a model of the device, with an interval; benchmark.py on the board replaces it",
 }
 _HOST = "host, see measurements.json"
+_UNSTEADY: dict[Ended | None, str] = {
+    "interrupted": "this build was cut off",
+    "search-time": "a time limit ended this search",
+    "through": "a time limit was set for this build",
+    None: "a time limit steered this build, or it was cut off",
+}
 _UNIT_NAMES = {"1": "", "B": " B"}
 
 
@@ -86,8 +93,23 @@ def provenance_lines(report: Report) -> list[tuple[bool, str]]:
     if report.training is not None:
         lines.append((False, f"training: {training_words(report.training)}"))
     if not report.reproducible:
-        lines.append((False, "a time limit steered this build, or it was cut off: the command may choose differently"))
+        lines.append((False, f"{_UNSTEADY[report.ended]}: the command may choose differently"))
     return lines
+
+
+def cut_off_words(ended: Ended | None) -> str:
+    """Return that a build was not through, for the head of what is said of it; empty where it was."""
+    if ended == "interrupted":
+        return (
+            "The build was cut off (interrupted) before it was through: what is said here is of the candidates that it "
+            "had by then. The same command with --resume --force goes on."
+        )
+    if ended == "search-time":
+        return (
+            "The search ended when its time was up (--search-time): what is said here is of the candidates that it had "
+            "by then. A longer one may find better."
+        )
+    return ""
 
 
 def training_words(training: TrainingPart) -> str:

@@ -18,6 +18,11 @@ from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
+from edgepack.search.reached import Reached
+from edgepack.search.relax import Relaxation
+
+Ended = Literal["through", "interrupted", "search-time"]
+"""How a build came to its end: through, cut off (Ctrl-C, a signal), or when the time for its search was up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +243,7 @@ class BundleContents:
         reason: Why this candidate, in sentences.
         fits: Whether it was found to fit, on the selection split and on the test split.
         versions: Of every package that shaped the file: ``edgepack``, ``tensorflow``, ``ai-edge-litert``...
-        reproducible: False where a time limit steered the build.
+        reproducible: False where a time limit was set, or the build was cut off.
         optimize: What was optimized among the candidates that fit.
         steps: What each step of the recipe did.
         plan: The precision of each layer where a step decided so; None where it is the recipe's own.
@@ -246,7 +251,8 @@ class BundleContents:
         harms: None where no step measured how sensitive the layers are.
         test: None without labels, or where the build was cut off before.
         training: None where nothing trained.
-        relaxations: What would let a candidate fit, as options with a candidate's name; empty where one does.
+        reached: How near each limit a candidate came that meets the others; empty where one fits.
+        relaxations: What would let a candidate fit; empty where one does.
         command: What to type to build this again, file names without their folders.
         minimal: None where it was not asked for, or cannot be had.
         input_axes: Of each input of the file, in its order: axis i is axis ``input_axes[...][i]`` of what the training
@@ -273,13 +279,15 @@ class BundleContents:
     host: HostMeasurement = field(default_factory=HostMeasurement)
     optimize: str = "latency"
     reproducible: bool = True
+    ended: Ended = "through"
     steps: tuple[StepReport, ...] = ()
     plan: PrecisionPlan | None = None
     operators: tuple[OperatorRow, ...] = ()
     harms: LayerHarms | None = None
     test: AnswersGiven | None = None
     training: TrainingUsed | None = None
-    relaxations: tuple[tuple[str, str], ...] = ()
+    reached: tuple[Reached, ...] = ()
+    relaxations: tuple[Relaxation, ...] = ()
     command: tuple[str, ...] = ()
     minimal: MinimalBuild | None = None
     input_axes: tuple[tuple[int, ...], ...] = ()

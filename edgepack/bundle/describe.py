@@ -64,6 +64,7 @@ def described(contents: BundleContents) -> Described:
         data=_data_part(contents.data),
         seed=contents.seed,
         reproducible=contents.reproducible,
+        ended=contents.ended,
         versions=dict(contents.versions),
     )
 

@@ -17,10 +17,12 @@ from edgepack.bundle.report import (
     CandidatePart,
     HarmPart,
     OperatorPart,
+    ReachedPart,
     RelaxationPart,
     Report,
     SensitivityPart,
 )
+from edgepack.search.relax import Relaxation
 
 
 def describe_report(contents: BundleContents, answers: AnswersPart | None) -> Report:
@@ -29,7 +31,8 @@ def describe_report(contents: BundleContents, answers: AnswersPart | None) -> Re
         **dict(described(contents)),
         precision=contents.artifact.precision,
         candidates=tuple(_candidate(row) for row in contents.candidates),
-        relaxations=tuple(RelaxationPart(option=option, candidate=name) for option, name in contents.relaxations),
+        reached=tuple(ReachedPart(**asdict(item)) for item in contents.reached),
+        relaxations=tuple(_relaxation(item) for item in contents.relaxations),
         operators=tuple(OperatorPart(**asdict(row)) for row in contents.operators),
         sensitivity=_sensitivity(contents.harms),
         answers=answers,
@@ -51,6 +54,12 @@ def _candidate(row: CandidateRow) -> CandidatePart:
         flips=row.flips,
         recipe=row.recipe,
         steps=step_parts(row.steps),
+    )
+
+
+def _relaxation(found: Relaxation) -> RelaxationPart:
+    return RelaxationPart(
+        option=found.option, candidate=found.recipe, selection_alone=found.selection_alone, safer=found.safer
     )
 
 

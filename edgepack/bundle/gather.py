@@ -14,6 +14,7 @@ from edgepack.bundle.contents import (
     BundleContents,
     CandidateRow,
     DataUsed,
+    Ended,
     Golden,
     HostMeasurement,
     LayerHarms,
@@ -34,7 +35,8 @@ from edgepack.search.bench import Bench
 from edgepack.search.candidate import Candidate
 from edgepack.search.frontier import frontier
 from edgepack.search.origin import versions
-from edgepack.search.relax import relaxations
+from edgepack.search.reached import Reached, best_reached
+from edgepack.search.relax import Relaxation, relaxations
 
 
 def gather(
@@ -47,13 +49,16 @@ def gather(
     notes: tuple[str, ...],
     objective: str,
     fits: bool,
-    cut_short: bool,
+    timed: bool,
+    ended: Ended,
     answered: Answered | None = None,
     training: Training,
     teacher: Path | None = None,
     command: tuple[str, ...] = (),
 ) -> BundleContents:
     """Return everything that the bundle of ``chosen`` holds; runs the golden inputs and times a few inferences.
+
+    A search was ``timed`` where a limit was set for its time, whether that ``ended`` it or not.
 
     Raises:
         CandidateError: The artifact no longer runs.
@@ -68,11 +73,13 @@ def gather(
         candidates=_rows(candidates, chosen),
         host=_host(bench, chosen),
         optimize=objective,
-        reproducible=not cut_short and not _timed(chosen, training),
+        reproducible=ended == "through" and not timed and not _timed(chosen, training),
+        ended=ended,
         operators=operator_rows(bench, chosen.artifact),
         harms=_harms(chosen, candidates),
         test=_answers(answered, data),
         training=_training(chosen, data=data, training=training, teacher=teacher),
+        reached=_reached(candidates, chosen),
         relaxations=_relaxations(candidates, chosen),
         command=command,
     )
@@ -186,13 +193,23 @@ def _timed(chosen: Candidate, training: Training) -> bool:
     return bool(chosen.reports) and training.time_s is not None
 
 
-def _relaxations(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[tuple[str, str], ...]:
+def _relaxations(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Relaxation, ...]:
     """Return what would let a candidate fit; not what only this machine's own figures say."""
-    host = {
+    host = _of_this_machine(candidates)
+    found = relaxations(candidates, tested=chosen)
+    return tuple(item for item in found if figure_of(item.name) not in host)
+
+
+def _reached(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Reached, ...]:
+    """Return how near each limit a candidate came; not what only this machine's own figures say."""
+    host = _of_this_machine(candidates)
+    return tuple(item for item in best_reached(candidates, tested=chosen) if figure_of(item.name) not in host)
+
+
+def _of_this_machine(candidates: Sequence[Candidate]) -> set[str]:
+    return {
         name for candidate in candidates for name, figure in candidate.measurement.figures().items() if is_host(figure)
     }
-    found = relaxations(candidates, tested=chosen)
-    return tuple((item.option, item.recipe) for item in found if figure_of(item.name) not in host)
 
 
 def _host(bench: Bench, chosen: Candidate) -> HostMeasurement:

@@ -215,7 +215,7 @@ class TrainingPart(Part):
 
 
 class Described(Part):
-    """What the manifest and the report of one bundle both say."""
+    """What the manifest and the report of one bundle both say; ``ended`` is null in those of older versions."""
 
     edgepack_version: str
     verdict: Literal["fits", "does-not-fit"]
@@ -237,6 +237,7 @@ class Described(Part):
     data: DataPart | None
     seed: int
     reproducible: bool
+    ended: Literal["through", "interrupted", "search-time"] | None = None
     versions: dict[str, str]
 
 

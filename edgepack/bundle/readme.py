@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from edgepack.bundle._words import MARKDOWN_NOTICE, limits_table, table, table_row
+from edgepack.bundle._words import MARKDOWN_NOTICE, cut_off_words, limits_table, table, table_row
 from edgepack.bundle.contents import BundleContents
 from edgepack.bundle.describe import figures_part, host_names, limit_parts
 from edgepack.bundle.golden import dequantize, quantize
@@ -29,6 +29,7 @@ def make_readme(contents: BundleContents) -> str:
         MARKDOWN_NOTICE,
         f"# {contents.source.name} for {contents.profile.title}",
         f"Precision {contents.artifact.precision.value}, {contents.artifact.size_bytes:,} bytes. It {verdict}.",
+        cut_off_words(contents.ended),
         "## On the device",
         _mcu_steps() if mcu else _linux_steps(contents),
         "## Inputs and outputs",

@@ -23,6 +23,8 @@ from edgepack.bundle.manifest import (
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import OutputError
 from edgepack.model.precision import Precision
+from edgepack.search.reached import Reached
+from edgepack.search.relax import fits_then
 
 SCHEMA_VERSION: Final = 1
 KIND: Final = "edgepack-report"
@@ -94,11 +96,39 @@ class AnswersPart(Part):
     confusion: ConfusionPart | None
 
 
+class ReachedPart(Part):
+    """The best ``value`` that the candidate ``recipe`` reaches of one limit while it meets all the others.
+
+    Null where no candidate is known to meet the others.
+    """
+
+    name: str
+    limit: float
+    unit: str
+    value: float | None
+    recipe: str
+
+    def reached(self) -> Reached:
+        """Return what this is the JSON of."""
+        return Reached(**dict(self))
+
+
 class RelaxationPart(Part):
-    """An option that, changed alone, lets the candidate fit."""
+    """An option that, changed alone, lets the candidate fit.
+
+    ``selection_alone``: the test split was not asked for it, and may differ; ``safer`` is the option with room for
+    that.
+    """
 
     option: str
     candidate: str
+    selection_alone: bool = False
+    safer: str = ""
+
+    @property
+    def then(self) -> str:
+        """What follows, in words."""
+        return fits_then(self.candidate, selection_alone=self.selection_alone, safer=self.safer)
 
 
 class Report(Described):
@@ -108,6 +138,7 @@ class Report(Described):
     schema_version: Literal[1] = SCHEMA_VERSION
     precision: Precision
     candidates: tuple[CandidatePart, ...]
+    reached: tuple[ReachedPart, ...] = ()
     relaxations: tuple[RelaxationPart, ...]
     operators: tuple[OperatorPart, ...]
     sensitivity: SensitivityPart | None
@@ -119,7 +150,14 @@ class Report(Described):
     def title(self) -> str:
         """What the report is of, and the verdict."""
         verdict = "fits" if self.verdict == "fits" else "does not fit"
-        return f"{self.source.name} on {self.device.title}: {verdict}"
+        return f"{self.source.name} on {self.device.title}: {verdict}{self.cut_off}"
+
+    @property
+    def cut_off(self) -> str:
+        """What follows the verdict where the build was not through."""
+        return {"interrupted": ", cut off before it was through", "search-time": ", when the search's time was up"}.get(
+            self.ended or "", ""
+        )
 
 
 def report_schema() -> dict[str, JsonValue]:

@@ -13,16 +13,18 @@ from pydantic import BaseModel, ConfigDict
 
 from edgepack.bundle._report_cells import details_html, evidence_html, figure_html, title_of
 from edgepack.bundle._report_page import page, plot_html, row_html, section, table_html
-from edgepack.bundle._report_plots import confusion_plot, cost_plot, frontier_plot, sensitivity_plot
-from edgepack.bundle._words import provenance_lines
+from edgepack.bundle._report_plots import Plot, confusion_plot, cost_plot, frontier_plot, sensitivity_plot
+from edgepack.bundle._words import cut_off_words, provenance_lines
 from edgepack.bundle.manifest import FigurePart, FiguresPart, StepPart
 from edgepack.bundle.report import CandidatePart, Report
 from edgepack.bundle.report_markdown import mistakes_of
 from edgepack.device.units import format_quantity, format_size
 from edgepack.figure import Figure
+from edgepack.listing import first_of
 from edgepack.measure.measurement import FIGURES, figure_of
 
 _SHOWN_MISTAKES: Final = 20
+_SHOWN_OFF_SCALE: Final = 6
 
 
 class _Candidate(BaseModel):
@@ -87,9 +89,11 @@ def _hosts(report: Report, measured: HostFigures) -> list[Host]:
 
 def _verdict(report: Report) -> str:
     fits = report.verdict == "fits"
+    cut_off = f'<p class="unmeasured">{words}</p>\n' if (words := escape(cut_off_words(report.ended))) else ""
     return (
         f'<header class="verdict {"fits" if fits else "misses"}"><h1>{escape(report.source.name)} on '
-        f"{escape(report.device.title)}: <b>{'fits' if fits else 'does not fit'}</b></h1>\n"
+        f"{escape(report.device.title)}: <b>{'fits' if fits else 'does not fit'}</b>{escape(report.cut_off)}</h1>"
+        f"\n{cut_off}"
         f"<p>{escape(report.recipe.name)}, in {escape(report.runtime.name)} {escape(report.runtime.version)}.</p>\n"
         f"<p class=soft>{escape(report.reason)}</p></header>"
     )
@@ -136,13 +140,12 @@ def _limits(report: Report, host: Host) -> str:
 
 
 def _relaxations(report: Report) -> str:
+    found = "".join(f"<li>{escape(part.reached().words)}</li>" for part in report.reached)
+    told = f"<p>The best that was reached of each limit:</p><ul>{found}</ul>" if found else ""
     if not report.relaxations:
-        return ""
-    items = (
-        f"<li><code>{escape(item.option)}</code>: {escape(item.candidate)} fits then</li>"
-        for item in report.relaxations
-    )
-    return f"<p>What would be enough, changed alone:</p><ul>{''.join(items)}</ul>"
+        return told
+    items = (f"<li><code>{escape(item.option)}</code>: {escape(item.then)}</li>" for item in report.relaxations)
+    return f"{told}<p>What would be enough, changed alone:</p><ul>{''.join(items)}</ul>"
 
 
 def _frontier(report: Report, rows: Sequence[Host]) -> tuple[str, ...]:
@@ -155,19 +158,25 @@ def _frontier(report: Report, rows: Sequence[Host]) -> tuple[str, ...]:
     left_out = f"{where}: {escape(', '.join(absent))}." if absent else ""
     words = (
         "The shaded region is what the limits allow. A cost is judged on the upper end of its interval; bars show the "
-        "intervals. Labelled points are the frontier: nothing else beats them in everything."
+        "intervals. Points with a blue rim are the frontier, labelled where there is room: nothing else beats them in "
+        "everything."
     )
-    return plot_html(plot), f"<p class=soft>{words} {left_out}</p>"
+    return plot_html(plot), f"<p class=soft>{words} {_off_scale(plot)} {left_out}</p>"
+
+
+def _off_scale(plot: Plot) -> str:
+    told = first_of(plot.off_scale, _SHOWN_OFF_SCALE)
+    return f"Triangles at the upper edge lose more than the scale shows: {escape(told)}." if told else ""
 
 
 def _candidates(report: Report, rows: Sequence[Host]) -> str:
     if not report.candidates:
         return "<p>Nothing else was tried.</p>"
-    names = ("size", "ram", "latency", "energy", "metric", "metric_drop")
+    names = ("metric_drop", "metric", "size", "ram", "latency", "energy")
     reasons = any(row.reason for row in report.candidates)
     pairs = zip(report.candidates, rows, strict=True)
     lines = [_candidate(row, host, names=names, reasons=reasons) for row, host in pairs]
-    head = ("candidate", "", *(("why not",) if reasons else ()), *map(title_of, names), "changed")
+    head = ("candidate", "", *map(title_of, names), "changed", *(("why not",) if reasons else ()))
     split = "" if report.data is None else "<p class=soft>Accuracy here is on the selection split.</p>"
     return split + table_html(head, lines)
 
@@ -175,10 +184,10 @@ def _candidates(report: Report, rows: Sequence[Host]) -> str:
 def _candidate(row: CandidatePart, host: Host, *, names: Sequence[str], reasons: bool) -> str:
     mark = ' <span class="mark">frontier</span>' if row.frontier else ""
     state = f'<span class="{row.state}">{row.state}{", chosen" if row.chosen else ""}</span>'
-    cells = [f"<td class=name>{escape(row.name)}{mark}</td>", state]
-    cells += [f"<td class=why>{escape(row.reason)}</td>"] if reasons else []
+    cells = [f"<td class=name>{escape(row.name).replace('+', '+<wbr>')}{mark}</td>", state]
     cells += [figure_html(_figure(row.figures, host, name), name) for name in names]
     cells += ["—" if row.flips is None else f"{row.flips:,}"]
+    cells += [f"<td class=why>{escape(row.reason)}</td>"] if reasons else []
     return row_html(cells, kind="chosen" if row.chosen else "")
 
 

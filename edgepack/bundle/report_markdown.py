@@ -7,6 +7,7 @@ from typing import Final
 from edgepack.bundle._words import (
     EVIDENCE_WORDS,
     MARKDOWN_NOTICE,
+    cut_off_words,
     figure_in_full,
     limits_table,
     part_in_full,
@@ -27,6 +28,7 @@ def report_markdown(report: Report) -> str:
     parts = [
         MARKDOWN_NOTICE,
         f"# {report.title}",
+        f"**{cut_off}**" if (cut_off := cut_off_words(report.ended)) else "",
         report.reason,
         "## Limits",
         limits_table(report.limits, report.figures, report.host_figures),
@@ -55,10 +57,12 @@ def report_markdown(report: Report) -> str:
 
 
 def _relaxations(report: Report) -> tuple[str, ...]:
+    reached = "\n".join(f"- {part.reached().words}" for part in report.reached)
+    found = ("The best that was reached of each limit:", reached) if reached else ()
     if not report.relaxations:
-        return ()
-    lines = (f"- `{item.option}`: {item.candidate} fits then" for item in report.relaxations)
-    return ("What would be enough, changed alone:", "\n".join(lines))
+        return found
+    lines = (f"- `{item.option}`: {item.then}" for item in report.relaxations)
+    return (*found, "What would be enough, changed alone:", "\n".join(lines))
 
 
 def _figures(report: Report) -> str:

@@ -146,25 +146,34 @@ def _verdict(outcome: Outcome) -> list[str]:
     lines += [f"  note     {note}" for note in outcome.notes]
     if outcome.interrupted:
         lines.append("  cut off  interrupted before the build was through: this is the best that it had")
+    elif outcome.timed_out:
+        lines.append("  cut off  the search ended when its time was up (--search-time): a longer one may find better")
     lines += [*(_shortfall(limit) for limit in outcome.verdict.open), *_relaxed(outcome), *_untried(outcome)]
     return [*lines, *_next(outcome)]
 
 
 def _relaxed(outcome: Outcome) -> list[str]:
-    """Return what would let a candidate fit, the smallest relaxation first, and whether one or all of it is needed."""
+    """Return how near each limit a candidate came, then what would let one fit, the smallest relaxation first.
+
+    Of several it is said whether one or all of them are needed.
+    """
+    reached = [f"  reached  {item.words}" for item in outcome.reached]
     limits = {limit.name: limit.value for limit in outcome.limits}
     lines = [f"  relax    {words(item, limits[item.name])}" for item in outcome.relaxations]
-    if not lines:
-        return []
-    if outcome.word == "infeasible":
-        names = {item.name for item in outcome.relaxations}
-        missed = [item.name for item in outcome.verdict.limits if item.state is State.MISSED]
-        stuck = [name for name in missed if name not in names]
-        if stuck:
-            more = f"{' and '.join(stuck)} would need more than {outcome.profile.name} has"
-            return [f"  relax    not enough, for {more}:", *lines]
-        return [f"  relax    all {len(lines)} of these together are needed:", *lines] if len(lines) > 1 else lines
-    return [f"  relax    one of these {len(lines)} alone is enough:", *lines] if len(lines) > 1 else lines
+    told = _together(outcome) if lines else ""
+    return [*reached, *([f"  relax    {told}:"] if told else []), *lines]
+
+
+def _together(outcome: Outcome) -> str:
+    """Return how the relaxations belong together; empty where there is one, and it is enough."""
+    count = len(outcome.relaxations)
+    if outcome.word != "infeasible":
+        return f"one of these {count} alone is enough" if count > 1 else ""
+    names = {item.name for item in outcome.relaxations}
+    missed = [item.name for item in outcome.verdict.limits if item.state is State.MISSED]
+    if stuck := [name for name in missed if name not in names]:
+        return f"not enough, for {' and '.join(stuck)} would need more than {outcome.profile.name} has"
+    return f"all {count} of these together are needed" if count > 1 else ""
 
 
 def _untried(outcome: Outcome) -> list[str]:

@@ -76,9 +76,10 @@ class CandidateResult(Result):
 
 
 class RelaxationResult(Result):
-    """A limit that, relaxed alone to what ``option`` says, lets the candidate ``recipe`` fit on the selection split.
+    """A limit that, relaxed alone to what ``option`` says, lets the candidate ``recipe`` fit.
 
-    Where it is not ``sufficient``, nothing is tried below it, and ``recipe`` is empty.
+    Where it is not ``sufficient``, nothing is tried below it, and ``recipe`` is empty. ``selection_alone``: the test
+    split was not asked for that candidate, and may differ; ``safer`` is the option with room for that, or empty.
     """
 
     name: str
@@ -87,6 +88,21 @@ class RelaxationResult(Result):
     unit: str
     recipe: str
     sufficient: bool
+    selection_alone: bool
+    safer: str
+
+
+class ReachedResult(Result):
+    """The best ``value`` that a candidate, ``recipe``, reaches of one limit while it meets all the others.
+
+    Null where no candidate is known to meet the others; ``recipe`` is then empty.
+    """
+
+    name: str
+    limit: float
+    unit: str
+    value: float | None
+    recipe: str
 
 
 class BuildResult(Result):
@@ -101,6 +117,7 @@ class BuildResult(Result):
     figures: FiguresResult
     original_metric: FigureResult | None
     limits: list[LimitResult]
+    reached: list[ReachedResult]
     relaxations: list[RelaxationResult]
     candidates: list[CandidateResult]
     notes: list[str]
@@ -129,6 +146,7 @@ def build_result(outcome: Outcome) -> BuildResult:
         figures=_figures(outcome.measurement),
         original_metric=_figure(outcome.original_metric),
         limits=[_limit(limit) for limit in outcome.verdict.limits],
+        reached=[ReachedResult.model_validate(item) for item in outcome.reached],
         relaxations=[
             RelaxationResult(
                 name=item.name,
@@ -137,6 +155,8 @@ def build_result(outcome: Outcome) -> BuildResult:
                 unit=item.unit,
                 recipe=item.recipe,
                 sufficient=item.sufficient,
+                selection_alone=item.selection_alone,
+                safer=item.safer,
             )
             for item in outcome.relaxations
         ],

@@ -15,6 +15,8 @@ from edgepack.search.candidate import Candidate
 _OF_THE_DEVICE: Final = frozenset({"size", "ram", "flash"})
 _DIGITS: Final = 3
 _KIB: Final = 1024
+_REASON: Final = 10.0  # times what is allowed
+_POINT: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,9 @@ class Relaxation:
         factor: The value that is needed over the limit; for a floor the other way round.
         sufficient: Whether a candidate fits then; otherwise nothing is tried below ``option``, and maybe nothing fits
             above it.
+        selection_alone: The accuracy that this stands on is the selection split's alone: the test split may differ.
+        safer: Of a drop known from the selection split alone: what to write to have room for others samples, too; empty
+            where nothing is known of that, or ``option`` has it.
     """
 
     name: str
@@ -39,12 +44,21 @@ class Relaxation:
     recipe: str
     factor: float
     sufficient: bool = True
+    selection_alone: bool = False
+    safer: str = ""
+
+    @property
+    def then(self) -> str:
+        """What follows if the limit gives way, in words."""
+        if not self.sufficient:
+            return "below it nothing is tried; it may not be enough"
+        return fits_then(self.recipe, selection_alone=self.selection_alone, safer=self.safer)
 
 
 def relaxations(candidates: Sequence[Candidate], *, tested: Candidate | None = None) -> tuple[Relaxation, ...]:
     """Return for each limit the least relaxation of it alone with which a candidate fits, the smallest first.
 
-    None where a candidate fits as it is.
+    None where a candidate fits as it is, and none of an accuracy that would have to give way beyond reason.
 
     What a candidate was not measured for it does not meet: such a candidate proves nothing. Memory that the device does
     not have is no relaxation.
@@ -53,27 +67,57 @@ def relaxations(candidates: Sequence[Candidate], *, tested: Candidate | None = N
         candidates: As the selection split has them.
         tested: The chosen one as the test split has it: where it loses more there, that is what has to be allowed.
     """
-    candidates = [_worse(candidate, tested) for candidate in candidates]
-    if any(candidate.state == "fits" for candidate in candidates):
+    running = in_the_running(candidates, tested=tested)
+    if any(candidate.state == "fits" for candidate in running):
         return ()
     best: dict[str, Relaxation] = {}
-    for candidate in candidates:
-        if candidate.verdict is None or candidate.failure is not None or candidate.beaten_by:
-            continue
-        missed = candidate.verdict.open
+    for candidate in running:
+        missed = candidate.verdict.open if candidate.verdict else ()
         if len(missed) != 1 or missed[0].state is not State.MISSED or _is_memory(missed[0]):
             continue
-        found = _relaxed(missed[0], recipe=candidate.title)
+        found = _on_its_split(_relaxed(missed[0], recipe=candidate.title), candidate, tested)
+        if _is_out_of_reach(found):
+            continue
         if found.name not in best or found.factor < best[found.name].factor:
             best[found.name] = found
     return tuple(sorted(best.values(), key=lambda item: item.factor))
 
 
+def in_the_running(candidates: Sequence[Candidate], *, tested: Candidate | None) -> list[Candidate]:
+    """Return those that were judged and not beaten by their control, the one that was ``tested`` at its worse."""
+    judged = [item for item in candidates if item.verdict is not None and item.failure is None and not item.beaten_by]
+    return [_worse(candidate, tested) for candidate in judged]
+
+
+def _is_tested(candidate: Candidate, tested: Candidate | None) -> bool:
+    return tested is not None and (candidate.name, candidate.recipe) == (tested.name, tested.recipe)
+
+
 def _worse(candidate: Candidate, tested: Candidate | None) -> Candidate:
-    if tested is None or candidate.name != tested.name or candidate.recipe != tested.recipe:
+    if tested is None or not _is_tested(candidate, tested):
         return candidate
     here, there = candidate.measurement.metric_drop, tested.measurement.metric_drop
     return tested if here is not None and there is not None and there.value > here.value else candidate
+
+
+def _on_its_split(found: Relaxation, candidate: Candidate, tested: Candidate | None) -> Relaxation:
+    """Return ``found`` with what is said where the selection split alone has shown how accurate ``candidate`` is."""
+    limits = candidate.verdict.limits if candidate.verdict else ()
+    if not any(limit.name in ACCURACY_LIMITS for limit in limits):
+        return found
+    if tested is not None and _is_tested(candidate, tested) and tested.measurement.metric is not None:
+        return found
+    drop = candidate.measurement.metric_drop
+    safer = ""
+    if found.name == "drop" and drop is not None and drop.upper > found.needed:
+        safer = f"--max-drop {_enough(drop.upper, found.unit, floor=False)}"
+    return replace(found, selection_alone=True, safer="" if safer == found.option else safer)
+
+
+def _is_out_of_reach(found: Relaxation) -> bool:
+    """Whether so much accuracy would have to be given up that it helps nobody; a point of a share is never so much."""
+    far = found.factor > _REASON and not (found.unit == "1" and found.needed <= _POINT)
+    return found.name in ACCURACY_LIMITS and far
 
 
 def necessary(verdict: Verdict, profile: DeviceProfile) -> tuple[Relaxation, ...]:
@@ -163,7 +207,11 @@ def words(relaxation: Relaxation, limit: float) -> str:
     points = relaxation.name == "drop"
     was = format_quantity(limit, relaxation.unit, points=points)
     times = "" if math.isinf(relaxation.factor) else f", {relaxation.factor:.3g} times as much"
-    then = (
-        f"{relaxation.recipe} fits then" if relaxation.sufficient else "below it nothing is tried; it may not be enough"
-    )
-    return f"{relaxation.option} instead of {was}{times}: {then}"
+    return f"{relaxation.option} instead of {was}{times}: {relaxation.then}"
+
+
+def fits_then(recipe: str, *, selection_alone: bool, safer: str) -> str:
+    """Return that ``recipe`` fits under a relaxation, with what is known of it."""
+    where = ", on the selection split" if selection_alone else ""
+    room = f"; {safer} is safer, the upper end of its drop's interval" if safer else ""
+    return f"{recipe} fits then{where}{room}"

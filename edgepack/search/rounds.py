@@ -57,6 +57,7 @@ class Rounds:
         trials: By format, where recipes are tried; in the order of the profile's runtimes.
         tally: What all of these add to.
         interrupted: Ctrl-C came.
+        timed_out: The time for the search was up when it ended.
     """
 
     wishes: Wishes
@@ -64,6 +65,7 @@ class Rounds:
     tally: Tally
     report: Reporter
     interrupted: bool = field(default=False, init=False)
+    timed_out: bool = field(default=False, init=False)
     _hopeless: set[str] = field(default_factory=set, init=False)
     """Families that cannot be cut to a limit; later rounds only ask for more."""
     _trainings: Trainings | None = field(default=None, init=False)
@@ -77,6 +79,7 @@ class Rounds:
         """
         try:
             self._rounds()
+            self.timed_out = self.wishes.recipe is None and self.tally.late
         except KeyboardInterrupt:
             if not any(candidate.verdict for candidate in self.tally.done):
                 raise

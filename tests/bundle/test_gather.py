@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes into the report of the candidates: nothing that only this machine, and only today, would say."""
 
-from edgepack.bundle.gather import _relaxations, _timed
+from edgepack.bundle.gather import _reached, _relaxations, _timed
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence, Figure
@@ -35,8 +35,11 @@ def test_a_failure_and_a_beaten_candidate_keep_their_words():
 
 def test_relaxations_are_kept_but_for_what_this_machine_measured():
     computed, host = missing("size", Evidence.COMPUTED), missing("ram", Evidence.HOST)
-    assert _relaxations([computed], computed) == (("--max-size 2KiB", "w8a8"),)
+    (found,) = _relaxations([computed], computed)
+    assert (found.option, found.recipe, found.selection_alone) == ("--max-size 2KiB", "w8a8", False)
     assert _relaxations([host], host) == ()
+    assert [(item.name, item.value, item.recipe) for item in _reached([computed], computed)] == [("size", 2000, "w8a8")]
+    assert _reached([host], host) == ()
     fits = Candidate(RECIPE, verdict=Verdict(()))
     assert _relaxations([computed, fits], fits) == ()
 

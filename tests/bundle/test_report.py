@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The report: typed, in the digest, without anything that changes between runs; its Markdown is drawn from it."""
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,16 @@ from edgepack.bundle.golden import read_npz
 from edgepack.bundle.manifest import write_json
 from edgepack.bundle.report import read_report, report_schema
 from edgepack.bundle.report_markdown import report_markdown
+from edgepack.bundle.verify import read_manifest
 from edgepack.data.settings import Augmentation
 from edgepack.errors import OutputError
 from edgepack.graph.context import Sensitivity, StepReport, Training
 from edgepack.measure.answers import arrays_of, confusion
+from edgepack.search.reached import Reached
+from edgepack.search.relax import Relaxation
 from tests.bundle.conftest import answered
+
+RELAXED = Relaxation(name="", option="", needed=1.0, unit="B", recipe="w8a8", factor=1.0)
 
 
 @pytest.fixture
@@ -56,12 +62,22 @@ def test_every_part_that_the_build_knows_is_in_the_markdown(written):
     row = CandidateRow("qat w8a8 (control)", "misses", "drop missed", {}, is_control=True, steps=(step,))
     harms = LayerHarms("mixed w8a8", Sensitivity(what="divergence with it alone at 4 bits", harms=(("conv_1", 0.125),)))
     path = written(
-        steps=(step,), candidates=(row,), harms=harms, fits=False, relaxations=(("--max-size 4KiB", "w8a8"),)
+        steps=(step,),
+        candidates=(row,),
+        harms=harms,
+        fits=False,
+        reached=(Reached(name="size", limit=2048, unit="B", value=4096.0, recipe="w8a8"),),
+        relaxations=(
+            replace(RELAXED, option="--max-size 4KiB"),
+            replace(RELAXED, option="--max-drop 2%", selection_alone=True, safer="--max-drop 3%"),
+        ),
     )
     text = (path / "report.md").read_text()
     for words in (
         "does not fit",
-        "`--max-size 4KiB`: w8a8 fits then",
+        "`--max-size 4KiB`: w8a8 fits then\n",
+        "`--max-drop 2%`: w8a8 fits then, on the selection split; --max-drop 3% is safer, the upper end of its drop's",
+        "- size 4KiB where 2KiB is allowed: w8a8, the best that meets all the other limits",
         "changed answers: 7 of 60",
         "| **cat** | 19 | 1 |  |",
         "- mixed: 8 of 10 layers hold 4-bit weights\n  - kept: 1.00%",
@@ -96,6 +112,36 @@ def test_how_the_steps_trained_is_in_manifest_and_report(contents, tmp_path):
         for index, one in enumerate((None, used, other))
     }
     assert len(digests) == 3
+
+
+@pytest.mark.parametrize(
+    ("ended", "head", "told", "below"),
+    [
+        ("interrupted", ", cut off before it was through", "The build was cut off", "this build was cut off"),
+        ("search-time", ", when the search's time was up", "its time was up (--search-time)", "ended this search"),
+        ("through", "", "", "a time limit was set for this build"),
+    ],
+)
+def test_a_build_that_was_not_through_says_so_in_every_head(written, ended, head, told, below):
+    path = written(ended=ended, reproducible=False, fits=False, reason="no candidate fits")
+    text, page = (path / "report.md").read_text(), (path / "report.html").read_text()
+    assert f": does not fit{head}\n" in text
+    assert f"<b>does not fit</b>{html.escape(head)}</h1>" in page
+    assert f"{below}: the command may choose differently" in text
+    shown = page[page.index("<body>") : page.index("<h2>")]
+    for start in (text[: text.index("no candidate fits")], shown, (path / "README.md").read_text().split("##")[0]):
+        assert told in start
+        assert bool(told) == ("had by then" in " ".join(start.split()))
+    assert read_report(path).ended == read_manifest(path).ended == ended
+
+
+def test_a_report_of_an_older_version_does_not_know_how_its_build_ended(written):
+    path = written(reproducible=False)
+    body = json.loads((path / "report.json").read_text())
+    del body["ended"], body["reached"]
+    (path / "report.json").write_text(json.dumps(body))
+    text = report_markdown(read_report(path))
+    assert "a time limit steered this build, or it was cut off: the command" in text
 
 
 def test_answers_are_kept_as_classes_and_read_back(written):

@@ -9,8 +9,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgepack.bundle import draw, redraw
+from edgepack.bundle._report_labels import Spot, _beside, _is_free, sides
 from edgepack.bundle.bundle import write_bundle
 from edgepack.bundle.contents import AnswersGiven, CandidateRow, LayerHarms, OperatorRow, Source
 from edgepack.bundle.redraw import draw_again
@@ -19,6 +22,7 @@ from edgepack.errors import HostError, OutputError
 from edgepack.events import Note
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.context import Sensitivity
+from edgepack.search.reached import Reached
 from tests.bundle.conftest import answered
 
 EVIL = "<script>document.title = 'broken'</script><img src=x onerror=\"document.title = 'broken'\">&amp;"
@@ -109,6 +113,72 @@ def test_the_budget_is_shaded_and_every_cost_can_be_chosen(drawn):
     traces, layout = json.loads(buttons[2]["data-update"])
     assert traces["x"][0][0] == pytest.approx(1000 / 1024)
     assert layout["xaxis.title.text"] == "RAM (KiB)"
+
+
+def losing(made, *drops):
+    """Return the candidates of ``made``, and one more for each drop."""
+    first = made.candidates[0]
+    return (
+        first,
+        *(
+            CandidateRow(
+                f"other {place}", "misses", "", {**first.figures, "metric_drop": Figure(drop, "1", Evidence.COMPUTED)}
+            )
+            for place, drop in enumerate(drops)
+        ),
+    )
+
+
+def frontier_of(text):
+    return next(json.loads(s) for s in Page(text).scripts if s.lstrip().startswith('{"data"'))
+
+
+def test_what_loses_far_more_than_the_rest_does_not_hide_the_limit(contents, drawn):
+    plain = frontier_of(drawn(candidates=losing(contents(), 0.03)))
+    assert plain["layout"]["yaxis"]["range"][1] > 3
+    text = drawn(candidates=losing(contents(), 0.03, 0.89))
+    plot = frontier_of(text)
+    low, high = plot["layout"]["yaxis"]["range"]
+    assert 3 < high < 5, "a limit of 1%: what loses 3% is on the scale"
+    (far,) = [trace for trace in plot["data"] if trace["name"] == "loses more than is shown"]
+    assert low < far["y"][0] < high
+    assert (far["marker"]["symbol"], far["error_y"]["visible"]) == ("triangle-up", False)
+    assert "drop 89.00%" in far["customdata"][0]
+    assert "Triangles at the upper edge lose more than the scale shows: other 1 (89.00%)." in text
+
+
+def test_what_loses_a_little_more_is_no_reason_to_cut_the_scale(contents, drawn):
+    text = drawn(candidates=losing(contents(), 0.055))
+    assert "Triangles at the upper edge" not in text
+    assert frontier_of(text)["layout"]["yaxis"]["range"][1] > 5.5
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.text("abc", max_size=26)), max_size=12))
+def test_no_label_lies_over_another_or_over_a_point(given_spots):
+    spots = [Spot(*given) for given in given_spots]
+    found = sides(spots)
+    assert all(side == "" for spot, side in zip(spots, found, strict=True) if not spot.label)
+    ways = {"top": 1, "bottom": -1, "middle": 0, "right": 1, "left": -1, "center": 0}
+    boxes = [
+        _beside(spot, ways[side.split()[1]], ways[side.split()[0]])
+        for spot, side in zip(spots, found, strict=True)
+        if side
+    ]
+    for place, box in enumerate(boxes):
+        assert _is_free(box, boxes[:place])
+
+
+def test_a_label_at_the_edge_is_written_inwards_and_one_without_room_not_at_all():
+    assert sides([Spot(0.99, 0.5, "a long name")]) == ["top left"]
+    assert sides([Spot(0.5, 0.99, "name")]) == ["bottom right"]
+    crowd = [Spot(0.5, 0.5, "name" * 5)] * 9
+    assert sides(crowd)[-1] == ""
+
+
+def test_how_near_each_limit_a_candidate_came_is_told(drawn):
+    assert "was reached" not in drawn()
+    text = drawn(fits=False, reached=(Reached(name="size", limit=2048, unit="B"),))
+    assert "<li>size: no candidate is known to meet all the other limits</li>" in text
 
 
 def test_what_the_building_machine_measured_is_marked(drawn):
@@ -217,12 +287,12 @@ def browser():
     return found
 
 
-def opened(page, folder, *, scheme=1):
+def opened(page, folder, *, scheme=1, width=390):
     """Open a page in a browser and return its console and what became of its elements."""
     return subprocess.run(
         [browser(), "--headless=new", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr",
          f"--user-data-dir={folder / 'profile'}", f"--blink-settings=preferredColorScheme={scheme}",
-         "--window-size=390,844", "--virtual-time-budget=8000", "--dump-dom", f"file://{page}"],
+         f"--window-size={width},844", "--virtual-time-budget=8000", "--dump-dom", f"file://{page}"],
         capture_output=True, text=True, check=True, timeout=120,
     )  # fmt: skip
 
@@ -254,3 +324,19 @@ def test_the_buttons_change_the_plots(contents, tmp_path):
     assert ">RAM (KiB)</text>" in done.stdout
     assert ">latency (ms)</text>" not in done.stdout
     assert re.findall(r'aria-pressed="true">([^<]+)', done.stdout) == ["RAM", "the original", "bytes of constants"]
+
+
+def test_the_candidates_table_leads_with_what_tells_and_ends_with_why_not(contents, tmp_path):
+    made = contents("stm32h747").candidates[0]
+    figures = {**made.figures, "energy": Figure(0.05, "mJ", Evidence.PREDICTED, ci_low=0.01, ci_high=0.2)}
+    why = "drop missed; tensorflow/lite/micro/kernels/a_very_long_name_of_a_file_that_has_no_end.cc:42 was not true"
+    rows = (made, replace(made, name="student (coarser)+prune+mixed (8 bits)+qat w8a8", figures=figures, reason=why))
+    path = write_bundle(contents("stm32h747", candidates=rows), tmp_path / "b", force=False).path
+    text = (path / "report.html").read_text()
+    table = text[text.index("<h2>Candidates</h2>") :]
+    told = ["candidate", "", "drop", "metric", "size", "RAM", "latency", "energy", "changed", "why not"]
+    assert re.findall(r"<th>(.*?)</th>", table[: table.index("</thead>")]) == told
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    wide = "[...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth).length"
+    (tmp_path / "m.html").write_text(text.replace("</body>", f"<script>document.title = {wide}</script></body>"))
+    assert "<title>0</title>" in opened(tmp_path / "m.html", tmp_path, width=1280).stdout, "nothing is out of sight"

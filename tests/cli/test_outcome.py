@@ -17,6 +17,7 @@ from edgepack.measure.measurement import LimitVerdict, State, Verdict
 from edgepack.request import Outcome
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice
+from edgepack.search.reached import Reached
 from edgepack.search.relax import Relaxation
 
 RECIPE = Recipe.model_validate({"precision": {"default": "f32"}})
@@ -96,6 +97,17 @@ def test_a_control_that_is_chosen_is_told_apart_from_what_it_beat_and_a_build_th
     told = capsys.readouterr().out
     assert "no labelled data was given" in told
     assert "cut off" not in told
+    report_outcomes(CONSOLE, [replace(given, interrupted=False, timed_out=True)])
+    assert "cut off  the search ended when its time was up (--search-time)" in capsys.readouterr().out
+
+
+def test_how_near_each_limit_a_candidate_came_is_told(capsys):
+    reached = Reached(name="size", limit=1024, unit="B", value=2048.0, recipe="w8a8")
+    given = replace(outcome(), choice=Choice(outcome().candidates[0], "it comes closest"), reached=(reached,))
+    report_outcomes(CONSOLE, [given])
+    assert "  reached  size 2KiB where 1KiB is allowed: w8a8, the best that meets" in capsys.readouterr().out
+    (found,) = build_result(given).reached
+    assert (found.value, found.limit, found.recipe) == (2048, 1024, "w8a8")
 
 
 def relaxation(name, option, *, sufficient):

@@ -41,7 +41,10 @@ def test_each_limit_has_the_least_relaxation_of_it_alone_smallest_first():
         ("--max-drop 1.23%", "w4a8"),
         ("--max-ram 2KiB", "w8a16"),
     ]
-    assert words(found[0], 0.01) == "--max-drop 1.23% instead of 1.00%, 1.23 times as much: w4a8 fits then"
+    assert (
+        words(found[0], 0.01)
+        == "--max-drop 1.23% instead of 1.00%, 1.23 times as much: w4a8 fits then, on the selection split"
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,48 @@ def test_what_fits_on_the_selection_split_alone_may_be_allowed_more():
     )
     assert relaxations([fits]) == ()
     assert [item.option for item in relaxations([fits], tested=tested)] == ["--max-drop 2%"]
+
+
+def losing(share, upper, precision=Precision.W8A8, allowed=0.01):
+    known = Figure(share, "1", Evidence.COMPUTED, ci_low=-upper, ci_high=upper, ci_level=0.95, n=100)
+    return candidate(
+        limit("drop", allowed, share, unit="1"),
+        precision=precision,
+        measurement=Measurement(metric_drop=known, metric=Figure(0.9, "1", Evidence.COMPUTED)),
+    )
+
+
+def test_what_the_selection_split_alone_shows_is_said_to_be_so_beside_what_has_room():
+    (found,) = relaxations(
+        [losing(0.02, 0.0456), losing(0.03, 0.04, Precision.F32)], tested=losing(0.03, 0.04, Precision.F32)
+    )
+    assert (found.option, found.safer, found.selection_alone) == ("--max-drop 2%", "--max-drop 4.56%", True)
+    assert words(found, 0.01) == (
+        "--max-drop 2% instead of 1.00%, 2 times as much: w8a8 fits then, on the selection split; "
+        "--max-drop 4.56% is safer, the upper end of its drop's interval"
+    )
+    (found,) = relaxations([losing(0.02, 0.02)])
+    assert (found.selection_alone, found.safer) == (True, ""), "it has the room"
+
+
+def test_of_the_one_that_was_tested_both_splits_are_known():
+    (found,) = relaxations([losing(0.02, 0.04)], tested=losing(0.025, 0.05))
+    assert words(found, 0.01) == "--max-drop 2.5% instead of 1.00%, 2.5 times as much: w8a8 fits then"
+    unscored = candidate(limit("drop", 0.01, None, unit="1"))
+    (found,) = relaxations([losing(0.02, 0.04)], tested=unscored)
+    assert found.selection_alone, "the build was interrupted before"
+
+
+def test_a_cost_alone_stands_on_no_split():
+    (found,) = relaxations([candidate(limit("ram", 1000, 3000))])
+    assert not found.selection_alone
+
+
+@pytest.mark.parametrize(
+    ("allowed", "lost", "offered"), [(0.02, 0.548, False), (0.02, 0.19, True), (0.0005, 0.009, True), (0.0, 0.5, False)]
+)
+def test_a_drop_beyond_reason_is_not_offered(allowed, lost, offered):
+    assert bool(relaxations([losing(lost, lost, allowed=allowed)])) is offered
 
 
 def test_a_floor_is_lowered():
