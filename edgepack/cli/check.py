@@ -59,6 +59,7 @@ def command(
     from edgepack.model.onnx_way import foreseen
     from edgepack.model.shapes import parse_shapes
 
+    devices = tuple(dict.fromkeys(devices))
     fixed = parse_shapes(shapes)
     profile, limits = _target(devices, formats, options)
     profiles: tuple[DeviceProfile | None, ...] = (None,) if profile is None else profile.each(formats)

@@ -128,6 +128,12 @@ def active_limits(profile: "DeviceProfile", user: Budget, *, metric: Metric | No
     return tuple(limits)
 
 
+def free_bytes(profile: "DeviceProfile", name: str) -> int | None:
+    """Return the most bytes that the limit ``name`` may allow, all that is free; None where no memory bounds it."""
+    regions = _regions(profile, name)
+    return sum(region.available_bytes for region in regions) if regions else None
+
+
 def _check_figures(profile: "DeviceProfile", user: Budget) -> None:
     """Refuse before any work what could only end as not measured, and so as not met."""
     if user.flash_bytes is not None:
@@ -175,9 +181,8 @@ def _check_metric(user: Budget, metric: Metric | None) -> None:
 def _check_memory(profile: "DeviceProfile", user: Budget) -> None:
     """Refuse a limit above what is free: a model under it would "fit" beside what else lives there, and does not."""
     for name, wanted in (("size", user.size_bytes), ("flash", user.flash_bytes), ("ram", user.ram_bytes)):
-        regions = _regions(profile, name)
-        free = sum(region.available_bytes for region in regions)
-        if wanted is None or not regions or wanted <= free:
+        free = free_bytes(profile, name)
+        if wanted is None or free is None or wanted <= free:
             continue
         limit, there = format_size(wanted), format_size(free)
         if limit == there:
@@ -185,16 +190,16 @@ def _check_memory(profile: "DeviceProfile", user: Budget) -> None:
         raise ProfileError(
             "EP-332",
             f"--max-{name} {limit} is more than the {there} of {'RAM' if name == 'ram' else 'flash'} that"
-            f" {profile.name} has{_beside(profile, regions)}",
+            f" {profile.name} has{_beside(profile, _regions(profile, name))}",
             hint=f"leave --max-{name} out for what is free there, name another device, or write a profile of your own"
             " with what your board holds back (edgepack devices new)",
         )
 
 
 def _regions(profile: "DeviceProfile", name: str) -> "tuple[Region, ...]":
-    """Return where what a limit of memory counts lies; nothing where storage is no limit."""
+    """Return where what the limit ``name`` counts lies; nothing where storage is no limit, or it counts no memory."""
     memory = profile.memory
-    found = (memory.ram, memory.psram) if name == "ram" else (memory.flash,)
+    found = {"ram": (memory.ram, memory.psram), "size": (memory.flash,), "flash": (memory.flash,)}.get(name, ())
     return tuple(region for region in found if region is not None)
 
 

@@ -164,6 +164,7 @@ def test_several_devices_are_refused_and_not_the_last_one_taken(tmp_path):
     done = check(write_relu(tmp_path / "m.onnx"), "--device", "rpi4", "--device", "nrf52840")
     assert done.returncode == 2
     assert "one device at a time, and 2 are named: rpi4, nrf52840" in done.stderr
+    assert check(tmp_path / "m.onnx", "--device", "rpi4", "--device", "rpi4").returncode == 0
 
 
 def test_what_one_format_alone_rules_out_is_possible_in_the_other(tmp_path):
