@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -152,7 +153,7 @@ class Journal:
             wishes: Digest of all that steers it beside its origin: limits, objective, what may be tried.
             resume: It goes on with the run that was cut off, and is refused where that had other inputs; asked of the
                 first alone that goes on here.
-            report: Is told where there is no such run.
+            report: Is told with what it goes on, and where ``resume`` finds nothing to go on with.
             device: What its device is called, for whoever reads of the run; empty where that does not matter.
 
         Raises:
@@ -160,9 +161,10 @@ class Journal:
         """
         if resume and not self._gone_on:
             # Of a build for several devices the first tells: those behind it may not have had their turn.
-            self._check_resumable(origin, report)
+            self._check_resumable(origin, wishes, report)
             self._gone_on = True
         row = (_text(origin), wishes, time.time())
+        self._tell_of_going_on(row[:2], device, report)
         with journal_errors(self._artifacts.parent), self._database:
             known_now = _LESSONS.dump_json(self._lessons(origin)).decode()
             self._database.execute(
@@ -197,8 +199,24 @@ class Journal:
             for kind, narrow, logarithm, same in rows
         )
 
-    def _check_resumable(self, origin: Origin, report: Reporter) -> None:
-        if self._database.execute("SELECT 1 FROM runs WHERE origin = ?", (_text(origin),)).fetchone():
+    def _tell_of_going_on(self, run: tuple[str, str], device: str, report: Reporter) -> None:
+        """Tell of what is known of the run of that origin and those wishes where it was cut off."""
+        query = (
+            "SELECT number, began, (SELECT count(*) FROM candidates WHERE run = number) FROM runs "
+            "WHERE origin = ? AND wishes = ? AND ended IS NULL"
+        )
+        for number, began, tried in self._database.execute(query, run):
+            what = f"run {number}{f' on {device}' if device else ''}, begun {moment(began)}"
+            candidates = "1 candidate was" if tried == 1 else f"{tried or 'no'} candidates were"
+            report(Note(f"going on with {what}, which was cut off when {candidates} tried"))
+
+    def _check_resumable(self, origin: Origin, wishes: str, report: Reporter) -> None:
+        query = "SELECT max(wishes = ? AND ended IS NULL) FROM runs WHERE origin = ?"
+        (cut_off,) = self._database.execute(query, (wishes, _text(origin))).fetchone()
+        if cut_off is not None:
+            if not cut_off:
+                known = "this one begins at its beginning, with what is known of these inputs"
+                report(Note(f"no build with these limits and options was cut off in {self._artifacts.parent}: {known}"))
             return
         query = "SELECT origin FROM runs WHERE ended IS NULL ORDER BY began DESC"
         row = self._database.execute(query).fetchone()
@@ -239,6 +257,11 @@ def _school(origin: Origin) -> tuple[str, str, str]:
 
 def _text(origin: Origin) -> str:
     return canonical_json(dict(origin)).decode()
+
+
+def moment(seconds: float) -> str:
+    """Return a time since 1970, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _short(value: str) -> str:

@@ -2,6 +2,7 @@
 """The journal: what was made is found again, byte for byte or not at all, and damage loses nothing else."""
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -451,11 +452,44 @@ def test_only_a_run_of_the_same_inputs_goes_on(work):
             journal.begin(other, "w", resume=True, report=told.append)
         assert caught.value.code == "EP-407"
         run = journal.begin(ORIGIN, "w", resume=True, report=told.append)
-        assert len(told) == 1
+        assert len(told) == 2
         journal.end(run)
     with open_journal(work, told.append) as journal:
         journal.begin(other, "w", resume=True, report=told.append)
-        assert len(told) == 2, "what came to its end does not bind the next one"
+        assert len(told) == 3, "what came to its end does not bind the next one"
+
+
+def test_a_build_that_goes_on_says_with_what(work, made, monkeypatch):
+    told = []
+    now = iter([86400.0, 90061.0, 90062.0, 90063.0, 90064.0])
+    monkeypatch.setattr(time, "time", lambda: next(now))
+    origin = {**ORIGIN, "device": "d" * 64}
+
+    def begun(*, tried=0, resume=False):
+        told.clear()
+        with open_journal(work, told.append) as journal:
+            run = journal.begin(origin, "w", resume=resume, report=told.append, device="rpi4")
+            for place in range(tried):
+                journal.tried(run, origin, Candidate(RECIPE, artifact=made.artifact), place=place)
+            if tried > 1:
+                journal.end(run)
+        return [event.text for event in told]
+
+    start = "going on with run 1 on rpi4, begun 1970-01-0"
+    assert begun(tried=0) == []
+    assert begun(tried=1) == [f"{start}2 00:00:00 UTC, which was cut off when no candidates were tried"]
+    assert begun(tried=2, resume=True) == [f"{start}2 01:01:01 UTC, which was cut off when 1 candidate was tried"]
+    assert begun() == [], "it had come to its end"
+
+
+@pytest.mark.parametrize("wishes", ["w", "other"])
+def test_going_on_with_nothing_that_was_cut_off_is_told(work, wishes):
+    told = []
+    with open_journal(work, told.append) as journal:
+        journal.end(journal.begin(ORIGIN, "w", resume=False, report=told.append))
+        journal.begin(ORIGIN, wishes, resume=True, report=told.append)
+    (note,) = told
+    assert note.text.startswith("no build with these limits and options was cut off in ")
 
 
 def test_devices_that_had_no_turn_go_on_behind_the_first_whatever_else_was_cut_off(work):
@@ -467,7 +501,8 @@ def test_devices_that_had_no_turn_go_on_behind_the_first_whatever_else_was_cut_o
     with open_journal(work, told.append) as journal:
         journal.end(journal.begin(ORIGIN, "w", resume=True, report=told.append))
         journal.begin({**ORIGIN, "target": "f" * 64}, "w", resume=True, report=told.append)
-    assert told == []
+    (note,) = told
+    assert note.text.startswith("going on with run 2, begun ")
 
 
 def test_a_run_over_other_formats_is_another_and_the_refusal_says_so(work):
@@ -491,7 +526,8 @@ def test_a_build_in_between_does_not_make_another_forget_that_it_was_cut_off(wor
         journal.begin(ORIGIN, "w", resume=False, report=told.append)
         journal.end(journal.begin(other, "w", resume=False, report=told.append))
         journal.begin(ORIGIN, "w", resume=True, report=told.append)
-        assert told == []
+    (note,) = told
+    assert note.text.startswith("going on with run 1, begun ")
 
 
 def test_a_full_disk_is_said_in_words(work, made):
