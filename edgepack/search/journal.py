@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,7 +23,7 @@ from edgepack.errors import OutputError
 from edgepack.events import Note, Reporter
 from edgepack.figure import Figure
 from edgepack.search.candidate import Candidate
-from edgepack.search.journal_file import NAME, journal_errors, opened
+from edgepack.search.journal_file import NAME, as_text, journal_errors, opened
 from edgepack.search.lesson import Lesson
 from edgepack.search.making import Made
 from edgepack.search.origin import BESIDE, key_of
@@ -35,6 +35,8 @@ _MADE: Final = TypeAdapter(Made)
 _LESSONS: Final = TypeAdapter(tuple[Lesson, ...])
 FIGURES_FORM: Final = TypeAdapter(dict[str, Figure | None])
 ORIGIN_FORM: Final = TypeAdapter(dict[str, str])
+T = TypeVar("T")
+D = TypeVar("D")
 
 Origin = Mapping[str, str]
 """What shapes every artifact of a run beside its recipe, by name: digests, versions, options."""
@@ -70,6 +72,7 @@ class Journal:
         """Yield the same journal for another thread, to read in."""
         folder = self._artifacts.parent
         with closing(sqlite3.connect(folder / NAME)) as database:
+            database.text_factory = as_text
             yield Journal(database, Work(folder))
 
     def known(self, origin: Origin, recipe: Recipe) -> Made | None:
@@ -77,9 +80,8 @@ class Journal:
         row = self._database.execute("SELECT made FROM made WHERE key = ?", (key_of(origin, recipe),)).fetchone()
         if row is None:
             return None
-        try:
-            made = _MADE.validate_json(row[0])
-        except ValidationError:
+        made = _parsed(_MADE, row[0], None)
+        if made is None:
             return None
         # The work folder may have been moved since.
         path = self._artifacts / made.artifact.path.name
@@ -178,7 +180,7 @@ class Journal:
             self._database.execute("DELETE FROM candidates WHERE run = ?", (number,))
             if device:
                 self._database.execute("INSERT OR REPLACE INTO devices VALUES (?, ?)", (origin["device"], device))
-        return Run(number, known, _LESSONS.validate_json(lessons))
+        return Run(number, known, _parsed(_LESSONS, lessons, ()))
 
     def end(self, run: Run) -> None:
         """Write down that ``run`` came to its end."""
@@ -224,7 +226,7 @@ class Journal:
         if row is None:
             report(Note(f"no build in {folder} was cut off: this one begins at its beginning"))
             return
-        before = ORIGIN_FORM.validate_json(row[0])
+        before = _parsed(ORIGIN_FORM, row[0], {})
         changed = [name for name in {**before, **origin} if before.get(name, "") != origin.get(name, "")]
         pairs = [(name, _short(before.get(name, "")), _short(origin.get(name, ""))) for name in changed]
         told = "; ".join(f"{name} was {old}, is {new}" for name, old, new in pairs)
@@ -253,6 +255,14 @@ def open_journal(work: Work, report: Reporter) -> Iterator[Journal]:
 def _school(origin: Origin) -> tuple[str, str, str]:
     """Return what tells lessons apart: model, data, and the edgepack whose expectations they are held against."""
     return origin.get("model", ""), origin.get("data", ""), origin.get("version of edgepack", "")
+
+
+def _parsed(form: TypeAdapter[T], text: str, damaged: D) -> T | D:
+    """Return what ``text`` says, or ``damaged`` where a disk or another hand has spoilt it."""
+    try:
+        return form.validate_json(text)
+    except ValidationError:
+        return damaged
 
 
 def _text(origin: Origin) -> str:

@@ -373,6 +373,38 @@ def test_a_journal_with_other_tables_than_its_format_says_is_moved_aside(work, m
     assert caught.value.hint == "bundles hold their own reports", "no build looks at it"
 
 
+@pytest.mark.parametrize("spoilt", ["half a text", b"\xff{", "[1]"])
+def test_a_line_that_cannot_be_read_costs_no_other(work, made, spoilt):
+    path = work.folder("") / "journal.sqlite"
+    with open_journal(work, print) as journal:
+        journal.begin(ORIGIN, "w", resume=False, report=print)
+        for recipe in (RECIPE, TRAINED):
+            journal.keep(ORIGIN, recipe, made, seconds=1.5)
+    with closing(sqlite3.connect(path)) as database:
+        both = "UPDATE made SET made = CAST(?1 AS TEXT), recipe = CAST(?1 AS TEXT) WHERE number = 1"
+        database.execute(both, (spoilt,))
+        database.execute("UPDATE runs SET lessons = CAST(? AS TEXT)", (spoilt,))
+        database.commit()
+    with open_journal(work, pytest.fail) as journal:
+        assert journal.known(ORIGIN, RECIPE) is None
+        assert journal.known(ORIGIN, TRAINED) == made
+        with journal.beside() as other:
+            assert other.known(ORIGIN, RECIPE) is None
+        run = journal.begin(ORIGIN, "w", resume=False, report=print)
+        assert run.lessons == ()
+        assert journal.trained(ORIGIN, None) == (TRAINED,)
+        journal._database.execute("UPDATE runs SET origin = CAST(? AS TEXT)", (spoilt,))
+        with pytest.raises(OutputError, match=r"model was nothing, is a{12}") as caught:
+            journal.begin(ORIGIN, "w", resume=True, report=print)
+    assert caught.value.code == "EP-407"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE runs SET origin = CAST(? AS TEXT)", (spoilt,))
+        database.commit()
+    with pytest.raises(OutputError) as caught:
+        recorded_runs(path)
+    assert (caught.value.code, caught.value.hint) == ("EP-418", "bundles hold their own reports")
+
+
 def test_tables_that_another_edgepack_keeps_beside_ours_are_left_alone(work, made):
     with open_journal(work, print) as journal:
         journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
