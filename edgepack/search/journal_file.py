@@ -71,6 +71,7 @@ def opened(path: Path, report: Reporter) -> sqlite3.Connection:
             database.close()
             report(Note(f"the journal {path} {why}: moved to {aside.name} and begun afresh"))
             database, known = stack.enter_context(closing(sqlite3.connect(path))), 0
+        database.text_factory = as_text
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         if known < FORMAT:
@@ -138,6 +139,11 @@ def format_of(database: sqlite3.Connection, path: Path) -> int:
             hint="use the edgepack that wrote it, or give this run a folder of its own with --work",
         )
     return known
+
+
+def as_text(content: bytes) -> str:
+    """Return a text of the journal; what is no text is no reason to lose the rest, and is found when it is parsed."""
+    return content.decode(errors="replace")
 
 
 def devices_in(database: sqlite3.Connection) -> dict[str, str]:

@@ -134,10 +134,13 @@ def _reading(journal: Path) -> Iterator[sqlite3.Connection | None]:
     busy = journal.with_name(f"{journal.name}-wal").exists()
     mode = "mode=ro" if busy else "mode=ro&immutable=1"
     hint = "bundles hold their own reports"
+    known = None
     try:
         with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?{mode}", uri=True)) as database:
-            yield database if checked(database, journal) >= WITH_RUNS else None
+            known = checked(database, journal)
+            yield database if known >= WITH_RUNS else None
     except (sqlite3.Error, ValidationError) as error:
-        if isinstance(error, sqlite3.Error) and is_damage(error) and journal.name == NAME:
+        # A build passes by a line that it cannot read, and never looks at a copy under another name.
+        if known is None and isinstance(error, sqlite3.Error) and is_damage(error) and journal.name == NAME:
             hint = f"the next build in that work folder moves it aside and begins afresh; {hint}"
         raise OutputError("EP-418", f"the journal {journal} cannot be read: {error}", hint=hint) from error

@@ -2,6 +2,7 @@
 """The journal: what was made is found again, byte for byte or not at all, and damage loses nothing else."""
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -372,6 +373,38 @@ def test_a_journal_with_other_tables_than_its_format_says_is_moved_aside(work, m
     assert caught.value.hint == "bundles hold their own reports", "no build looks at it"
 
 
+@pytest.mark.parametrize("spoilt", ["half a text", b"\xff{", "[1]"])
+def test_a_line_that_cannot_be_read_costs_no_other(work, made, spoilt):
+    path = work.folder("") / "journal.sqlite"
+    with open_journal(work, print) as journal:
+        journal.begin(ORIGIN, "w", resume=False, report=print)
+        for recipe in (RECIPE, TRAINED):
+            journal.keep(ORIGIN, recipe, made, seconds=1.5)
+    with closing(sqlite3.connect(path)) as database:
+        both = "UPDATE made SET made = CAST(?1 AS TEXT), recipe = CAST(?1 AS TEXT) WHERE number = 1"
+        database.execute(both, (spoilt,))
+        database.execute("UPDATE runs SET lessons = CAST(? AS TEXT)", (spoilt,))
+        database.commit()
+    with open_journal(work, pytest.fail) as journal:
+        assert journal.known(ORIGIN, RECIPE) is None
+        assert journal.known(ORIGIN, TRAINED) == made
+        with journal.beside() as other:
+            assert other.known(ORIGIN, RECIPE) is None
+        run = journal.begin(ORIGIN, "w", resume=False, report=print)
+        assert run.lessons == ()
+        assert journal.trained(ORIGIN, None) == (TRAINED,)
+        journal._database.execute("UPDATE runs SET origin = CAST(? AS TEXT)", (spoilt,))
+        with pytest.raises(OutputError, match=r"model was nothing, is a{12}") as caught:
+            journal.begin(ORIGIN, "w", resume=True, report=print)
+    assert caught.value.code == "EP-407"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE runs SET origin = CAST(? AS TEXT)", (spoilt,))
+        database.commit()
+    with pytest.raises(OutputError) as caught:
+        recorded_runs(path)
+    assert (caught.value.code, caught.value.hint) == ("EP-418", "bundles hold their own reports")
+
+
 def test_tables_that_another_edgepack_keeps_beside_ours_are_left_alone(work, made):
     with open_journal(work, print) as journal:
         journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
@@ -451,11 +484,44 @@ def test_only_a_run_of_the_same_inputs_goes_on(work):
             journal.begin(other, "w", resume=True, report=told.append)
         assert caught.value.code == "EP-407"
         run = journal.begin(ORIGIN, "w", resume=True, report=told.append)
-        assert len(told) == 1
+        assert len(told) == 2
         journal.end(run)
     with open_journal(work, told.append) as journal:
         journal.begin(other, "w", resume=True, report=told.append)
-        assert len(told) == 2, "what came to its end does not bind the next one"
+        assert len(told) == 3, "what came to its end does not bind the next one"
+
+
+def test_a_build_that_goes_on_says_with_what(work, made, monkeypatch):
+    told = []
+    now = iter([86400.0, 90061.0, 90062.0, 90063.0, 90064.0])
+    monkeypatch.setattr(time, "time", lambda: next(now))
+    origin = {**ORIGIN, "device": "d" * 64}
+
+    def begun(*, tried=0, resume=False):
+        told.clear()
+        with open_journal(work, told.append) as journal:
+            run = journal.begin(origin, "w", resume=resume, report=told.append, device="rpi4")
+            for place in range(tried):
+                journal.tried(run, origin, Candidate(RECIPE, artifact=made.artifact), place=place)
+            if tried > 1:
+                journal.end(run)
+        return [event.text for event in told]
+
+    start = "going on with run 1 on rpi4, begun 1970-01-0"
+    assert begun(tried=0) == []
+    assert begun(tried=1) == [f"{start}2 00:00:00 UTC, which was cut off when no candidates were tried"]
+    assert begun(tried=2, resume=True) == [f"{start}2 01:01:01 UTC, which was cut off when 1 candidate was tried"]
+    assert begun() == [], "it had come to its end"
+
+
+@pytest.mark.parametrize("wishes", ["w", "other"])
+def test_going_on_with_nothing_that_was_cut_off_is_told(work, wishes):
+    told = []
+    with open_journal(work, told.append) as journal:
+        journal.end(journal.begin(ORIGIN, "w", resume=False, report=told.append))
+        journal.begin(ORIGIN, wishes, resume=True, report=told.append)
+    (note,) = told
+    assert note.text.startswith("no build with these limits and options was cut off in ")
 
 
 def test_devices_that_had_no_turn_go_on_behind_the_first_whatever_else_was_cut_off(work):
@@ -467,7 +533,8 @@ def test_devices_that_had_no_turn_go_on_behind_the_first_whatever_else_was_cut_o
     with open_journal(work, told.append) as journal:
         journal.end(journal.begin(ORIGIN, "w", resume=True, report=told.append))
         journal.begin({**ORIGIN, "target": "f" * 64}, "w", resume=True, report=told.append)
-    assert told == []
+    (note,) = told
+    assert note.text.startswith("going on with run 2, begun ")
 
 
 def test_a_run_over_other_formats_is_another_and_the_refusal_says_so(work):
@@ -491,7 +558,8 @@ def test_a_build_in_between_does_not_make_another_forget_that_it_was_cut_off(wor
         journal.begin(ORIGIN, "w", resume=False, report=told.append)
         journal.end(journal.begin(other, "w", resume=False, report=told.append))
         journal.begin(ORIGIN, "w", resume=True, report=told.append)
-        assert told == []
+    (note,) = told
+    assert note.text.startswith("going on with run 1, begun ")
 
 
 def test_a_full_disk_is_said_in_words(work, made):
