@@ -183,19 +183,34 @@ class Change:
     Attributes:
         value: In ``unit``; negative is less. A cost is taken at the upper end of its interval.
         share: The same of the first's; None for metric and drop, and where the first has none of it.
+        value_share: As ``share``, of what was measured or predicted instead of the intervals' upper ends.
     """
 
     value: float
     unit: str
     share: float | None
+    value_share: float | None = None
 
 
 def change_of(compared: Comparison, name: str) -> Change | None:
-    """Return the change of the figure ``name``, or None where one of the bundles does not have it."""
+    """Return the change of the figure ``name``; None where a bundle lacks it or they say nothing of each other."""
     one, other = compared.first.figures[name], compared.second.figures[name]
-    if one is None or other is None or one.unit != other.unit:
+    if one is None or other is None or why_not_comparable(one, other):
         return None
     if name.startswith("metric"):
         return Change(other.value - one.value, one.unit, None)
     more = other.upper - one.upper
-    return Change(more, one.unit, more / one.upper if one.upper else None)
+    in_value = (other.value - one.value) / one.value if one.value else None
+    return Change(more, one.unit, more / one.upper if one.upper else None, in_value)
+
+
+def why_not_comparable(one: Figure, other: Figure) -> str:
+    """Return why two figures of one name say nothing of each other; empty where they do.
+
+    Another kind of evidence is another quantity: what a process takes on the building machine is no arena's bytes.
+    """
+    if one.unit != other.unit:
+        return f"the units differ: {one.unit} and {other.unit}"
+    if one.evidence is not other.evidence:
+        return f"figures by {one.evidence.value} and by {other.evidence.value} are not comparable"
+    return ""

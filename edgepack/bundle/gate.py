@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from edgepack.bundle.compare import Comparison
+from edgepack.bundle.compare import Comparison, why_not_comparable
 from edgepack.device.units import format_quantity, parse_duration, parse_energy, parse_fraction, parse_size
 from edgepack.errors import ProfileError, UsageError
 from edgepack.measure.measurement import figure_of
@@ -92,8 +92,8 @@ def _absolute(name: str, amount: str, text: str) -> float:
 def judge_condition(condition: Condition, compared: Comparison) -> Gated:
     """Return whether the second bundle has more than the condition allows; what is not known fails.
 
-    A cost is taken at the upper end of its interval, as limits are; the drop as it was measured, each bundle's from
-    its own original.
+    So does what is known by two kinds of evidence. A cost is taken at the upper end of its interval, as limits are; the
+    drop as it was measured, each bundle's from its own original.
     """
     if condition.name == "flips":
         return _flips(condition, compared)
@@ -102,13 +102,14 @@ def judge_condition(condition: Condition, compared: Comparison) -> Gated:
     missing = [str(side.path) for side in (compared.first, compared.second) if side.figures[name] is None]
     if one is None or other is None:
         return Gated(condition, failed=True, why=f"{condition.name} is not measured in {' and '.join(missing)}")
-    if one.unit != other.unit:
-        return Gated(condition, failed=True, why=f"the units differ: {one.unit} and {other.unit}")
+    if why_not := why_not_comparable(one, other):
+        return Gated(condition, failed=True, why=f"{condition.name}: {why_not}, and what cannot be told fails")
     drop = condition.name == "drop"
     before, after = (figure.value if drop else figure.upper for figure in (one, other))
     allowed = before * (1 + condition.more) if condition.relative else before + condition.more
     told = [format_quantity(value, one.unit, points=drop) for value in (before, after, allowed)]
-    why = f"{condition.name} {told[0]} to {told[1]}, {told[2]} is allowed"
+    ends = "" if drop or (before, after) == (one.value, other.value) else " at the upper ends"
+    why = f"{condition.name} {told[0]} to {told[1]}{ends}, {told[2]} is allowed"
     return Gated(condition, failed=after > allowed + _rounding(allowed), why=why)
 
 

@@ -26,6 +26,7 @@ from edgepack.data.settings import Augmentation
 from edgepack.digest import digest_file
 from edgepack.figure import is_host
 from edgepack.graph.context import Training
+from edgepack.listing import told_apart
 from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Verdict, figure_of
@@ -146,9 +147,10 @@ def _data_used(data: Data | None, notes: tuple[str, ...]) -> DataUsed | None:
 
 def _rows(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[CandidateRow, ...]:
     best = frontier(candidates)
+    names = told_apart([candidate.name for candidate in candidates])
     return tuple(
         CandidateRow(
-            name=candidate.name,
+            name=name,
             state=candidate.state,
             reason=candidate.steady_reason,
             figures=candidate.measurement.figures(),
@@ -159,7 +161,7 @@ def _rows(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Candidate
             steps=candidate.reports,
             flips=candidate.measurement.flips,
         )
-        for candidate in candidates
+        for name, candidate in zip(names, candidates, strict=True)
     )
 
 

@@ -18,6 +18,7 @@ from edgepack.cli._group import INTERRUPTED, error_lines
 from edgepack.cli._results_build import BuildOutput, build_result
 from edgepack.cli._words import figure_in_full, figure_words
 from edgepack.device.units import format_quantity
+from edgepack.listing import told_apart
 from edgepack.measure.measurement import LimitVerdict, State
 from edgepack.request import Outcome
 from edgepack.search.candidate import Candidate
@@ -55,7 +56,9 @@ def report_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
     for outcome in outcomes:
         title = "Candidates" if len(outcomes) == 1 else f"Candidates for {outcome.profile.name}"
         if outcome.candidates:
-            _table(_COLUMNS, [_candidate_row(item) for item in outcome.candidates], rich=rich, title=title)
+            names = told_apart([item.name for item in outcome.candidates])
+            rows = [(name, *_candidate_row(item)) for name, item in zip(names, outcome.candidates, strict=True)]
+            _table(_COLUMNS, rows, rich=rich, title=title)
         if outcome.verdict.limits:
             _table(_LIMIT_COLUMNS, [_limit_row(item) for item in outcome.verdict.limits], rich=rich, title="Limits")
         for line in _verdict(outcome):
@@ -79,9 +82,9 @@ def _device_row(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
+    """Return what stands behind the name."""
     figures = candidate.measurement
     return (
-        candidate.name,
         _SIGNS[candidate.state],
         figure_words(figures.size),
         figure_words(figures.ram),

@@ -3,10 +3,11 @@
 
 from collections.abc import Sequence
 
-from edgepack.bundle.compare import Comparison, Side, change_of
+from edgepack.bundle.compare import Comparison, Side, change_of, why_not_comparable
 from edgepack.bundle.gate import Gated
 from edgepack.cli._result_parts import Output, Result
 from edgepack.cli._results_build import FigureResult
+from edgepack.device.units import format_quantity
 
 
 class SideResult(Result):
@@ -21,7 +22,8 @@ class SideResult(Result):
 class ChangeResult(Result):
     """A figure of both; ``change`` is B less A, in ``unit``, ``share`` the same of A's, null where that says nothing.
 
-    A cost is taken at the upper end of its interval.
+    A cost is taken at the upper end of its interval; ``value_share`` is the share of the values themselves. ``why_not``
+    says why two figures that are there are not compared, else it is empty.
     """
 
     name: str
@@ -29,6 +31,8 @@ class ChangeResult(Result):
     second: FigureResult | None
     change: float | None
     share: float | None
+    value_share: float | None
+    why_not: str
 
 
 class DifferenceResult(Result):
@@ -94,4 +98,19 @@ def _change(compared: Comparison, name: str) -> ChangeResult:
         second=None if other is None else FigureResult.model_validate(other),
         change=None if found is None else found.value,
         share=None if found is None else found.share,
+        value_share=None if found is None else found.value_share,
+        why_not="" if one is None or other is None else why_not_comparable(one, other),
     )
+
+
+def change_words(compared: Comparison, name: str) -> str:
+    """Return how much more of the figure ``name`` B has than A, of what, or why that cannot be told."""
+    found = _change(compared, name)
+    if found.change is None or found.first is None:
+        return found.why_not
+    if found.share is None:
+        told = format_quantity(abs(found.change), found.first.unit, points=name == "metric_drop")
+        return f"{'-' if found.change < 0 else '+'}{told}"
+    if found.value_share is None or (found.first.ci_high is None and found.second and found.second.ci_high is None):
+        return f"{found.share:+.1%}"
+    return f"{found.share:+.1%} of the upper ends, {found.value_share:+.1%} of the values"

@@ -22,7 +22,8 @@ Every file of both is checked first. Answers are compared where both were scored
     edgepack compare release/ candidate/ --fail-if size+5% --fail-if drop+0.5% --fail-if flips+10
 
 A condition holds where B has more than A and the amount: size, flash, ram, latency, energy, download (+5% or +2KiB),
-drop (+0.5%, absolute), flips (+10 answers or +1% of them, between A and B). What is not measured fails.
+drop (+0.5%, absolute), flips (+10 answers or +1% of them, between A and B). Costs count at the upper ends of their
+intervals. What is not measured fails, and what A and B know by two kinds of evidence (host, computed).
 
 Exit status: 0 no condition holds; 2 bad input; 3 a condition holds.
 """
@@ -54,6 +55,7 @@ def _print(console: Console, compared: "Comparison", gates: list["Gated"]) -> No
     from rich.markup import escape
     from rich.table import Table
 
+    from edgepack.cli._results_compare import change_words
     from edgepack.cli._words import figure_in_full
 
     rich = console.rich(stderr=False)
@@ -65,7 +67,7 @@ def _print(console: Console, compared: "Comparison", gates: list["Gated"]) -> No
         twin, points = other.figures[name], name == "metric_drop"
         if figure is not None or twin is not None:
             told = [escape(figure_in_full(item, points=points)) for item in (figure, twin)]
-            table.add_row(name.replace("_", " "), *told, _change(compared, name))
+            table.add_row(name.replace("_", " "), *told, change_words(compared, name))
     for item in compared.differences:
         table.add_row(*map(escape, (item.what, item.first, item.second)), "")
     rich.print(table)
@@ -75,16 +77,3 @@ def _print(console: Console, compared: "Comparison", gates: list["Gated"]) -> No
     for gate in gates:
         sign = "✗ fails" if gate.failed else "✓ passes"
         rich.print(f"{sign}  {gate.condition.text}: {gate.why}", markup=False)
-
-
-def _change(compared: "Comparison", name: str) -> str:
-    from edgepack.bundle.compare import change_of
-    from edgepack.device.units import format_quantity
-
-    change = change_of(compared, name)
-    if change is None:
-        return ""
-    if change.share is not None:
-        return f"{change.share:+.1%}"
-    told = format_quantity(abs(change.value), change.unit, points=name == "metric_drop")
-    return f"{'-' if change.value < 0 else '+'}{told}"

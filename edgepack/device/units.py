@@ -288,6 +288,11 @@ def format_quantity(value: float, unit: str, *, points: bool = False) -> str:
         case "mJ":
             return format_energy(value)
         case "1":
-            return f"{value:.2%}" if points else f"{value:.4g}"
+            return _unsigned_zero(f"{value:.2%}" if points else f"{value:.4g}")
         case _:
-            return f"{value:.4g} {unit}"
+            return f"{_unsigned_zero(f'{value:.4g}')} {unit}"
+
+
+def _unsigned_zero(text: str) -> str:
+    """Return a number in words without the sign that a zero has where it was rounded, or negated."""
+    return text.removeprefix("-") if not text.strip("-0.%") else text

@@ -48,7 +48,7 @@ def best_reached(candidates: Sequence[Candidate], *, tested: Candidate | None = 
         tested: The chosen one as the test split has it: where it loses more there, that counts.
     """
     running = in_the_running(candidates, tested=tested)
-    verdicts = [(candidate.title, candidate.verdict.limits) for candidate in running if candidate.verdict]
+    verdicts = [(candidate.name, candidate.verdict.limits) for candidate in running if candidate.verdict]
     if not verdicts or any(all(limit.state is State.MET for limit in limits) for _, limits in verdicts):
         return ()
     return tuple(_best(limit, verdicts) for limit in verdicts[0][1])
@@ -56,8 +56,8 @@ def best_reached(candidates: Sequence[Candidate], *, tested: Candidate | None = 
 
 def _best(of: LimitVerdict, verdicts: Sequence[tuple[str, tuple[LimitVerdict, ...]]]) -> Reached:
     found = [
-        (limit.gated_on, title)
-        for title, limits in verdicts
+        (limit.gated_on, name)
+        for name, limits in verdicts
         for limit in limits
         if limit.name == of.name
         and limit.gated_on is not None

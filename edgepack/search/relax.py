@@ -75,7 +75,7 @@ def relaxations(candidates: Sequence[Candidate], *, tested: Candidate | None = N
         missed = candidate.verdict.open if candidate.verdict else ()
         if len(missed) != 1 or missed[0].state is not State.MISSED or _is_memory(missed[0]):
             continue
-        found = _on_its_split(_relaxed(missed[0], recipe=candidate.title), candidate, tested)
+        found = _on_its_split(_relaxed(missed[0], recipe=candidate.name), candidate, tested)
         if _is_out_of_reach(found):
             continue
         if found.name not in best or found.factor < best[found.name].factor:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -20,9 +21,9 @@ from edgepack.lower.lower import lower
 from edgepack.measure.accuracy import compare
 from edgepack.measure.agreement import check_agreement
 from edgepack.measure.answers import Answered
-from edgepack.measure.judge import judge, meets_costs
+from edgepack.measure.judge import ACCURACY_LIMITS, judge, meets_costs
 from edgepack.measure.latency import predict_energy, predict_latency
-from edgepack.measure.measurement import Measurement
+from edgepack.measure.measurement import Measurement, Verdict
 from edgepack.measure.memory import ram
 from edgepack.measure.operators import read_costs
 from edgepack.measure.size import download_size, file_size
@@ -32,6 +33,8 @@ from edgepack.search.making import Made
 
 Tested = tuple[Candidate | None, Answered | None]
 """A candidate as it was scored, with its answers; None where there was nothing to score, or nothing to score it by."""
+
+_CUT_OFF: Final = "not measured on the test split: the build was interrupted before; what is not measured is not met"
 
 
 class LowerAhead:
@@ -146,14 +149,11 @@ def _scored(bench: Bench, candidate: Candidate, split: Scored, answers: Sequence
 
 
 def unscored(bench: Bench, candidate: Candidate) -> Candidate:
-    """Return ``candidate`` without its metric: what was scored on the selection split does not stand for the test."""
+    """Return ``candidate`` as an interruption leaves it: what the selection split said does not stand for the test."""
     measurement = replace(candidate.measurement, metric=None, metric_drop=None, flips=None)
-    return replace(
-        candidate,
-        measurement=measurement,
-        verdict=judge(bench.limits, measurement, gate=bench.gate),
-        scored=False,
-    )
+    judged = judge(bench.limits, measurement, gate=bench.gate).limits
+    told = (replace(limit, note=_CUT_OFF) if limit.name in ACCURACY_LIMITS else limit for limit in judged)
+    return replace(candidate, measurement=measurement, verdict=Verdict(tuple(told)), scored=False)
 
 
 def outputs(bench: Bench, artifact: Artifact, inputs: Sequence[Path]) -> tuple[Array, ...]:

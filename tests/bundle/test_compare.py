@@ -2,6 +2,7 @@
 """Two bundles held against each other, and the conditions of a gate: what is not known fails."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from edgepack.bundle.contents import AnswersGiven
 from edgepack.bundle.gate import judge_condition, parse_condition
 from edgepack.bundle.manifest import Manifest, write_json
 from edgepack.bundle.verify import manifest_digest
+from edgepack.cli._results_compare import change_words, compare_output
 from edgepack.errors import OutputError, UsageError
 from edgepack.figure import Evidence, Figure
 from tests.bundle.conftest import answered
@@ -58,6 +60,30 @@ def test_a_cost_changes_by_its_upper_end_and_the_hosts_figure_counts(bundles, me
     found = bundles(measurement=measured(latency=latency, ram=ram))
     assert change_of(found, "latency").share == pytest.approx(10 / 8 - 1)
     assert change_of(found, "ram").share == pytest.approx(0.5)
+
+
+def test_what_a_percentage_is_of_is_told_where_value_and_upper_end_part(bundles, measured):
+    latency = Figure(1.0, "ms", Evidence.PREDICTED, ci_low=0.5, ci_high=10.0)
+    found = bundles(measurement=measured(latency=latency, size=Figure(2000, "B", Evidence.COMPUTED)))
+    assert change_words(found, "latency") == "+25.0% of the upper ends, -50.0% of the values"
+    assert re.fullmatch(r"[+-][\d.]+%", change_words(found, "size"))
+    assert change_words(found, "metric_drop") == "+0.00%"
+    assert change_words(found, "flash") == ""
+    gated = judge_condition(parse_condition("latency+10%"), found)
+    assert gated.why == "latency 8ms to 10ms at the upper ends, 8.8ms is allowed"
+
+
+def test_two_kinds_of_evidence_are_not_compared_and_fail_a_gate(bundles, measured):
+    found = bundles(measurement=measured(ram=Figure(4000, "B", Evidence.COMPUTED)))
+    assert change_of(found, "ram") is None
+    assert change_words(found, "ram") == "figures by host and by computed are not comparable"
+    (ram,) = [item for item in compare_output(found, ()).figures if item.name == "ram"]
+    assert (ram.change, ram.share, ram.why_not) == (None, None, "figures by host and by computed are not comparable")
+    gated = judge_condition(parse_condition("ram+10%"), found)
+    assert (gated.failed, gated.why) == (
+        True,
+        "ram: figures by host and by computed are not comparable, and what cannot be told fails",
+    )
 
 
 def test_recipes_versions_and_inputs_that_differ_are_named(bundles):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes into the report of the candidates: nothing that only this machine, and only today, would say."""
 
-from edgepack.bundle.gather import _reached, _relaxations, _timed
+from edgepack.bundle.gather import _reached, _relaxations, _rows, _timed
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence, Figure
@@ -50,3 +50,9 @@ def test_a_time_limit_makes_a_training_not_reproducible(tmp_path):
     assert _timed(trained, limited)
     assert not _timed(trained, Training(checkpoints=tmp_path))
     assert not _timed(Candidate(RECIPE), limited)
+
+
+def test_candidates_of_one_name_are_told_apart_in_the_report():
+    plain, control = Candidate(RECIPE), Candidate(RECIPE, is_control=True)
+    rows = _rows([plain, control, plain, control], control)
+    assert [row.name for row in rows] == ["w8a8", "w8a8 (control)", "w8a8 #2", "w8a8 (control) #2"]

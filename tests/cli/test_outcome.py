@@ -110,6 +110,14 @@ def test_how_near_each_limit_a_candidate_came_is_told(capsys):
     assert (found.value, found.limit, found.recipe) == (2048, 1024, "w8a8")
 
 
+def test_candidates_of_one_name_are_told_apart(capsys):
+    one = outcome().candidates[0]
+    report_outcomes(CONSOLE, [replace(outcome(), candidates=(one, replace(one, is_control=True), one))])
+    told = capsys.readouterr().out
+    assert "f32 (control)" in told
+    assert "f32 #2" in told
+
+
 def relaxation(name, option, *, sufficient):
     return Relaxation(
         name=name, option=option, needed=600, unit="B", recipe="w8" if sufficient else "", factor=3.0,

@@ -101,3 +101,18 @@ def test_a_size_in_bytes_is_exact(n_bytes):
 )
 def test_a_quantity_is_written(writer, value, text):
     assert writer(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "points", "text"),
+    [
+        (-0.0, "1", True, "0.00%"),
+        (-0.00001, "1", True, "0.00%"),
+        (-0.01, "1", True, "-1.00%"),
+        (-0.0, "1", False, "0"),
+        (-0.0, "dB", False, "0 dB"),
+        (-20.0, "dB", False, "-20 dB"),
+    ],
+)
+def test_a_zero_has_no_sign(value, unit, points, text):
+    assert units.format_quantity(value, unit, points=points) == text

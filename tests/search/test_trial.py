@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """One recipe is tried: what its runs leave on the disk."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 
 from edgepack.compress.recipe import Recipe
+from edgepack.device.budget import Limit
 from edgepack.device.profile import load_device
+from edgepack.figure import Evidence, Figure
 from edgepack.graph.precision_plan import PrecisionPlan
+from edgepack.measure.measurement import Measurement, State
 from edgepack.model.precision import Precision
 from edgepack.search.bench import Bench
+from edgepack.search.candidate import Candidate
 from edgepack.search.making import Made
-from edgepack.search.trial import LowerAhead, outputs, try_recipe
+from edgepack.search.trial import LowerAhead, outputs, try_recipe, unscored
 
 
 class Session:
@@ -79,3 +84,14 @@ def test_a_file_that_is_taken_as_it_is_is_run_whatever_its_precision(work):
     assert bench.refusal_of(recipe_of(Precision.W8)) is not None
     assert bench.refusal_of(recipe_of(Precision.W8, as_is=True)) is None
     assert bench.refusal_of(recipe_of(Precision.W8A8)) is None
+
+
+def test_what_an_interruption_left_unscored_says_so_and_no_more_of_other_limits(work):
+    limits = (Limit("drop", 0.01, "1", "--max-drop"), Limit("flash", 1e6, "B", "profile nrf52840"))
+    bench = replace(bench_of(work, Crew()), limits=limits, gate="point")
+    measured = Measurement(metric_drop=Figure(0.001, "1", Evidence.COMPUTED))
+    left = unscored(bench, Candidate(recipe_of(Precision.W8A8), measurement=measured, scored=True))
+    drop, flash = left.verdict.limits
+    assert (left.scored, drop.state) == (False, State.UNMEASURED)
+    assert drop.note.startswith("not measured on the test split: the build was interrupted before")
+    assert "no figure for flash on this device" in flash.note
