@@ -180,7 +180,7 @@ def _searched(search: Search, report: Reporter) -> Outcome:
         original_metric=test.original_metric if test else None,
         bundle=None,
         notes=notes,
-        relaxations=relaxations(candidates, tested=final),
+        relaxations=relaxations(candidates, bench.profile, tested=final),
         reached=best_reached(candidates, tested=final),
         interrupted=interrupted,
         timed_out=search.rounds.timed_out,
