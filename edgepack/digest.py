@@ -31,3 +31,8 @@ def digest_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, read in pieces."""
     with path.open("rb") as stream:
         return digest_bytes(iter(lambda: stream.read(_CHUNK_BYTES), b""))
+
+
+def is_file_of(path: Path, digest: str) -> bool:
+    """Whether there is a file at ``path`` with that SHA-256: one named by its digest may have been damaged since."""
+    return path.is_file() and digest_file(path) == digest

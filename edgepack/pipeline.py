@@ -106,6 +106,7 @@ def _for_device_or_not(
     Raises:
         EdgepackError: It stops the build before any device is through.
     """
+    start = time.monotonic()
     try:
         return _for_device(plan, plans, common=common, scouts=scouts)
     except EdgepackError as error:
@@ -115,7 +116,8 @@ def _for_device_or_not(
         if told is not error and not before:
             raise told from error
         common.report(Note(f"not built: {error.message}"))
-        return Outcome(word="not-built", profile=plan.request.profile, limits=plan.limits, error=told)
+        seconds = time.monotonic() - start
+        return Outcome(word="not-built", profile=plan.request.profile, limits=plan.limits, error=told, seconds=seconds)
 
 
 def _placed(error: EdgepackError, unfinished: Sequence[str]) -> EdgepackError:
@@ -178,7 +180,7 @@ def _searched(search: Search, report: Reporter) -> Outcome:
         original_metric=test.original_metric if test else None,
         bundle=None,
         notes=notes,
-        relaxations=relaxations(candidates, tested=final),
+        relaxations=relaxations(candidates, bench.profile, tested=final),
         reached=best_reached(candidates, tested=final),
         interrupted=interrupted,
         timed_out=search.rounds.timed_out,

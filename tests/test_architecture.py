@@ -83,7 +83,9 @@ def test_no_modules_import_each_other_in_a_circle():
     for name, path in modules.items():
         tree = ast.parse(path.read_text())
         tree.body = [node for node in tree.body if "TYPE_CHECKING:" not in ast.unparse(node).partition("\n")[0]]
-        waiting[name] = modules.keys() & {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        named = {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
+        waiting[name] = modules.keys() & {*named, *(node.module for node in froms)}
     while free := [name for name, needs in waiting.items() if not needs & waiting.keys()]:
         for name in free:
             del waiting[name]

@@ -17,6 +17,7 @@ from edgepack.search.rounds import Rounds, Wishes
 from edgepack.search.tally import Tally
 
 GONE = HostError("EP-503", "the environment cannot be made", hint="run it by hand")
+TAKES_S = 0.01
 FULL = HostError("EP-501", "no space left", hint="free some")
 
 
@@ -33,6 +34,7 @@ def built(monkeypatch):
         def for_device(plan, *_, **__):
             name = plan.request.profile.name
             if isinstance(ends[name], Exception):
+                time.sleep(TAKES_S)
                 raise ends[name]
             return SimpleNamespace(word=ends[name], interrupted=ends[name] == "interrupted", error=None)
 
@@ -54,6 +56,7 @@ def test_a_device_whose_runtime_cannot_be_had_stops_no_other(built):
     outcomes, told = built(first="fits", second=GONE, third="fits")
     assert words(outcomes) == ["fits", "not-built", "fits"]
     assert (outcomes[1].profile.name, outcomes[1].error) == ("second", GONE)
+    assert outcomes[1].seconds >= TAKES_S
     assert [event for event in told if isinstance(event, Note)] == [Note("not built: the environment cannot be made")]
 
 

@@ -2,7 +2,6 @@
 """Write a bundle: whole or not at all, never over anything that is not a bundle, the same bytes for the same inputs."""
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from importlib.resources import files
@@ -37,6 +36,7 @@ from edgepack.errors import OutputError
 from edgepack.events import Note, Reporter, silent
 from edgepack.extras import GET_REPORT
 from edgepack.work import whole_folder
+from edgepack.writable import check_writable
 
 # Shipped as they are, under the names by which a user calls them.
 _SCRIPTS = {"benchmark.py": "device_benchmark.py", "infer.py": "device_infer.py"}
@@ -60,8 +60,8 @@ def check_target(target: Path, *, force: bool) -> None:
     """Refuse a target that a bundle may not be written to; called before any work is done.
 
     Raises:
-        OutputError: It exists and ``force`` is not given, or is not a bundle (EP-401), or its folder cannot be
-            written (EP-402).
+        OutputError: It exists and ``force`` is not given, or is not a bundle, or lies in one (EP-401), or its folder
+            cannot be written (EP-402).
     """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise OutputError(
@@ -71,15 +71,20 @@ def check_target(target: Path, *, force: bool) -> None:
         )
     if target.exists():
         _check_replaceable(target, force=force)
-    parent = target.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(
-            "EP-402",
-            f"cannot write {target}: {parent} is {'not writable' if parent.is_dir() else 'a file'}",
-            hint="choose a folder that you may write, with -o",
-        )
+    check_writable(target, option="-o", replaced=True)
+    _check_above(target)
+
+
+def _check_above(target: Path) -> None:
+    """Refuse a target inside a bundle, which would no longer hold what its manifest says."""
+    above = target.absolute().parent.resolve()
+    for folder in (above, *above.parents):
+        if _manifest_there(folder) is not None:
+            raise OutputError(
+                "EP-401",
+                f"{target} would lie in the bundle {folder}, and a bundle holds nothing but its own files",
+                hint="choose a folder outside it with -o; for several devices -o is the folder above theirs",
+            )
 
 
 def _check_replaceable(target: Path, *, force: bool) -> None:
@@ -109,13 +114,20 @@ def _check_replaceable(target: Path, *, force: bool) -> None:
 def _foreign_files(folder: Path) -> list[str]:
     """Return the files that the bundle in ``folder`` did not bring; all of them where there is no bundle."""
     found = [name for name in files_in(folder) if not is_cache(name)]
+    manifest = _manifest_there(folder)
+    if manifest is None:
+        return found
+    files = manifest.get("files")
+    return [name for name in found if name not in {*(files if isinstance(files, dict) else ()), *OUTSIDE_DIGEST}]
+
+
+def _manifest_there(folder: Path) -> dict[str, object] | None:
+    """Return the manifest of the bundle in ``folder``, as it is written; None where there is no bundle."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return found
-    if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
-        return found
-    return [name for name in found if name not in {*manifest.get("files", {}), *OUTSIDE_DIGEST}]
+        return None
+    return manifest if isinstance(manifest, dict) and manifest.get("kind") == KIND else None
 
 
 def is_cache(name: str) -> bool:
@@ -173,7 +185,7 @@ def _copy_model(contents: BundleContents, target: Path) -> None:
         raise OutputError(
             "EP-415",
             f"{contents.artifact.path} is no longer the file that was measured (its SHA-256 changed)",
-            hint="remove the work folder (--work) and build again",
+            hint=f"remove {contents.artifact.path} and run the same command again: that file alone is made anew",
         )
 
 

@@ -23,6 +23,7 @@ from edgepack.bundle.contents import (
 )
 from edgepack.data.data import Data
 from edgepack.data.settings import Augmentation
+from edgepack.device.profile import DeviceProfile
 from edgepack.digest import digest_file
 from edgepack.figure import is_host
 from edgepack.graph.context import Training
@@ -81,7 +82,7 @@ def gather(
         test=_answers(answered, data),
         training=_training(chosen, data=data, training=training, teacher=teacher),
         reached=_reached(candidates, chosen),
-        relaxations=_relaxations(candidates, chosen),
+        relaxations=_relaxations(candidates, chosen, bench.profile),
         command=command,
     )
 
@@ -195,10 +196,10 @@ def _timed(chosen: Candidate, training: Training) -> bool:
     return bool(chosen.reports) and training.time_s is not None
 
 
-def _relaxations(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[Relaxation, ...]:
+def _relaxations(candidates: Sequence[Candidate], chosen: Candidate, profile: DeviceProfile) -> tuple[Relaxation, ...]:
     """Return what would let a candidate fit; not what only this machine's own figures say."""
     host = _of_this_machine(candidates)
-    found = relaxations(candidates, tested=chosen)
+    found = relaxations(candidates, profile, tested=chosen)
     return tuple(item for item in found if figure_of(item.name) not in host)
 
 

@@ -3,8 +3,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -13,7 +11,7 @@ from edgepack.arrays import Array
 from edgepack.bundle.golden import Tolerance
 from edgepack.lower.artifact import Artifact
 from edgepack.runtime.session import RuntimeSession
-from edgepack.work import Work
+from edgepack.work import Work, scratch_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +51,11 @@ def run_golden(
     Raises:
         CandidateError: The runtime refuses the model (EP-602), dies (EP-603), or sees other edges (EP-604).
     """
-    with TemporaryDirectory(dir=work.folder("verify")) as folder:
-        paths = tuple(Path(folder) / f"input_{index}.npy" for index in range(len(inputs)))
+    with scratch_folder(work.folder("verify")) as folder:
+        paths = tuple(folder / f"input_{index}.npy" for index in range(len(inputs)))
         for path, array in zip(paths, inputs, strict=True):
             np.save(path, array)
-        outputs = session.run(artifact, paths, folder=Path(folder), raw=True)
+        outputs = session.run(artifact, paths, folder=folder, raw=True)
         found = [np.load(output) for output in outputs]
     return tuple(
         _check(tensor.name, one, want, allowed)

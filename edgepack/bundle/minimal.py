@@ -16,6 +16,7 @@ from edgepack.events import Note, Reporter
 from edgepack.lower.artifact import Artifact
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.session import RuntimeSession
+from edgepack.seal import is_whole
 from edgepack.work import Work, whole_folder
 
 _SCRIPT: Final = Path(__file__).with_name("_to_ort.py")
@@ -57,8 +58,8 @@ def make_minimal_build(artifact: Artifact, *, arch: str, session: RuntimeSession
     """
     name = digest_json([artifact.digest, session.served.version, arch, digest_file(_SCRIPT)])
     folder = work.folder("ort") / name
-    if not folder.exists():
-        with whole_folder(folder) as scratch:
+    if not is_whole(folder):
+        with whole_folder(folder, by_content=True) as scratch:
             _convert(artifact, "arm" if arch in _ARM else "x86", session, scratch)
     return MinimalBuild(model=folder / ORT_MODEL, config=folder / ORT_CONFIG)
 

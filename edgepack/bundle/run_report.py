@@ -4,7 +4,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -15,6 +14,7 @@ from edgepack.bundle._report_page import page, row_html, section, table_html
 from edgepack.bundle._words import EVIDENCE_WORDS, MARKDOWN_NOTICE, table, table_row
 from edgepack.device.units import format_quantity
 from edgepack.figure import Figure
+from edgepack.search.journal import moment
 from edgepack.search.recorded import RecordedCandidate, RecordedRun
 from edgepack.work import disk_errors, whole_file
 
@@ -55,18 +55,14 @@ class Recorded:
 def when(run: RecordedRun) -> str:
     """Return when a run began and ended, in UTC."""
     if run.ended is None:
-        return f"Began {_moment(run.began)}, and was cut off or is at work"
-    return f"Began {_moment(run.began)}, ended {_moment(run.ended)}"
+        return f"Began {moment(run.began)}, and was cut off or is at work"
+    return f"Began {moment(run.began)}, ended {moment(run.ended)}"
 
 
 def on_device(run: RecordedRun) -> str:
     """Return for which device a run was, behind a space, and its formats where it went over several."""
     device = f" on {run.device}" if run.device else ""
     return f"{device} ({' and '.join(run.formats)})" if len(run.formats) > 1 else device
-
-
-def _moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def write_run_report(recorded: Recorded, folder: Path, *, name: str) -> tuple[Path, ...]:

@@ -96,6 +96,12 @@ def verify_bundle(path: Path, *, work: Work) -> VerifyReport:
     )
 
 
+def one_inside(path: Path) -> str:
+    """Return as a next step the bundles in ``path``, the folder of a build for several devices; empty where none is."""
+    inside = [str(found.parent) for found in sorted(path.glob(f"*/{MANIFEST}"))]
+    return f"name one of those in it that hold one: {first_of(inside, _NAMED)}" if inside else ""
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read the manifest of the bundle in ``path``.
 
@@ -106,10 +112,7 @@ def read_manifest(path: Path) -> Manifest:
     if not file.is_file():
         what = "is not a folder" if path.exists() and not path.is_dir() else f"holds no {MANIFEST}"
         what = what if path.exists() else "does not exist"
-        # A build for several devices has a folder above its bundles.
-        inside = [str(found.parent) for found in sorted(path.glob(f"*/{MANIFEST}"))]
-        hint = "name the folder that edgepack build wrote"
-        hint = f"name one of those in it that hold one: {first_of(inside, _NAMED)}" if inside else hint
+        hint = one_inside(path) or "name the folder that edgepack build wrote"
         raise OutputError("EP-403", f"{path} is no bundle: it {what}", hint=hint)
     try:
         content = json.loads(file.read_bytes())

@@ -2,10 +2,12 @@
 """``build --dry-run``: what would be tried, how long that may take and what it may write, without trying it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from edgepack.cli._board import rough
 from edgepack.cli._console import Console
+from edgepack.cli._dry_checks import beginning, check_surroundings
 from edgepack.cli._forecast import HostRate, disk_expected, host_rate, precision_seconds, training_seconds, work_there
 from edgepack.cli._result_parts import active_limit
 from edgepack.cli._results_check import FindingResult, finding_result
@@ -29,7 +31,11 @@ def dry_run(console: Console, requests: "Sequence[Request]") -> int:
     """
     from edgepack.planned import all_planned
 
+    for request in requests:
+        check_surroundings(request, console.events)
     first, plans = requests[0], all_planned(requests, foresee=True)
+    if first.resume:
+        plans = _resuming(plans)
     summary, data = plans.summary, plans.data
     rate = host_rate()
     output = PlanOutput(
@@ -42,6 +48,14 @@ def dry_run(console: Console, requests: "Sequence[Request]") -> int:
     )
     console.result(output.as_json(), "\n".join(_lines(output, data)))
     return _INFEASIBLE if any(plan.verdict == "infeasible" for plan in output.plans) else 0
+
+
+def _resuming(plans: "Plans") -> "Plans":
+    """Return ``plans`` with what there is to go on with as a note; of several devices the first that is tried tells."""
+    first = next((plan for plan in plans.each if not plan.infeasible), None)
+    note = beginning(first.request) if first is not None else ""
+    each = (replace(plan, notes=(*plan.notes, note)) if plan is first and note else plan for plan in plans.each)
+    return replace(plans, each=tuple(each))
 
 
 def _plans(plan: "Planned", plans: "Plans", *, rate: HostRate) -> "Iterator[PlanResult]":
@@ -102,7 +116,7 @@ def _notes(request: "Request", *, as_is: bool) -> Iterator[str]:
         yield f"each training ends after {request.training.time_s:g} s, which the estimate leaves out"
     if request.search_time_s is not None:
         yield f"nothing new is begun after {request.search_time_s:g} s, which the estimate leaves out"
-    if request.target.exists() and not request.force:
+    if not request.force and request.target.exists() and any(request.target.iterdir()):
         yield f"{request.target} is there already: the build refuses without --force"
 
 
@@ -135,7 +149,8 @@ def _plan_lines(plan: PlanResult) -> Iterator[str]:
     if plan.recipe is not None:
         yield f"  recipe    {plan.recipe.name}, and nothing else"
     if plan.precisions:
-        yield f"  first     {len(plan.precisions)} precisions: {', '.join(plan.precisions)}"
+        count = "1 precision" if len(plan.precisions) == 1 else f"{len(plan.precisions)} precisions"
+        yield f"  first     {count}: {', '.join(plan.precisions)}"
     if plan.uncalibrated:
         yield f"            without calibration samples not {', '.join(plan.uncalibrated)}"
     for precision, what in plan.lacking.items():
@@ -162,7 +177,8 @@ def _branch_lines(plan: PlanResult) -> Iterator[str]:
             yield f"  then      {why}: {'; '.join(branch.families) or 'no step can help'}"
         if branch.trainings:
             work = "" if branch.macs is None else f", {branch.macs:.2g} MACs of work"
-            yield f"            at most {branch.trainings} trainings, {branch.steps:,} steps{work}"
+            trainings = "1 training" if branch.trainings == 1 else f"{branch.trainings} trainings"
+            yield f"            at most {trainings}, {branch.steps:,} steps{work}"
         if branch.shared:
             yield f"            trained for the format above already, and lowered here too: {branch.shared}"
     if plan.no_training:

@@ -10,11 +10,12 @@ import signal
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 import click
 
 from edgepack import __version__
+from edgepack.cli._go_on import builds, go_on
 from edgepack.errors import EdgepackError
 
 _FOLDER = Path(__file__).parent
@@ -74,7 +75,7 @@ def main() -> None:
         # As standard error does it: a sign that a log's encoding lacks must not end a build at its last line.
         sys.stdout.reconfigure(errors="backslashreplace")
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: `timeout` and CI end a build by it
+        signal.signal(signal.SIGTERM, _interrupt_once)  # `timeout` and CI end a build by it
     if not debug:
         sys.excepthook = _report_bug
     try:
@@ -84,13 +85,19 @@ def main() -> None:
         _print_error_object("EP-002", error.format_message(), "the options are listed by --help")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
+        _report_interrupt()
         sys.exit(INTERRUPTED)
     except EdgepackError as error:
         if debug:
             raise
         report_error(error)
         sys.exit(error.exit_code)
+
+
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    """Interrupt as Ctrl-C does, at the first of several: ``timeout`` sends one to its child and one to the group."""
+    signal.signal(number, lambda *_: None)
+    signal.default_int_handler(number, frame)
 
 
 def error_lines(error: EdgepackError) -> list[str]:
@@ -103,6 +110,16 @@ def report_error(error: EdgepackError) -> None:
     """Print what failed and what to do next on stderr, and the error object on stdout where ``--json`` asks for it."""
     click.echo("\n".join(error_lines(error)), err=True)
     _print_error_object(error.code, error.message, error.hint)
+
+
+def _report_interrupt() -> None:
+    """Say that nothing was finished and, of a build, what begins it again.
+
+    That is what was typed and no --resume more: it is refused where the run did not get into the journal.
+    """
+    command = go_on() if builds() else ""
+    click.echo("\n".join(["interrupted", *([f"  go on: {command}"] if command else [])]), err=True)
+    _print_error_object("EP-006", "interrupted before anything was finished", command)
 
 
 def _print_error_object(code: str, message: str, hint: str) -> None:

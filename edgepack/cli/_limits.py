@@ -34,10 +34,33 @@ _RESERVES = {
 def limit_options(function: F) -> F:
     """Add every ``--max-...`` limit, ``--min-metric`` and the two reserves."""
     for option, text in reversed(_RESERVES.items()):
-        function = click.option(option, metavar="SIZE", help=text)(function)
+        function = click.option(option, metavar="SIZE", help=text, multiple=True, callback=_once)(function)
     for option, (_, _, text) in reversed(_LIMITS.items()):
-        function = click.option(option, help=text)(function)
+        function = click.option(option, help=text, multiple=True, callback=_once)(function)
     return function
+
+
+def _once(context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]) -> str | None:
+    """Return the one value that was given, None where none was: of two the last would rule in silence.
+
+    Raises:
+        UsageError: There are several that are not the same (EP-004).
+        ProfileError: One of several has no unit or an unknown one.
+    """
+    from edgepack.device import units
+    from edgepack.errors import UsageError
+
+    del context
+    option = parameter.opts[0]
+    if len(texts) > 1:
+        reader = getattr(units, LIMIT_READERS.get(str(parameter.name), "parse_size"))
+        if len({reader(text, option) for text in texts}) > 1:
+            raise UsageError(
+                "EP-004",
+                f"{option} is given {len(texts)} times, as {' and '.join(dict.fromkeys(texts))}",
+                hint=f"give {option} once",
+            )
+    return texts[0] if texts else None
 
 
 def budget_of(options: Mapping[str, object]) -> "Budget":
@@ -55,6 +78,12 @@ def budget_of(options: Mapping[str, object]) -> "Budget":
         if text is not None:
             given[field] = getattr(units, reader)(str(text), option)
     return Budget(**given)
+
+
+def limits_given(options: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the limits and reserves that were given, as they were typed, for another command."""
+    given = ((option, options.get(_parameter(option))) for option in (*_LIMITS, *_RESERVES))
+    return tuple(word for option, text in given if text is not None for word in (option, str(text)))
 
 
 def reserve_bytes(options: Mapping[str, object], name: str) -> int | None:

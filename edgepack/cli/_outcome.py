@@ -2,9 +2,9 @@
 """What ``build`` says at its end: the candidates, the limits, the verdict line and the next command."""
 
 import os
-import shlex
-import sys
 from collections.abc import Sequence
+from itertools import groupby
+from operator import attrgetter
 
 from rich.box import SIMPLE
 from rich.console import Console as RichConsole
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from edgepack import __version__
 from edgepack.cli._console import Console
+from edgepack.cli._go_on import go_on
 from edgepack.cli._group import INTERRUPTED, error_lines
 from edgepack.cli._results_build import BuildOutput, build_result
 from edgepack.cli._words import figure_in_full, figure_words
@@ -104,8 +105,9 @@ def _limit_row(limit: LimitVerdict) -> tuple[str, ...]:
 
 def _proven(outcome: Outcome) -> list[str]:
     lines = [f"✗ infeasible: proven for {outcome.profile.name} before anything was converted; nothing was written"]
-    for proof in outcome.proofs:
-        lines += [f"  {proof.code}: {proof.message}", f"  Next: {proof.next}"]
+    for following, proofs in groupby(outcome.proofs, key=attrgetter("next")):
+        lines += [f"  {proof.code}: {proof.message}" for proof in proofs]
+        lines.append(f"  Next: {following}")
     return [*lines, *_relaxed(outcome), *_untried(outcome)]
 
 
@@ -155,10 +157,27 @@ def _verdict(outcome: Outcome) -> list[str]:
 
 
 def _relaxed(outcome: Outcome) -> list[str]:
-    """Return how near each limit a candidate came, then what would let one fit, the smallest relaxation first."""
-    limits = {limit.name: limit.value for limit in outcome.limits}
+    """Return how near each limit a candidate came, then what would let one fit, the smallest relaxation first.
+
+    Of several it is said whether one or all of them are needed.
+    """
     reached = [f"  reached  {line}" for line in as_lines(outcome.reached)]
-    return reached + [f"  relax    {words(item, limits[item.name])}" for item in outcome.relaxations]
+    limits = {limit.name: limit.value for limit in outcome.limits}
+    lines = [f"  relax    {words(item, limits[item.name])}" for item in outcome.relaxations]
+    told = _together(outcome) if lines else ""
+    return [*reached, *([f"  relax    {told}:"] if told else []), *lines]
+
+
+def _together(outcome: Outcome) -> str:
+    """Return how the relaxations belong together; empty where there is one, and it is enough."""
+    count = len(outcome.relaxations)
+    if outcome.word != "infeasible":
+        return f"one of these {count} alone is enough" if count > 1 else ""
+    names = {item.name for item in outcome.relaxations}
+    missed = [item.name for item in outcome.verdict.limits if item.state is State.MISSED]
+    if stuck := [name for name in missed if name not in names]:
+        return f"not enough, for {' and '.join(stuck)} would need more than {outcome.profile.name} has"
+    return f"all {count} of these together are needed" if count > 1 else ""
 
 
 def _untried(outcome: Outcome) -> list[str]:
@@ -193,11 +212,8 @@ def _next(outcome: Outcome) -> list[str]:
 
 
 def _resume(outcome: Outcome) -> list[str]:
-    """Return the command that goes on where Ctrl-C came; as it was typed, for what it names lies on this machine."""
-    if not outcome.interrupted:
-        return []
-    more = [option for option in ("--resume", "--force") if option not in sys.argv]
-    return [f"  go on: {shlex.join(['edgepack', *sys.argv[1:], *more])}"]
+    """Return the command that goes on where Ctrl-C came."""
+    return [f"  go on: {go_on('--resume', '--force')}"] if outcome.interrupted else []
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, rich: RichConsole, title: str) -> None:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The options that say how steps train, on every command that may train."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, TypeVar
@@ -88,7 +87,6 @@ def seconds_of(text: str | None, option: str) -> float | None:
     Raises:
         ProfileError: The duration has no unit or an unknown one.
     """
-    from edgepack.device.units import parse_duration
+    from edgepack.device.units import parse_span
 
-    # Here nobody means milli.
-    return None if text is None else parse_duration(re.sub(r"(?<=\d)m$", "min", text), option) / 1e3
+    return None if text is None else parse_span(text, option)

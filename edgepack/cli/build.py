@@ -189,13 +189,16 @@ def _requests(given: Given) -> "list[Request]":
     for profile in profiles:
         # One search has one command, whatever the order in which its formats and its devices were named.
         formats = {"formats": profile.formats} if given["formats"] else {}
-        device = {"devices": profile.name} if len(profiles) > 1 else {}
+        device = {"devices": profile.name} if len(profiles) > 1 else {"devices": given["devices"][0]}
         command = command_of(context, **device, **formats, **settled)
-        found.append(_request(given, profile, threads=threads, command=command))
+        target = _target(given, profile, several=len(profiles) > 1)
+        found.append(_request(given, profile, target=target, threads=threads, command=command))
     return found
 
 
-def _request(given: Given, profile: "DeviceProfile", *, threads: int | None, command: tuple[str, ...]) -> "Request":
+def _request(
+    given: Given, profile: "DeviceProfile", *, target: Path, threads: int | None, command: tuple[str, ...]
+) -> "Request":
     from edgepack.data.open import data_options
     from edgepack.model.shapes import parse_shapes
     from edgepack.request import Request
@@ -211,7 +214,7 @@ def _request(given: Given, profile: "DeviceProfile", *, threads: int | None, com
         separable=given["separable"],
         controls=not given["no_controls"],
         profile=profile,
-        target=_target(given, profile),
+        target=target,
         work=work,
         data=data_options(given),
         budget=budget_of(given),
@@ -234,9 +237,9 @@ def _request(given: Given, profile: "DeviceProfile", *, threads: int | None, com
     )
 
 
-def _target(given: Given, profile: "DeviceProfile") -> Path:
-    """Return the bundle's folder."""
+def _target(given: Given, profile: "DeviceProfile", *, several: bool) -> Path:
+    """Return the bundle's folder; that of a class lies in a folder of its own, however many the class has."""
     if given["output"] is None:
         return Path(f"{given['model'].stem}-{profile.name}")
-    several = len(given["devices"]) > 1 or given["devices"][0] in CLASSES
-    return given["output"] / profile.name if several else given["output"]
+    within = several or not CLASSES.keys().isdisjoint(given["devices"])
+    return given["output"] / profile.name if within else given["output"]

@@ -2,13 +2,15 @@
 """Check a model, alone or against a device, in seconds and without TensorFlow."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from edgepack.cli._console import Console, global_options
-from edgepack.cli._limits import budget_of, limit_options, reserve_bytes
+from edgepack.cli._limits import budget_of, limit_options, limits_given, reserve_bytes
 from edgepack.cli._model_options import format_option, shape_option
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from edgepack.device.budget import Limit
     from edgepack.device.profile import DeviceProfile
     from edgepack.device.wheels import FileFormat
-    from edgepack.measure.finding import Finding
     from edgepack.measure.preflight import Preflight
     from edgepack.model.model import TensorSpec
     from edgepack.model.summary import Summary
@@ -58,6 +59,7 @@ def command(
     from edgepack.model.onnx_way import foreseen
     from edgepack.model.shapes import parse_shapes
 
+    devices = tuple(dict.fromkeys(devices))
     fixed = parse_shapes(shapes)
     profile, limits = _target(devices, formats, options)
     profiles: tuple[DeviceProfile | None, ...] = (None,) if profile is None else profile.each(formats)
@@ -67,7 +69,8 @@ def command(
         profiles = tuple(item.taking(["onnx"]) for item in keeping)  # as the build will
     held = [(item, preflight(summary, item, limits)) for item in profiles]
     body = check_output(model, summary, limits=limits, held=held, notes=summary.notes)
-    console.result(body.as_json(), "\n".join(_lines(model, summary, limits, held, formats=formats, shapes=shapes)))
+    carried = (*devices, *(word for item in shapes for word in ("--shape", item)), *limits_given(options))
+    console.result(body.as_json(), "\n".join(_lines(model, summary, limits, held, formats=formats, carried=carried)))
     raise SystemExit(_EXIT_CODES[body.verdict])
 
 
@@ -117,7 +120,7 @@ def _lines(
     held: "Sequence[Held]",
     *,
     formats: "tuple[FileFormat, ...]",
-    shapes: tuple[str, ...],
+    carried: tuple[str, ...],
 ) -> Iterator[str]:
     from edgepack.compress.floor import floor_words
     from edgepack.device.units import format_size
@@ -144,10 +147,12 @@ def _lines(
     findings = dict.fromkeys(finding for _, found in held for finding in found.findings)
     if findings:
         yield ""
-    for finding in findings:
-        yield from _finding(finding)
+    for following, alike in groupby(findings, key=attrgetter("next")):
+        yield from (f"{_SIGNS[item.severity]} {item.code} {item.message}" for item in alike)
+        if following:
+            yield f"    Next: {following}"
     yield ""
-    yield _verdict(model, held, formats, shapes)
+    yield _verdict(model, held, formats, carried)
 
 
 def _bounds(found: "Preflight") -> Iterator[str]:
@@ -175,19 +180,13 @@ def _amount(limit: "Limit") -> str:
     return format_size(limit.value) if limit.unit == "B" else f"{limit.value:g} {limit.unit}"
 
 
-def _finding(finding: "Finding") -> Iterator[str]:
-    yield f"{_SIGNS[finding.severity]} {finding.code} {finding.message}"
-    if finding.next:
-        yield f"    Next: {finding.next}"
-
-
-def _verdict(model: Path, held: "Sequence[Held]", formats: "tuple[FileFormat, ...]", shapes: tuple[str, ...]) -> str:
+def _verdict(model: Path, held: "Sequence[Held]", formats: "tuple[FileFormat, ...]", carried: tuple[str, ...]) -> str:
+    """Return the verdict; where something may fit, the build with what is ``carried``, device and options, follows."""
     import shlex
 
     from edgepack.cli._results_check import most_hopeful
 
     profile, found = most_hopeful(held)
-    device = profile.name if profile else "NAME"
     where = f" on {profile.name}" if profile else ""
     match found.verdict:
         case "infeasible":
@@ -197,7 +196,8 @@ def _verdict(model: Path, held: "Sequence[Held]", formats: "tuple[FileFormat, ..
         case _:
             possible = [item.formats[0] for item, one in held if item is not None and one.verdict == "possible"]
             where += f" as {' and '.join(possible)}" if possible and (formats or len(possible) < len(held)) else ""
-            options = "".join(f" --format {item}" for item in possible) if formats else ""
-            options += "".join(f" --shape {shlex.quote(item)}" for item in shapes)
-            following = f"edgepack build {model} --device {device}{options} --data DATA"
+            wanted = [word for item in possible for word in ("--format", item)] if formats else []
+            device, *options = carried if profile else ("NAME", *carried)
+            words = ("edgepack", "build", str(model), "--device", device, *wanted, *options, "--data", "DATA")
+            following = shlex.join(words)
             return f"possible{where}: nothing found stands in the way\nNext: {following}"

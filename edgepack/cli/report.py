@@ -102,6 +102,7 @@ def _check_bundle(source: Path, *, asked: bool) -> None:
         OutputError: EP-417.
     """
     from edgepack.bundle.manifest import MANIFEST
+    from edgepack.bundle.verify import one_inside
     from edgepack.errors import OutputError
     from edgepack.search.journal_file import NAME
 
@@ -112,5 +113,6 @@ def _check_bundle(source: Path, *, asked: bool) -> None:
         what = f"{source} is neither a bundle nor a work folder: it holds no {MANIFEST} and no {NAME}"
     else:
         return
-    hint = "name the folder that edgepack build wrote, or its work folder (--work, by default .edgepack)"
+    inside = "" if asked else one_inside(source)
+    hint = inside or "name the folder that edgepack build wrote, or its work folder (--work, by default .edgepack)"
     raise OutputError("EP-417", what, hint=hint)

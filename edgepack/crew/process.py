@@ -19,10 +19,11 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from edgepack.errors import CandidateError
 from edgepack.events import Event, Reporter, silent
+from edgepack.work import disk_errors
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,11 +61,10 @@ def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Ev
     """Quiet the frameworks, leave what interrupts to the parent, and die when the parent dies.
 
     TensorFlow writes Python files for its graphs where temporary files go, and takes them away when Python ends in
-    peace, which a process of a pool does not: they go to ``scratch``, which the parent takes away. So does the home of
-    Keras: defaults of the user's own there (where channels lie, the type of floats) must not change what is built.
+    peace, which a process of a pool does not: they go to ``scratch``, which the parent takes away.
     """
     _events_out.append(queue)
-    os.environ["TMPDIR"] = os.environ["KERAS_HOME"] = tempfile.tempdir = scratch
+    os.environ["TMPDIR"] = tempfile.tempdir = scratch
     for number in (signal.SIGINT, signal.SIGTERM):  # from a terminal, and from ``timeout``, the whole group gets them
         signal.signal(number, signal.SIG_IGN)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
@@ -75,14 +75,23 @@ def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Ev
             os._exit(0)
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of this process, as it is while no other thread starts a worker."""
+    with _starting:
+        return dict(os.environ)
+
+
 @contextmanager
-def _environment_with(threads: int | None) -> Iterator[None]:
+def _environment_with(threads: int | None, home: str) -> Iterator[None]:
     """Have a process that is started in the block find what decides the last bits of a sum in its environment.
 
-    Later is too late: NumPy and TensorFlow read it when they are loaded, and the caller's main module, which a spawned
-    process loads first, may do that. How many threads add up is part of it.
+    Later is too late: NumPy, TensorFlow and Keras read it when they are loaded, and the caller's main module, which a
+    spawned process loads first, may do that. How many threads add up is part of it, and so is the ``home`` of Keras:
+    defaults of the user's own (where channels lie, the type of floats) must not change what is built.
     """
-    wanted = _FRAMEWORKS if threads is None else {**_FRAMEWORKS, **dict.fromkeys(_POOLS, str(threads))}
+    wanted = {**_FRAMEWORKS, "KERAS_HOME": home}
+    if threads is not None:
+        wanted |= dict.fromkeys(_POOLS, str(threads))
     with _starting:
         before = {name: os.environ.get(name) for name in wanted}
         try:
@@ -180,6 +189,7 @@ class Worker:
 
         Raises:
             CandidateError: The process died during the call (EP-601).
+            HostError: There is no space for its temporary files (EP-501).
             EdgepackError: Whatever the function raised.
         """
         return self.begin(name, function, *args, **kwargs)()
@@ -193,6 +203,7 @@ class Worker:
             try:
                 return self._result(future)
             except BrokenProcessPool as error:
+                self.kill()  # where its result alone could not be read it lives, and heeds no polite end
                 self.stop()
                 raise CandidateError(
                     "EP-601",
@@ -224,6 +235,7 @@ class Worker:
         self._pool = self._queue = None
         if self._scratch is not None:
             self._scratch.cleanup()
+            self._scratch = None
 
     def kill(self) -> None:
         """Kill the process, from any thread; a thread that waits for a call in it sees it die."""
@@ -237,28 +249,32 @@ class Worker:
     ) -> Future[R]:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)
-        with _environment_with(self._threads):
-            try:
-                future = self._started().submit(_logged, log, function, args, kwargs)
-            except BrokenProcessPool:
-                # It died while it had nothing to do: no call is lost.
-                self.stop()
-                future = self._started().submit(_logged, log, function, args, kwargs)
+        try:
+            future = self._begun(log, function, args, kwargs)
+        except BrokenProcessPool:
+            # It died while it had nothing to do: no call is lost.
+            self.stop()
+            future = self._begun(log, function, args, kwargs)
         self._latest = cast("Future[object]", future)
         return future
 
-    def _started(self) -> ProcessPoolExecutor:
-        if self._pool is None:
+    def _begun(
+        self, log: Path, function: Callable[..., R], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> Future[R]:
+        """Return a call that was begun, in a process that is started for it where there is none."""
+        if self._pool is None or self._scratch is None:
             context = multiprocessing.get_context("spawn")
             self._queue = context.SimpleQueue()
-            self._scratch = tempfile.TemporaryDirectory(prefix="edgepack-", ignore_cleanup_errors=True)
+            with disk_errors(Path(tempfile.gettempdir(), "edgepack")):
+                self._scratch = tempfile.TemporaryDirectory(prefix="edgepack-", ignore_cleanup_errors=True)
             self._pool = ProcessPoolExecutor(
                 max_workers=1,
                 mp_context=context,
                 initializer=_start_worker,
                 initargs=(os.getpid(), self._queue, self._scratch.name),
             )
-        return self._pool
+        with _environment_with(self._threads, self._scratch.name):
+            return self._pool.submit(_logged, log, function, args, kwargs)
 
 
 @contextmanager
@@ -271,15 +287,14 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    previous = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    previous: dict[signal.Signals, Any] = {}
     try:
+        for number in (signal.SIGINT, signal.SIGTERM):  # one that comes in between leaves nothing held back
+            previous[number] = signal.signal(number, lambda number, _: came.append(number))
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for held_back, handler in previous.items():
+            signal.signal(held_back, handler)
     for held in came:
         signal.raise_signal(held)
 

@@ -182,9 +182,9 @@ class Station:
         return (path / name if name else path).read_bytes()
 
     def _write(self, content: bytes, digest: str, target: Path) -> None:
-        """Put a file of the store at ``target``, written into the store first where it is not there."""
+        """Put a file of the store at ``target``, written into the store first where it is not there whole."""
         stored = self._store / digest
-        if not stored.exists():
+        if not stored.is_file() or self._digests(stored) != digest:
             with whole_file(stored) as scratch:
                 scratch.write_bytes(content)
         try:

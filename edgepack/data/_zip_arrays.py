@@ -12,6 +12,7 @@ from edgepack.data._arrays import ArrayFile, npy_file, read_header, whole
 from edgepack.data.source import BROKEN, unreadable
 from edgepack.digest import digest_file
 from edgepack.errors import HostError
+from edgepack.seal import is_whole
 from edgepack.work import Work, whole_folder
 
 _LOCAL_HEADER_BYTES = 30
@@ -60,7 +61,7 @@ def _spooled(path: Path, large: dict[str, zipfile.ZipInfo], work: Work) -> dict[
     if not large:
         return {}
     folder = work.folder("data") / f"npz-{digest_file(path)}"
-    if not folder.exists():
+    if not is_whole(folder):
         needed = sum(info.file_size for info in large.values())
         free = shutil.disk_usage(folder.parent).free
         if needed > free:
@@ -69,7 +70,7 @@ def _spooled(path: Path, large: dict[str, zipfile.ZipInfo], work: Work) -> dict[
                 f"{path} unpacks to {needed} bytes, and {free} are free in {folder.parent}",
                 hint="free space, choose another folder with --work, or write it with np.savez: that is read in place",
             )
-        with whole_folder(folder) as scratch, zipfile.ZipFile(path) as archive:
+        with whole_folder(folder, by_content=True) as scratch, zipfile.ZipFile(path) as archive:
             for number, (name, info) in enumerate(large.items()):
                 _unpack(archive, info, scratch / f"{number}.npy", f"{name}.npy of {path}")
     return {name: npy_file(folder / f"{number}.npy") for number, name in enumerate(large)}

@@ -18,6 +18,7 @@ from edgepack.data.settings import CsvSettings
 from edgepack.data.source import Kind, Opening, Parts, Read, Source, refuse_pointer
 from edgepack.digest import digest_file, digest_json
 from edgepack.errors import DataError
+from edgepack.seal import is_whole
 from edgepack.work import whole_folder
 
 
@@ -87,8 +88,8 @@ class CsvWindows(Kind):
         settings = opening.settings.csv
         key = digest_json([digest_file(path), settings.model_dump(mode="json"), opening.group_by, "csv 2"])
         folder = opening.work.folder("data") / f"csv-{key}"
-        if not (folder / "columns.json").exists():
-            with whole_folder(folder) as scratch:
+        if not is_whole(folder):
+            with whole_folder(folder, by_content=True) as scratch:
                 convert(path, settings, group_by=opening.group_by, folder=scratch)
         return {"all": _source(spec, folder, settings=settings, digest=key, group_by=opening.group_by)}
 

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from edgepack.data.npy_folder import npy_parts
 from edgepack.data.source import Kind, Opening, Parts
 from edgepack.digest import digest_file, digest_json
 from edgepack.errors import DataError
-from edgepack.work import disk_errors
+from edgepack.work import disk_errors, scratch_folder
 
 _NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -45,19 +44,21 @@ class Function(Kind):
             DataError: It failed (EP-216), or returned what is no data set (EP-204).
         """
         parent = opening.work.folder("data").absolute()
-        with disk_errors(parent):
-            scratch = Path(tempfile.mkdtemp(prefix=".function-", dir=parent))
-        try:
+        with scratch_folder(parent) as scratch:
             _run(spec, scratch, opening.work.folder("logs").absolute() / "data-function.log")
-            digest = digest_json([[path.name, digest_file(path)] for path in sorted(scratch.glob("*.npy"))])
+            digest = _digest(scratch)
             folder = parent / f"function-{digest}"
+            if folder.exists() and _digest(folder) != digest:
+                shutil.rmtree(folder)  # damaged since
             if not folder.exists():
                 scratch.rename(folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
         note = f"{spec} is your own code: it ran in a process of its own, and what it returned is in {folder}"
         parts = npy_parts(folder, origin=spec, label=opening.settings.label)
         return {part: replace(source, notes=(*source.notes, note)) for part, source in parts.items()}
+
+
+def _digest(folder: Path) -> str:
+    return digest_json([[path.name, digest_file(path)] for path in sorted(folder.glob("*.npy"))])
 
 
 def _run(spec: str, folder: Path, log: Path) -> None:

@@ -22,6 +22,7 @@ from edgepack.data.source import Read
 from edgepack.digest import digest_bytes, digest_json
 from edgepack.errors import DataError, EdgepackError
 from edgepack.model.model import TensorSpec
+from edgepack.seal import is_whole
 from edgepack.work import whole_folder
 
 _FORMAT = 3
@@ -84,9 +85,9 @@ def prepare(
     check_inputs(data.preprocess, inputs)
     identity = _identity(data, chosen, inputs, outputs)
     target = folder / f"samples-{identity}"
-    if not (target / _SUMMARY).exists():
+    if not is_whole(target):
         loader = Loader(chosen.source, data.preprocess, inputs)
-        with whole_folder(target, by_content=not target.exists()) as scratch:  # a damaged one is replaced
+        with whole_folder(target, by_content=True) as scratch:
             ranges, notes = _write(chosen, loader, scratch)
             labels = chosen.labels()
             if labels is not None:

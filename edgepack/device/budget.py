@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from edgepack.data.metric import Metric
-from edgepack.device.units import format_size
+from edgepack.device.units import format_fraction, format_size
 from edgepack.errors import ProfileError
 
 if TYPE_CHECKING:
+    from edgepack.device.parts import Region
     from edgepack.device.profile import DeviceProfile
 
 
@@ -48,10 +49,12 @@ class Budget:
             low_enough = value >= 0 if field.name == "drop" else value > 0
             if not (math.isfinite(value) and low_enough):
                 name, _ = _LIMITS[field.name]
+                option = _option(name)
                 raise ProfileError(
                     "EP-331",
                     f"the {name} limit is {value:g}: a limit must be {'0 or more' if name == 'drop' else 'positive'}",
-                    hint="leave the option out for no limit",
+                    hint=f"without {option} the device's own limit applies (edgepack devices show NAME), or none"
+                    " where it has none",
                 )
 
 
@@ -67,7 +70,10 @@ _LIMITS = {
     "min_metric": ("min-metric", "1"),
 }
 _NEED_LABELS = frozenset({"drop", "min-metric"})
-_OPTIONS = {"min-metric": "--min-metric"}
+
+
+def _option(name: str) -> str:
+    return f"--{name}" if name.startswith("min-") else f"--max-{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +106,9 @@ def active_limits(profile: "DeviceProfile", user: Budget, *, metric: Metric | No
             profile's default drop is a share, so it is left out for a metric in units of its own.
 
     Raises:
-        ProfileError: EP-332 the user allows more memory than the device has at all; EP-333 the user limits a metric
+        ProfileError: EP-332 the user allows more memory than the device has free; EP-333 the user limits a metric
             that cannot be measured; EP-334 a floor under a metric that is better when it is lower; EP-335 a limit on
-            what the profile gives no figure for; EP-337 a floor above all that a share can be.
+            what the profile gives no figure for; EP-337 a floor above all that a share can be; EP-339 a drop of more.
     """
     _check_memory(profile, user)
     _check_figures(profile, user)
@@ -116,10 +122,16 @@ def active_limits(profile: "DeviceProfile", user: Budget, *, metric: Metric | No
         wanted = getattr(user, field)
         default = getattr(defaults, field) if unit == own_unit else None
         if wanted is not None:
-            limits.append(Limit(name, float(wanted), unit, _OPTIONS.get(name, f"--max-{name}")))
+            limits.append(Limit(name, float(wanted), unit, _option(name)))
         elif default is not None:
             limits.append(Limit(name, float(default), unit, f"profile {profile.name}"))
     return tuple(limits)
+
+
+def free_bytes(profile: "DeviceProfile", name: str) -> int | None:
+    """Return the most bytes that the limit ``name`` may allow, all that is free; None where no memory bounds it."""
+    regions = _regions(profile, name)
+    return sum(region.available_bytes for region in regions) if regions else None
 
 
 def _check_figures(profile: "DeviceProfile", user: Budget) -> None:
@@ -152,6 +164,12 @@ def _check_metric(user: Budget, metric: Metric | None) -> None:
             f"--min-metric is a floor, but {metric.name} is better when it is lower",
             hint="limit how much worse it may get: --max-drop, in the metric's own unit",
         )
+    if user.drop is not None and metric is not None and metric.unit == "1" and user.drop > 1:
+        raise ProfileError(
+            "EP-339",
+            f"--max-drop allows a loss of {format_fraction(user.drop)}, and {metric.name} lies between 0 and 1",
+            hint="write the share of it that may be lost, as --max-drop 1.5% or 0.015; --max-drop 100% is no limit",
+        )
     if user.min_metric is not None and metric is not None and metric.unit == "1" and user.min_metric > 1:
         raise ProfileError(
             "EP-337",
@@ -161,20 +179,37 @@ def _check_metric(user: Budget, metric: Metric | None) -> None:
 
 
 def _check_memory(profile: "DeviceProfile", user: Budget) -> None:
-    """Refuse a limit that the device cannot hold: a model under it would "fit" a chip that it does not."""
+    """Refuse a limit above what is free: a model under it would "fit" beside what else lives there, and does not."""
+    for name, wanted in (("size", user.size_bytes), ("flash", user.flash_bytes), ("ram", user.ram_bytes)):
+        free = free_bytes(profile, name)
+        if wanted is None or free is None or wanted <= free:
+            continue
+        limit, there = format_size(wanted), format_size(free)
+        if limit == there:
+            limit, there = f"{wanted:,}B", f"{free:,}B"
+        raise ProfileError(
+            "EP-332",
+            f"--max-{name} {limit} is more than the {there} of {'RAM' if name == 'ram' else 'flash'} that"
+            f" {profile.name} has{_beside(profile, _regions(profile, name))}",
+            hint=f"leave --max-{name} out for what is free there, name another device, or write a profile of your own"
+            " with what your board holds back (edgepack devices new)",
+        )
+
+
+def _regions(profile: "DeviceProfile", name: str) -> "tuple[Region, ...]":
+    """Return where what the limit ``name`` counts lies; nothing where storage is no limit, or it counts no memory."""
     memory = profile.memory
-    flash = memory.flash.total_bytes if memory.flash else None
-    ram = memory.ram.total_bytes + (memory.psram.total_bytes if memory.psram else 0)
-    for name, wanted, there in (
-        ("size", user.size_bytes, flash),
-        ("flash", user.flash_bytes, flash),
-        ("ram", user.ram_bytes, ram),
-    ):
-        if wanted is not None and there is not None and wanted > there:
-            kind = "RAM" if name == "ram" else "flash"
-            limit, has = format_size(wanted), format_size(there)
-            raise ProfileError(
-                "EP-332",
-                f"--max-{name} {limit} is more than the {has} of {kind} that {profile.name} has",
-                hint=f"leave --max-{name} out for what is free there, or name another device",
-            )
+    found = {"ram": (memory.ram, memory.psram), "size": (memory.flash,), "flash": (memory.flash,)}.get(name, ())
+    return tuple(region for region in found if region is not None)
+
+
+def _beside(profile: "DeviceProfile", regions: "tuple[Region, ...]") -> str:
+    """Return what is held back, in words, and by what where an option had a say in it."""
+    held = sum(region.reserved_bytes for region in regions)
+    if not held:
+        return ""
+    origins = [region.reserved.source for region in regions if region.reserved is not None]
+    asked = [profile.sources[origin].text for origin in origins if origin.startswith("--")]
+    why = f" ({'; '.join(asked)})" if asked else ""
+    total = format_size(sum(region.total_bytes for region in regions))
+    return f" free: of {total}, {format_size(held)} are held back{why}"

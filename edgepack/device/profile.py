@@ -144,12 +144,12 @@ class DeviceProfile(Strict):
 
     @property
     def budget(self) -> Budget:
-        """The default limits: the profile's own and, on a microcontroller, its free flash and RAM."""
+        """The default limits: the profile's own, no more than is free, and free flash and RAM of a microcontroller."""
         facts = self.default_budget
         mcu = self.device_class == "mcu"
         return Budget(
-            size_bytes=facts.size.value if facts.size else self.flash_available_bytes if mcu else None,
-            ram_bytes=facts.ram.value if facts.ram else self.ram_available_bytes if mcu else None,
+            size_bytes=_least(facts.size, self.flash_available_bytes, always=mcu),
+            ram_bytes=_least(facts.ram, self.ram_available_bytes, always=mcu),
             latency_ms=facts.latency.value if facts.latency else None,
             energy_mj=facts.energy.value if facts.energy else None,
             drop=facts.drop.value if facts.drop else None,
@@ -189,6 +189,13 @@ class DeviceProfile(Strict):
     def facts(self) -> tuple[NamedFact, ...]:
         """Return every figure with its name and its source, in the order of the profile."""
         return tuple(NamedFact(name, fact, self.sources[fact.source]) for name, fact in _walk(self, ""))
+
+
+def _least(fact: SizeFact | None, free_bytes: int | None, *, always: bool) -> int | None:
+    """Return a default limit where there is one, no more than what is free; that itself where it ``always`` limits."""
+    if fact is None:
+        return free_bytes if always else None
+    return fact.value if free_bytes is None else min(fact.value, free_bytes)
 
 
 def _walk(part: BaseModel, prefix: str) -> Iterator[tuple[str, AnyFact]]:

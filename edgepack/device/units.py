@@ -117,6 +117,9 @@ _DURATION = _Quantity(
     ("ms", "s"),
     "20ms, 5s or 800us",
 )
+_SPAN = _Quantity(
+    "duration", {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}, ("s", "m"), "30s, 5m or 2h"
+)  # of work on this machine: here nobody means milli by an m
 _ENERGY = _Quantity("energy", {"nJ": 1e-6, "uJ": 1e-3, "mJ": 1.0, "J": 1e3}, ("mJ",), "3mJ or 450uJ")
 _POWER = _Quantity("power", {"uW": 1e-3, "mW": 1.0, "W": 1e3}, ("mW", "W"), "30mW or 6.4W")
 _MAC_RATE = _Quantity(
@@ -135,15 +138,12 @@ _FRACTION_HINT = "write 1% or 0.01"
 
 
 def size_bytes(text: object) -> int:
-    """Return a size in bytes.
+    """Return a size in whole bytes: ``1.9MiB`` is 1992294, and the fraction of a byte above that is left out.
 
     Raises:
-        FieldError: As every reader here: no unit, an unknown one, negative, or not a whole number of bytes.
+        FieldError: As every reader here: no unit, an unknown one, or negative.
     """
-    value = _SIZE.read(text)
-    if value != int(value):
-        raise FieldError("EP-313", f"{text!r} is {value} bytes: not a whole number", _SIZE.hint)
-    return int(value)
+    return int(_SIZE.read(text))
 
 
 def frequency_hz(text: object) -> int:
@@ -212,6 +212,11 @@ def parse_size(text: str, where: str) -> int:
 def parse_duration(text: str, where: str) -> float:
     """Return ``20ms``, ``5s``, ``800us`` or ``2h`` in milliseconds."""
     return _located(duration_ms, text, where)
+
+
+def parse_span(text: str, where: str) -> float:
+    """Return how long this machine may work, ``30s``, ``5m`` or ``2h``, in seconds."""
+    return _located(_SPAN.read, text, where)
 
 
 def parse_energy(text: str, where: str) -> float:

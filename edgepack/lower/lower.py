@@ -7,7 +7,7 @@ Runs in the TensorFlow worker: ``worker.call(name, lower, model, recipe, calibra
 from pathlib import Path
 
 from edgepack.compress.recipe import Recipe
-from edgepack.digest import digest_bytes
+from edgepack.digest import digest_bytes, is_file_of
 from edgepack.errors import CandidateError
 from edgepack.lower._compact import compact
 from edgepack.lower._lowered import Lowered
@@ -30,7 +30,7 @@ def lower(
             ``.tflite`` only as it is; an ``.onnx`` only where the form is ONNX.
         recipe: Its precision; ``io`` ``int8`` means int16 at w8a16.
         calibration: One ``.npy`` of shape (n, ...) per model input, in the model's order; None where there is none.
-        folder: Gets ``<sha256>.tflite`` or ``<sha256>.onnx``, written whole.
+        folder: Gets ``<sha256>.tflite`` or ``<sha256>.onnx``, written whole; one that is there and damaged is replaced.
         form: What the device's runtime takes.
 
     Raises:
@@ -52,7 +52,7 @@ def lower(
 def _written(made: Lowered, recipe: Recipe, folder: Path) -> Artifact:
     digest = digest_bytes([made.content])
     path = folder / f"{digest}.{made.format}"
-    if not path.exists():
+    if not is_file_of(path, digest):
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with whole_file(path) as scratch:

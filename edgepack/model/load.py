@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepack.digest import digest_file
+from edgepack.digest import digest_file, is_file_of
 from edgepack.errors import ModelError
 from edgepack.extras import require_onnx_extra
 from edgepack.model.inspect import inspect
@@ -108,7 +108,7 @@ def _keep_tflite(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int
     outputs = tuple(replace(spec, shape=with_batch_of_one(spec.shape)) for spec in summary.outputs)
     digest = digest_file(path)
     target = folder / f"{digest}.tflite"
-    if not target.exists():
+    if not is_file_of(target, digest):
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(target) as scratch:
             shutil.copyfile(path, scratch)

@@ -44,7 +44,7 @@ def predict(model: Model, inputs: Mapping[str, Path], *, outputs_folder: Path, b
     with disk_errors(outputs_folder), ExitStack() as stack:
         outputs_folder.mkdir(parents=True, exist_ok=True)
         # Another search may be reading those of before.
-        scratch = [stack.enter_context(whole_file(path)) for path in paths]
+        scratch = [stack.enter_context(whole_file(path, lasts=False)) for path in paths]
         step, step_samples = _stepper(model, batch)
         files: list[np.memmap[tuple[int, ...], np.dtype[np.generic]]] = []
         for start, found in _outputs(arrays, step, step_samples):

@@ -70,5 +70,5 @@ def written_whole(targets: tuple[Path, ...]) -> Iterator[tuple[Path, ...]]:
     if not targets:
         yield ()
         return
-    with whole_file(targets[0]) as first, written_whole(targets[1:]) as rest:
+    with whole_file(targets[0], lasts=False) as first, written_whole(targets[1:]) as rest:
         yield (first, *rest)

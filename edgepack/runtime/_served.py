@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgepack.crew.process import environment
 from edgepack.digest import canonical_json
 from edgepack.errors import CandidateError, HostError
 from edgepack.work import disk_errors
@@ -60,7 +61,7 @@ class ServedRuntime:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=stream,
-                    env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "1"},
+                    env=environment() | {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "1"},
                 )
         self._served: Served | None = None
 

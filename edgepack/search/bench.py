@@ -33,6 +33,7 @@ from edgepack.model.summary import Summary
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.kernels import without_kernels
 from edgepack.runtime.session import RuntimeSession
+from edgepack.seal import is_whole
 from edgepack.work import Work, whole_folder
 
 _GOLDEN_SAMPLES = 16
@@ -91,7 +92,7 @@ class Bench:
     golden: tuple[Path, ...]
     lacking: Mapping[Precision, str] = field(default_factory=dict)
 
-    def foreseen(self, recipe: Recipe) -> CandidateError | None:
+    def refusal_of(self, recipe: Recipe) -> CandidateError | None:
         """Return why ``recipe`` need not be lowered: the runtime would refuse the file; None where that is not sure."""
         what = None if recipe.as_is else self.lacking.get(recipe.precision.default)
         if what is None:
@@ -232,7 +233,7 @@ def _golden(model: Model, calibration: Prepared | None, work: Work, seed: int) -
     source = calibration.digest if calibration else f"noise-{seed}"
     folder = work.folder("golden") / digest_json([model.digest, source])
     paths = tuple(folder / f"input_{index}.npy" for index in range(len(model.inputs)))
-    if not folder.exists():
+    if not is_whole(folder):
         with whole_folder(folder, by_content=True) as scratch:
             if calibration is not None:
                 samples = [np.load(path, mmap_mode="r")[:_GOLDEN_SAMPLES] for _, path in calibration.inputs]

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a graph costs, read from its lowered file: size, arena and latency do not depend on trained weights."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -24,9 +22,10 @@ from edgepack.measure.size import download_size
 from edgepack.model.trainable import write_trainable
 from edgepack.runtime.base import get_runtime
 from edgepack.runtime.session import RuntimeSession
+from edgepack.seal import is_whole
 from edgepack.search.bench import sample_paths
 from edgepack.search.setting import Setting
-from edgepack.work import whole_folder
+from edgepack.work import scratch_folder, whole_folder
 
 _SAMPLES = 4
 """Ranges decide no byte of the file: a few samples stand for all."""
@@ -83,14 +82,14 @@ class GraphCost:
         """Yield ``graph`` lowered, a file that is gone afterwards."""
         setting = self._setting
         ready = self._with_ranges(graph)
-        with tempfile.TemporaryDirectory(dir=setting.work.folder("models")) as scratch:
+        with scratch_folder(setting.work.folder("models")) as scratch:
             model = write_trainable(
-                ready.net, parent=setting.model, fake_quantized=ready.fake_quantized, folder=Path(scratch)
+                ready.net, parent=setting.model, fake_quantized=ready.fake_quantized, folder=scratch
             )
             recipe = Recipe(precision=ready.plan)
             samples = None if self._samples is None else sample_paths(self._samples)
             form = form_of(setting.profile, setting.runtime)
-            yield lower(model, recipe, calibration=samples, folder=Path(scratch), form=form)
+            yield lower(model, recipe, calibration=samples, folder=scratch, form=form)
 
     def _lowered(self, graph: Graph) -> Cost:
         setting = self._setting
@@ -123,7 +122,7 @@ def _few_samples(setting: Setting) -> Prepared | None:
         return None
     folder = setting.work.folder("data") / f"few-{whole.digest}"
     inputs = tuple((name, folder / f"input_{index}.npy") for index, (name, _) in enumerate(whole.inputs))
-    if not folder.exists():
+    if not is_whole(folder):
         # Several processes may do so at a time, and none may read what another has half written.
         with whole_folder(folder, by_content=True) as scratch:
             for (_, path), (_, few) in zip(whole.inputs, inputs, strict=True):

@@ -12,17 +12,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Final
+from datetime import UTC, datetime
+from typing import Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from edgepack.compress.recipe import Recipe
-from edgepack.digest import canonical_json, digest_file
+from edgepack.digest import canonical_json, is_file_of
 from edgepack.errors import OutputError
 from edgepack.events import Note, Reporter
 from edgepack.figure import Figure
 from edgepack.search.candidate import Candidate
-from edgepack.search.journal_file import NAME, full_disk, moved_aside, opened
+from edgepack.search.journal_file import NAME, as_text, journal_errors, opened
 from edgepack.search.lesson import Lesson
 from edgepack.search.making import Made
 from edgepack.search.origin import BESIDE, key_of
@@ -34,6 +35,8 @@ _MADE: Final = TypeAdapter(Made)
 _LESSONS: Final = TypeAdapter(tuple[Lesson, ...])
 FIGURES_FORM: Final = TypeAdapter(dict[str, Figure | None])
 ORIGIN_FORM: Final = TypeAdapter(dict[str, str])
+T = TypeVar("T")
+D = TypeVar("D")
 
 Origin = Mapping[str, str]
 """What shapes every artifact of a run beside its recipe, by name: digests, versions, options."""
@@ -69,6 +72,7 @@ class Journal:
         """Yield the same journal for another thread, to read in."""
         folder = self._artifacts.parent
         with closing(sqlite3.connect(folder / NAME)) as database:
+            database.text_factory = as_text
             yield Journal(database, Work(folder))
 
     def known(self, origin: Origin, recipe: Recipe) -> Made | None:
@@ -76,13 +80,12 @@ class Journal:
         row = self._database.execute("SELECT made FROM made WHERE key = ?", (key_of(origin, recipe),)).fetchone()
         if row is None:
             return None
-        try:
-            made = _MADE.validate_json(row[0])
-        except ValidationError:
+        made = _parsed(_MADE, row[0], None)
+        if made is None:
             return None
         # The work folder may have been moved since.
         path = self._artifacts / made.artifact.path.name
-        if not path.is_file() or digest_file(path) != made.artifact.digest:
+        if not is_file_of(path, made.artifact.digest):
             return None
         return replace(made, artifact=replace(made.artifact, path=path))
 
@@ -93,7 +96,7 @@ class Journal:
             HostError: The disk is full (EP-501).
         """
         row = (key_of(origin, recipe), recipe.model_dump_json(), _MADE.dump_json(made).decode(), seconds)
-        with full_disk(self._artifacts.parent), self._database:
+        with journal_errors(self._artifacts.parent), self._database:
             # Its number stays where it was known: runs go by what had been made when they began.
             self._database.execute(
                 "INSERT INTO made (key, recipe, made, seconds) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
@@ -125,7 +128,7 @@ class Journal:
         recipe = candidate.recipe
         row = (run.number, place, candidate.name, recipe.model_dump_json(), key_of(origin, recipe), artifact)
         more = (candidate.state, candidate.reason, figures, candidate.seconds)
-        with full_disk(self._artifacts.parent), self._database:
+        with journal_errors(self._artifacts.parent), self._database:
             self._database.execute(
                 "INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (*row, *more)
             )
@@ -137,7 +140,7 @@ class Journal:
             HostError: The disk is full (EP-501).
         """
         row = (key_of(origin, recipe), *_school(origin), lesson.kind, lesson.narrow, lesson.logarithm)
-        with full_disk(self._artifacts.parent), self._database:
+        with journal_errors(self._artifacts.parent), self._database:
             self._database.execute(
                 "INSERT OR IGNORE INTO lessons (key, model, data, edgepack, kind, narrow, logarithm) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -152,7 +155,7 @@ class Journal:
             wishes: Digest of all that steers it beside its origin: limits, objective, what may be tried.
             resume: It goes on with the run that was cut off, and is refused where that had other inputs; asked of the
                 first alone that goes on here.
-            report: Is told where there is no such run.
+            report: Is told with what it goes on, and where ``resume`` finds nothing to go on with.
             device: What its device is called, for whoever reads of the run; empty where that does not matter.
 
         Raises:
@@ -160,10 +163,11 @@ class Journal:
         """
         if resume and not self._gone_on:
             # Of a build for several devices the first tells: those behind it may not have had their turn.
-            self._check_resumable(origin, report)
+            self._check_resumable(origin, wishes, report)
             self._gone_on = True
         row = (_text(origin), wishes, time.time())
-        with full_disk(self._artifacts.parent), self._database:
+        self._tell_of_going_on(row[:2], device, report)
+        with journal_errors(self._artifacts.parent), self._database:
             known_now = _LESSONS.dump_json(self._lessons(origin)).decode()
             self._database.execute(
                 "INSERT INTO runs (origin, wishes, began, known, lessons) "
@@ -176,11 +180,11 @@ class Journal:
             self._database.execute("DELETE FROM candidates WHERE run = ?", (number,))
             if device:
                 self._database.execute("INSERT OR REPLACE INTO devices VALUES (?, ?)", (origin["device"], device))
-        return Run(number, known, _LESSONS.validate_json(lessons))
+        return Run(number, known, _parsed(_LESSONS, lessons, ()))
 
     def end(self, run: Run) -> None:
         """Write down that ``run`` came to its end."""
-        with full_disk(self._artifacts.parent), self._database:
+        with journal_errors(self._artifacts.parent), self._database:
             self._database.execute("UPDATE runs SET ended = ? WHERE number = ?", (time.time(), run.number))
 
     def _lessons(self, origin: Origin) -> tuple[Lesson, ...]:
@@ -197,8 +201,24 @@ class Journal:
             for kind, narrow, logarithm, same in rows
         )
 
-    def _check_resumable(self, origin: Origin, report: Reporter) -> None:
-        if self._database.execute("SELECT 1 FROM runs WHERE origin = ?", (_text(origin),)).fetchone():
+    def _tell_of_going_on(self, run: tuple[str, str], device: str, report: Reporter) -> None:
+        """Tell of what is known of the run of that origin and those wishes where it was cut off."""
+        query = (
+            "SELECT number, began, (SELECT count(*) FROM candidates WHERE run = number) FROM runs "
+            "WHERE origin = ? AND wishes = ? AND ended IS NULL"
+        )
+        for number, began, tried in self._database.execute(query, run):
+            what = f"run {number}{f' on {device}' if device else ''}, begun {moment(began)}"
+            candidates = "1 candidate was" if tried == 1 else f"{tried or 'no'} candidates were"
+            report(Note(f"going on with {what}, which was cut off when {candidates} tried"))
+
+    def _check_resumable(self, origin: Origin, wishes: str, report: Reporter) -> None:
+        query = "SELECT max(wishes = ? AND ended IS NULL) FROM runs WHERE origin = ?"
+        (cut_off,) = self._database.execute(query, (wishes, _text(origin))).fetchone()
+        if cut_off is not None:
+            if not cut_off:
+                known = "this one begins at its beginning, with what is known of these inputs"
+                report(Note(f"no build with these limits and options was cut off in {self._artifacts.parent}: {known}"))
             return
         query = "SELECT origin FROM runs WHERE ended IS NULL ORDER BY began DESC"
         row = self._database.execute(query).fetchone()
@@ -206,7 +226,7 @@ class Journal:
         if row is None:
             report(Note(f"no build in {folder} was cut off: this one begins at its beginning"))
             return
-        before = ORIGIN_FORM.validate_json(row[0])
+        before = _parsed(ORIGIN_FORM, row[0], {})
         changed = [name for name in {**before, **origin} if before.get(name, "") != origin.get(name, "")]
         pairs = [(name, _short(before.get(name, "")), _short(origin.get(name, ""))) for name in changed]
         told = "; ".join(f"{name} was {old}, is {new}" for name, old, new in pairs)
@@ -222,19 +242,12 @@ def open_journal(work: Work, report: Reporter) -> Iterator[Journal]:
     """Yield the journal of ``work``, which is locked; one that cannot be read is moved aside and begun afresh.
 
     Raises:
-        OutputError: It is of a newer format (EP-408).
+        OutputError: It is of a newer format (EP-408), or cannot be opened or written (EP-402).
         HostError: The disk is full (EP-501).
     """
     path = work.folder("") / NAME
-    with full_disk(work.root):
-        try:
-            database = opened(path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            aside = moved_aside(path)
-            report(Note(f"the journal {path} was damaged ({error}): moved to {aside.name} and begun afresh"))
-            database = opened(path)
+    with journal_errors(work.root):
+        database = opened(path, report)
     with closing(database):
         yield Journal(database, work)
 
@@ -244,8 +257,21 @@ def _school(origin: Origin) -> tuple[str, str, str]:
     return origin.get("model", ""), origin.get("data", ""), origin.get("version of edgepack", "")
 
 
+def _parsed(form: TypeAdapter[T], text: str, damaged: D) -> T | D:
+    """Return what ``text`` says, or ``damaged`` where a disk or another hand has spoilt it."""
+    try:
+        return form.validate_json(text)
+    except ValidationError:
+        return damaged
+
+
 def _text(origin: Origin) -> str:
     return canonical_json(dict(origin)).decode()
+
+
+def moment(seconds: float) -> str:
+    """Return a time since 1970, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _short(value: str) -> str:

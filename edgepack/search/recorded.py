@@ -14,7 +14,7 @@ from edgepack.device.wheels import RUNTIMES, FileFormat
 from edgepack.errors import OutputError
 from edgepack.figure import Figure
 from edgepack.search.journal import FIGURES_FORM, ORIGIN_FORM
-from edgepack.search.journal_file import NAME, WITH_RUNS, devices_in, format_of
+from edgepack.search.journal_file import NAME, WITH_RUNS, checked, devices_in, is_damage
 from edgepack.search.origin import BESIDE
 
 
@@ -133,12 +133,14 @@ def _reading(journal: Path) -> Iterator[sqlite3.Connection | None]:
     # Without a log beside it nobody writes, and SQLite need put none there to read it.
     busy = journal.with_name(f"{journal.name}-wal").exists()
     mode = "mode=ro" if busy else "mode=ro&immutable=1"
+    hint = "bundles hold their own reports"
+    known = None
     try:
         with closing(sqlite3.connect(f"{journal.absolute().as_uri()}?{mode}", uri=True)) as database:
-            yield database if format_of(database, journal) >= WITH_RUNS else None
+            known = checked(database, journal)
+            yield database if known >= WITH_RUNS else None
     except (sqlite3.Error, ValidationError) as error:
-        raise OutputError(
-            "EP-418",
-            f"the journal {journal} cannot be read: {error}",
-            hint="the next build in that work folder moves it aside and begins afresh; bundles hold their own reports",
-        ) from error
+        # A build passes by a line that it cannot read, and never looks at a copy under another name.
+        if known is None and isinstance(error, sqlite3.Error) and is_damage(error) and journal.name == NAME:
+            hint = f"the next build in that work folder moves it aside and begins afresh; {hint}"
+        raise OutputError("EP-418", f"the journal {journal} cannot be read: {error}", hint=hint) from error

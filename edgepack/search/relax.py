@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from edgepack.device.budget import free_bytes
 from edgepack.device.profile import DeviceProfile
 from edgepack.device.units import format_quantity, parse_size
 from edgepack.measure.judge import ACCURACY_LIMITS
@@ -55,16 +56,19 @@ class Relaxation:
         return fits_then(self.recipe, selection_alone=self.selection_alone, safer=self.safer)
 
 
-def relaxations(candidates: Sequence[Candidate], *, tested: Candidate | None = None) -> tuple[Relaxation, ...]:
+def relaxations(
+    candidates: Sequence[Candidate], profile: DeviceProfile, *, tested: Candidate | None = None
+) -> tuple[Relaxation, ...]:
     """Return for each limit the least relaxation of it alone with which a candidate fits, the smallest first.
 
     None where a candidate fits as it is, and none of an accuracy that would have to give way beyond reason.
 
     What a candidate was not measured for it does not meet: such a candidate proves nothing. Memory that the device does
-    not have is no relaxation.
+    not have free is no relaxation.
 
     Args:
         candidates: As the selection split has them.
+        profile: The device's, with what else lives on it held back.
         tested: The chosen one as the test split has it: where it loses more there, that is what has to be allowed.
     """
     running = in_the_running(candidates, tested=tested)
@@ -76,7 +80,7 @@ def relaxations(candidates: Sequence[Candidate], *, tested: Candidate | None = N
         if len(missed) != 1 or missed[0].state is not State.MISSED or _is_memory(missed[0]):
             continue
         found = _on_its_split(_relaxed(missed[0], recipe=candidate.name), candidate, tested)
-        if _is_out_of_reach(found):
+        if _is_out_of_reach(found) or _is_beyond(found, profile):
             continue
         if found.name not in best or found.factor < best[found.name].factor:
             best[found.name] = found
@@ -131,12 +135,8 @@ def necessary(verdict: Verdict, profile: DeviceProfile) -> tuple[Relaxation, ...
 
 
 def _is_beyond(relaxation: Relaxation, profile: DeviceProfile) -> bool:
-    memory = profile.memory
-    there = {
-        "size": memory.flash.total_bytes if memory.flash else math.inf,
-        "ram": memory.ram.total_bytes + (memory.psram.total_bytes if memory.psram else 0),
-    }
-    return parse_size(relaxation.option.split()[1], "") > there[relaxation.name] if relaxation.name in there else False
+    free = free_bytes(profile, relaxation.name) if relaxation.name in _OF_THE_DEVICE else None
+    return free is not None and parse_size(relaxation.option.split()[1], "") > free
 
 
 def near_misses(candidates: Sequence[Candidate], *, most: int) -> tuple[Candidate, ...]:

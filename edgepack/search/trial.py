@@ -49,7 +49,7 @@ class LowerAhead:
     def __init__(self, bench: Bench, recipes: Sequence[Recipe], *, mark: str = "") -> None:
         self._bench = bench
         self._mark = f"-{mark}" if mark else ""
-        self._waiting = deque(recipe for recipe in recipes if bench.foreseen(recipe) is None)
+        self._waiting = deque(recipe for recipe in recipes if bench.refusal_of(recipe) is None)
         self._begun: Job[Artifact] | None = None
 
     def take(self) -> Made:
@@ -100,7 +100,7 @@ def try_recipe(
     start = time.perf_counter()
     candidate = Candidate(recipe)
     try:
-        if (refusal := bench.foreseen(recipe)) is not None:
+        if (refusal := bench.refusal_of(recipe)) is not None:
             raise refusal
         made = make()
         if foreseen is not None and foreseen.artifact == made.artifact:

@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from edgepack.compress.recipe import Recipe
-from edgepack.digest import digest_file
+from edgepack.digest import digest_file, is_file_of
 from edgepack.graph.context import Graph, StepReport
 from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.work import Work, whole_file
@@ -66,7 +66,7 @@ def write_waypoint(graph: Graph, work: Work, key: str) -> Waypoint:
     folder = work.folder("waypoints")
     net = folder / f"{key}.keras"
     with whole_file(net) as scratch:
-        written = scratch.with_suffix(".keras")  # Keras goes by the name's end
+        written = scratch.with_name(f"{scratch.name}.keras")  # Keras goes by the name's end
         graph.net.save(written)
         written.replace(scratch)
     found = Waypoint(
@@ -89,6 +89,6 @@ def _read(work: Work, key: str) -> Waypoint | None:
     except (FileNotFoundError, ValidationError):
         return None
     net = folder / found.net.name
-    if not net.is_file() or digest_file(net) != found.net_digest:
+    if not is_file_of(net, found.net_digest):
         return None
     return replace(found, net=net)

@@ -113,6 +113,7 @@ def test_a_model_that_changed_since_it_was_measured_is_not_shipped(contents, tmp
     with pytest.raises(OutputError, match="no longer the file that was measured") as caught:
         write_bundle(replace(made, artifact=replace(made.artifact, path=other)), tmp_path / "bundle", force=False)
     assert caught.value.code == "EP-415"
+    assert caught.value.hint.startswith(f"remove {other} and run the same command again")
     assert not (tmp_path / "bundle").exists()
 
 
@@ -215,8 +216,25 @@ def test_a_file_or_a_link_in_the_bundles_place_is_refused(contents, tmp_path):
     assert file.read_text() == "mine"
 
 
+def test_a_bundle_is_never_written_into_another(contents, tmp_path):
+    outer = write_bundle(contents(), tmp_path / "o", force=False).path
+    before = files_in(outer)
+    (tmp_path / "link").symlink_to(outer)
+    for target in (outer / "rpi4", outer / "deep" / "rpi4", tmp_path / "link" / "rpi4"):
+        for force in (False, True):
+            with pytest.raises(OutputError, match=f"would lie in the bundle {outer}") as caught:
+                check_target(target, force=force)
+            assert caught.value.code == "EP-401"
+    with pytest.raises(OutputError, match="would lie in the bundle"):
+        write_bundle(contents(), outer / "rpi4", force=True)
+    assert files_in(outer) == before
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "manifest.json").write_text('{"kind": "a web page"}')
+    check_target(tmp_path / "p" / "rpi4", force=False)
+
+
 def test_an_unwritable_parent_is_found_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle_module.os, "access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(OutputError, match="not writable") as caught:
         check_target(tmp_path / "new" / "bundle", force=False)
     assert caught.value.code == "EP-402"

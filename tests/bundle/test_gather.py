@@ -3,6 +3,7 @@
 
 from edgepack.bundle.gather import _reached, _relaxations, _rows, _timed
 from edgepack.compress.recipe import Recipe
+from edgepack.device.profile import load_device
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence, Figure
 from edgepack.graph.context import StepReport, Training
@@ -11,6 +12,7 @@ from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdi
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
 
+BOARD = load_device("nrf52840")
 RECIPE = Recipe(precision=PrecisionPlan(default=Precision.W8A8))
 
 
@@ -35,13 +37,13 @@ def test_a_failure_and_a_beaten_candidate_keep_their_words():
 
 def test_relaxations_are_kept_but_for_what_this_machine_measured():
     computed, host = missing("size", Evidence.COMPUTED), missing("ram", Evidence.HOST)
-    (found,) = _relaxations([computed], computed)
+    (found,) = _relaxations([computed], computed, BOARD)
     assert (found.option, found.recipe, found.selection_alone) == ("--max-size 2KiB", "w8a8", False)
-    assert _relaxations([host], host) == ()
+    assert _relaxations([host], host, BOARD) == ()
     assert [(item.name, item.value, item.recipe) for item in _reached([computed], computed)] == [("size", 2000, "w8a8")]
     assert _reached([host], host) == ()
     fits = Candidate(RECIPE, verdict=Verdict(()))
-    assert _relaxations([computed, fits], fits) == ()
+    assert _relaxations([computed, fits], fits, BOARD) == ()
 
 
 def test_a_time_limit_makes_a_training_not_reproducible(tmp_path):

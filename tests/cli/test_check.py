@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from edgepack.device.profile import device_path
 from edgepack.model.inspect import inspect
 from edgepack.model.onnx_way import foreseen
 from tests.write_onnx import edge, write_branches, write_onnx, write_quadrants, write_relu
@@ -86,6 +87,25 @@ def test_a_sound_model_is_possible(tmp_path):
     assert f"Next: edgepack build {tmp_path / 'm.keras'} --device nrf52840" in done.stdout
 
 
+def test_the_build_that_comes_next_has_the_limits_that_were_given(tmp_path):
+    model = write_keras(tmp_path / "my m.keras")
+    done = check(model, "--device=nrf52840", "--reserve-ram=16KiB", "--max-size=8KiB", "--max-drop=1 %")
+    assert done.returncode == 0, done.stderr
+    told = (
+        f"edgepack build '{model}' --device nrf52840 --max-size 8KiB --max-drop '1 %' --reserve-ram 16KiB --data DATA"
+    )
+    assert done.stdout.splitlines()[-1] == f"Next: {told}"
+    done = check(model, "--max-size", "8KiB")
+    assert done.stdout.splitlines()[-1].endswith(" --device NAME --max-size 8KiB --data DATA")
+
+
+def test_the_build_that_comes_next_names_a_profile_by_its_path(tmp_path):
+    own = tmp_path / "mine.yaml"
+    own.write_text(device_path("rpi4").read_text().replace("name: rpi4", "name: other", 1))
+    done = check(write_keras(tmp_path / "m.keras"), "--device", own)
+    assert f" --device {own} --data DATA" in done.stdout
+
+
 def test_json_holds_what_the_text_says(tmp_path):
     done = check(write_keras(tmp_path / "m.keras"), "--device", "nrf52840", "--max-ram", "1KiB", "--json")
     body = json.loads(done.stdout)
@@ -144,6 +164,7 @@ def test_several_devices_are_refused_and_not_the_last_one_taken(tmp_path):
     done = check(write_relu(tmp_path / "m.onnx"), "--device", "rpi4", "--device", "nrf52840")
     assert done.returncode == 2
     assert "one device at a time, and 2 are named: rpi4, nrf52840" in done.stderr
+    assert check(tmp_path / "m.onnx", "--device", "rpi4", "--device", "rpi4").returncode == 0
 
 
 def test_what_one_format_alone_rules_out_is_possible_in_the_other(tmp_path):
@@ -178,6 +199,8 @@ def test_what_cannot_fit_exits_with_3():
 def test_the_floor_and_the_bounds_are_printed(tmp_path):
     done = check(write_keras(tmp_path / "m.keras"), "--device", "nrf52840", "--max-latency", "1us")
     assert done.returncode == 3
+    both = check(tmp_path / "m.keras", "--device", "nrf52840", "--max-latency", "1us", "--max-ram", "16B").stdout
+    assert ("✗ EP-132" in both, "✗ EP-137" in both, both.count("Next: nothing is tried below")) == (True, True, 1)
     assert "✗ EP-137 limit latency (--max-latency): latency is at least" in done.stdout
     assert "  size is at least 73B (its weights and what names them)" in done.stdout
     assert (

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all-linux and all-mcu stand for."""
 
+from pathlib import Path
+
 import pytest
 
 from edgepack.cli._devices import profiles_of
+from edgepack.cli.build import _requests, command
 from edgepack.errors import ProfileError
 
 
@@ -34,3 +37,21 @@ def test_a_class_that_is_none_is_told_which_there_are(name):
         named(name)
     assert caught.value.code == "EP-300"
     assert "--device all-linux or --device all-mcu" in caught.value.hint
+
+
+def asked(*arguments):
+    with command.make_context("build", ["net.keras", *arguments]) as context:
+        return _requests(context.params)
+
+
+def test_a_device_that_is_named_twice_is_one_device():
+    once, twice = (asked(*["--device", "rpi4"] * times, "-o", "out") for times in (1, 2))
+    assert [item.target for item in once] == [item.target for item in twice] == [Path("out")]
+    assert once[0].command == twice[0].command == ("edgepack", "build", "net.keras", "--device", "rpi4")
+
+
+def test_several_devices_and_those_of_a_class_have_a_folder_each():
+    both = asked("--device", "rpi4", "--device", "rpi5", "--device", "rpi4", "-o", "out")
+    assert [item.target for item in both] == [Path("out/rpi4"), Path("out/rpi5")]
+    assert both[1].command[-2:] == ("--device", "rpi5")
+    assert all(item.target.parent == Path("out") for item in asked("--device", "all-mcu", "-o", "out"))

@@ -2,6 +2,7 @@
 """``build --dry-run``: says what would be tried from the file and the data alone, and leaves nothing behind."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from edgepack.bundle.manifest import KIND
 from edgepack.cli import _forecast
 from edgepack.cli._forecast import HostRate, host_rate, work_there
 from edgepack.cli._group import group
 from edgepack.cli._schemas import schemas
+from edgepack.search.journal import open_journal
+from edgepack.versions import versions_here
+from edgepack.work import Work
 from tests.write_onnx import write_hardmax
 from tests.write_tflite import Op, Tensor, tflite_bytes
 
@@ -152,7 +157,9 @@ def test_a_recipe_is_planned_alone(here):
     assert plan["precisions"] == []
     (branch,) = plan["branches"]
     assert (branch["trainings"], branch["steps"], branch["macs"]) == (1, 100, 100 * 128 * 4 * 333_792)
-    assert "distill w8a8, and nothing else" in run("--device", "rpi4", *TRAINS, "--recipe", "recipe.yaml").stdout
+    told = run("--device", "rpi4", *TRAINS, "--recipe", "recipe.yaml").stdout
+    assert "distill w8a8, and nothing else" in told
+    assert "at most 1 training, 100 steps" in told
 
 
 def test_an_integer_model_is_judged_as_it_is(tmp_path):
@@ -174,6 +181,9 @@ def test_an_integer_model_is_judged_as_it_is(tmp_path):
 def test_a_bundle_that_is_there_is_told_and_left(here):
     Path("out").mkdir()
     (plan,) = planned("--device", "rpi4", "--format", "tflite", "-o", "out")["plans"]
+    assert plan["notes"] == [], "an empty folder is no obstacle"
+    Path("out/manifest.json").write_text(json.dumps({"kind": KIND, "files": {}}))
+    (plan,) = planned("--device", "rpi4", "--format", "tflite", "-o", "out")["plans"]
     assert plan["notes"] == ["out is there already: the build refuses without --force"]
     (plan,) = planned(
         "--device", "rpi4", "--format", "tflite", "-o", "out", "--force", "--train-time", "5m", "--search-time", "1h"
@@ -182,6 +192,79 @@ def test_a_bundle_that_is_there_is_told_and_left(here):
         "each training ends after 300 s",
         "nothing new is begun after 3600 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--work", "file/w"], "EP-402", ["cannot write file/w: ", "file is a file", "with --work"]),
+        (["--work", "file"], "EP-402", ["cannot write file: ", "with --work"]),
+        (["--events", "absent/e"], "EP-402", ["cannot write absent/e: ", "is no folder", "--events"]),
+        (["-o", "file/out"], "EP-402", ["cannot write file/out: ", "with -o"]),
+        (["-o", "file"], "EP-401", ["file is a file; a bundle is a folder"]),
+        (["-o", "bundle/rpi4", "--force"], "EP-401", ["would lie in the bundle"]),
+        (["-o", "mine", "--force"], "EP-401", ["holds what is no part of an edgepack bundle (notes.txt)"]),
+    ],
+)
+def test_what_could_not_be_written_is_refused_as_by_the_build(here, arguments, code, words):
+    Path("file").write_text("mine")
+    Path("bundle").mkdir()
+    Path("bundle/manifest.json").write_text(json.dumps({"kind": KIND, "files": {}}))
+    Path("mine").mkdir()
+    Path("mine/notes.txt").write_text("mine")
+    before = sorted(map(str, here.rglob("*")))
+    error = run("--device", "rpi4", *arguments).exception
+    assert (error.code, error.exit_code) == (code, 2)
+    assert all(word in f"{error.message} {error.hint}" for word in words), error.message
+    assert sorted(map(str, here.rglob("*"))) == before
+
+
+def test_what_may_be_written_is_found_without_a_trace(here, monkeypatch):
+    planned("--device", "rpi4", "--work", "a/b", "--events", "e", "-o", "c/d")
+    assert list(here.iterdir()) == []
+    Path("locked").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: "locked" not in str(path) or not mode & os.W_OK)
+    for arguments in (["--work", "locked/w"], ["--events", "locked/e"], ["-o", "locked/o"]):
+        error = run("--device", "rpi4", *arguments).exception
+        assert (error.code, arguments[0] in error.hint) == ("EP-402", True)
+        assert error.message == f"cannot write {arguments[1]}: {here / 'locked'} is not writable"
+
+
+def begun(*, seed="0", ended=False, device="rpi4"):
+    """A run in the default work folder, as the build of a model that is not told here begins it."""
+    origin = {"seed": seed, "device": "d", **{f"version of {name}": text for name, text in versions_here().items()}}
+    with open_journal(Work(Path(".edgepack")), print) as journal:
+        made = journal.begin(origin, "wishes", resume=False, report=print, device=device)
+        if ended:
+            journal.end(made)
+
+
+def test_a_build_that_cannot_go_on_is_refused_as_far_as_that_is_seen(here):
+    arguments = ["--device", "rpi4", "--format", "tflite", "--resume"]
+    note = "no build in .edgepack was cut off: this one begins at its beginning"
+    assert planned(*arguments)["plans"][0]["notes"] == [note]
+    begun(seed="7", ended=True)
+    assert planned(*arguments)["plans"][0]["notes"] == [note]
+    begun(seed="7")
+    error = run(*arguments).exception
+    assert (error.code, error.exit_code) == ("EP-407", 2)
+    assert error.message == "the build that was cut off in .edgepack had other inputs: seed was 7, is 0"
+    assert "leave --resume out" in error.hint
+    assert planned(*arguments[:-1])["plans"][0]["notes"] == []
+    begun()
+    assert planned(*arguments)["plans"][0]["notes"] == []
+    error = run("--device", "rpi5", "--resume").exception
+    assert error.message.endswith("had other inputs: device was rpi4, is rpi5")
+
+
+def test_a_journal_that_cannot_be_read_is_told_and_left(here):
+    Path(".edgepack").mkdir()
+    Path(".edgepack/journal.sqlite").write_bytes(b"no database, but text of some length" * 40)
+    (plan,) = planned("--device", "rpi4", "--format", "tflite", "--resume")["plans"]
+    (note,) = plan["notes"]
+    assert "cannot be read" in note
+    assert note.endswith("it is moved aside, and the build begins at its beginning")
+    assert [path.name for path in Path(".edgepack").iterdir()] == ["journal.sqlite"]
 
 
 def test_bad_input_is_refused_as_by_the_build(edgepack, here):

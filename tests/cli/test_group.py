@@ -2,9 +2,11 @@
 """The seam between library and command line: errors become words and exit codes in one place."""
 
 import shutil
+import signal
 
 import pytest
 
+from edgepack.cli._group import _interrupt_once
 from edgepack.errors import HostError
 from edgepack.extras import require_build_extra
 from tests.conftest import ROOT
@@ -70,6 +72,21 @@ def test_a_limit_without_a_proper_unit_is_refused(edgepack, text, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", [["build", "--dry-run"], ["check"]])
+def test_a_limit_that_is_given_twice_is_refused_where_it_is_not_the_same(edgepack, command, tmp_path):
+    name, *more = command
+    model = ROOT / "examples" / "digits" / "digits.keras"
+    given = [name, model, "--device=rpi4", *more]
+    done = edgepack(*given, "--max-latency=20s", "--max-latency=5ms", cwd=tmp_path)
+    assert (done.code, done.out) == (2, "")
+    assert "Error EP-004: --max-latency is given 2 times, as 20s and 5ms\n  Next: give --max-latency once" in done.err
+    done = edgepack(*given, "--reserve-ram=1KiB", "--reserve-ram=2KiB", cwd=tmp_path)
+    assert (done.code, "--reserve-ram is given 2 times" in done.err) == (2, True)
+    done = edgepack(*given, "--max-latency=20s", "--max-latency=20000ms", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert "latency 20s (--max-latency)" in done.out or "latency may be 20000 ms (--max-latency)" in done.out
+
+
 def test_wrong_usage_under_json_is_an_object_too(edgepack):
     done = edgepack("build", "--json")
     assert done.code == 2
@@ -89,6 +106,34 @@ def test_a_bug_is_one_line_without_debug(edgepack, tmp_path):
     assert "Traceback" not in done.err
 
 
+def interrupted(edgepack, folder, *arguments):
+    """Run a command that Ctrl-C ends as soon as it works."""
+    (folder / "sitecustomize.py").write_text(
+        "import edgepack.pipeline, edgepack.bundle.verify\n"
+        "def stop(*_, **__): raise KeyboardInterrupt\n"
+        "edgepack.pipeline.build_all = edgepack.bundle.verify.verify_bundle = stop\n"
+    )
+    return edgepack(*arguments, cwd=folder, env={"PYTHONPATH": f"{folder}:{ROOT}"})
+
+
+def test_a_build_that_is_interrupted_before_anything_is_done_says_what_goes_on(edgepack, tmp_path):
+    done = interrupted(edgepack, tmp_path, "build", "my net.keras", "--device=rpi4")
+    assert (done.code, done.out) == (130, "")
+    assert done.err.lstrip() == "interrupted\n  go on: edgepack build 'my net.keras' --device=rpi4\n"
+    done = interrupted(edgepack, tmp_path, "build", "net.keras", "--device=rpi4", "--json")
+    assert done.code == 130
+    assert done.json["error"] == {
+        "code": "EP-006",
+        "message": "interrupted before anything was finished",
+        "hint": "edgepack build net.keras --device=rpi4 --json",
+    }
+
+
+def test_another_command_that_is_interrupted_has_nothing_to_go_on_with(edgepack, tmp_path):
+    done = interrupted(edgepack, tmp_path, "verify", "bundle", "--json")
+    assert (done.code, done.err.strip(), done.json["error"]["hint"]) == (130, "interrupted", "")
+
+
 def test_a_build_without_its_extra_says_what_to_install(monkeypatch):
     monkeypatch.setattr("edgepack.extras._installed", lambda package: package != "keras")
     with pytest.raises(HostError) as caught:
@@ -103,3 +148,11 @@ def test_a_sign_that_the_encoding_lacks_ends_nothing(edgepack, tmp_path):
     done = edgepack("check", "mΩdel.keras", "--device=rpi4", cwd=tmp_path, env={"PYTHONIOENCODING": "iso8859-5"})
     assert done.code == 0, done.err
     assert r"m\u03a9del.keras" in done.out
+
+
+def test_sigterm_interrupts_once_though_timeout_sends_it_twice(request):
+    before = signal.signal(signal.SIGTERM, _interrupt_once)
+    request.addfinalizer(lambda: signal.signal(signal.SIGTERM, before))
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)

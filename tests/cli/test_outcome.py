@@ -9,12 +9,16 @@ from edgepack.cli._console import Console
 from edgepack.cli._outcome import exit_code, report_outcomes
 from edgepack.cli._results_build import build_result
 from edgepack.compress.recipe import Recipe
+from edgepack.device.budget import Limit
 from edgepack.device.profile import load_device
 from edgepack.errors import CandidateError, HostError
+from edgepack.measure.finding import Finding
+from edgepack.measure.measurement import LimitVerdict, State, Verdict
 from edgepack.request import Outcome
 from edgepack.search.candidate import Candidate
 from edgepack.search.choose import Choice
 from edgepack.search.reached import Reached
+from edgepack.search.relax import Relaxation
 
 RECIPE = Recipe.model_validate({"precision": {"default": "f32"}})
 CONSOLE = Console(as_json=False, quiet=False, events=None)
@@ -112,3 +116,56 @@ def test_candidates_of_one_name_are_told_apart(capsys):
     told = capsys.readouterr().out
     assert "f32 (control)" in told
     assert "f32 #2" in told
+
+
+def relaxation(name, option, *, sufficient):
+    return Relaxation(
+        name=name, option=option, needed=600, unit="B", recipe="w8" if sufficient else "", factor=3.0,
+        sufficient=sufficient,
+    )  # fmt: skip
+
+
+BOTH = (("size", "--max-size 600B"), ("ram", "--max-ram 600B"))
+
+
+def missed(word, names, *, proofs=()):
+    """What misses ``size`` and ``ram``, with relaxations of ``names``."""
+    limits = tuple(Limit(name, 200, "B", f"--max-{name}") for name, _ in BOTH)
+    verdicts = (LimitVerdict(item.name, 200, "B", 600, 600, State.MISSED, True, -400, item.origin) for item in limits)
+    found = tuple(relaxation(*item, sufficient=word != "infeasible") for item in BOTH if item[0] in names)
+    given = replace(outcome(word), limits=limits, verdict=Verdict(tuple(verdicts)), relaxations=found, proofs=proofs)
+    return given if word == "infeasible" else replace(given, choice=Choice(Candidate(RECIPE), "it misses by the least"))
+
+
+@pytest.mark.parametrize(
+    ("word", "names", "header"),
+    [
+        ("infeasible", ["size", "ram"], "  relax    all 2 of these together are needed:"),
+        ("infeasible", ["size"], "  relax    not enough, for ram would need more than rpi4 has:"),
+        ("does-not-fit", ["size", "ram"], "  relax    one of these 2 alone is enough:"),
+    ],
+)
+def test_relaxations_say_whether_one_or_all_of_them_are_needed(capsys, word, names, header):
+    report_outcomes(CONSOLE, [missed(word, names)])
+    lines = capsys.readouterr().out.splitlines()
+    first = next(number for number, line in enumerate(lines) if "  relax  " in line)
+    assert lines[first] == header
+    assert [line.split()[1] for line in lines[first + 1 : first + 1 + len(names)]] == [
+        f"--max-{name}" for name in names
+    ]
+
+
+def test_one_relaxation_needs_no_heading(capsys):
+    report_outcomes(CONSOLE, [missed("does-not-fit", ["size"])])
+    (only,) = [line for line in capsys.readouterr().out.splitlines() if "  relax  " in line]
+    assert only.startswith("  relax    --max-size 600B instead of 200B")
+
+
+def test_what_proofs_have_in_common_to_do_next_is_said_once(capsys):
+    proofs = [Finding("error", code, "is so", "size", text) for code, text in zip("abc", "XXY", strict=True)]
+    report_outcomes(CONSOLE, [missed("infeasible", ["size", "ram"], proofs=tuple(proofs))])
+    lines = capsys.readouterr().out.splitlines()
+    first = lines.index("  a: size: is so")
+    assert lines[first : first + 5] == [
+        "  a: size: is so", "  b: size: is so", "  Next: X", "  c: size: is so", "  Next: Y",
+    ]  # fmt: skip

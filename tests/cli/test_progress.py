@@ -3,6 +3,7 @@
 
 import io
 import json
+import os
 import re
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from edgepack.cli._live import LiveView, panel
 from edgepack.cli._outcome import _resume
 from edgepack.cli._plain import PlainView
 from edgepack.cli._progress import progress
+from edgepack.errors import OutputError
 from edgepack.events import (
     CandidateDone,
     CandidateStarted,
@@ -205,3 +207,37 @@ def test_a_terminal_that_cannot_draw_gets_plain_lines(monkeypatch, capsys):
         for event in STORY:
             report(event)
     assert "· dropped prune" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_a_full_disk_under_the_events_is_told_once_and_the_build_goes_on(capsys, quiet):
+    console = Console(as_json=False, quiet=quiet, events="/dev/full")
+    with progress(console) as report:
+        for event in STORY:
+            report(event)
+    told = capsys.readouterr().err
+    assert told.count("no more events are written to /dev/full: No space left on device") == 1
+    assert ("· dropped prune" in told) is not quiet
+
+
+def test_a_reader_of_the_events_that_leaves_ends_nothing(tmp_path, capsys):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with progress(Console(as_json=False, quiet=True, events=str(pipe))) as report:
+        report(STORY[0])
+        assert os.read(reader, 1000).startswith(b'{"event": "StageStarted"')
+        os.close(reader)
+        report(STORY[1])
+        report(STORY[2])
+    assert f"no more events are written to {pipe}: Broken pipe" in capsys.readouterr().err
+
+
+def test_events_that_cannot_be_written_at_all_name_their_own_option(tmp_path):
+    path = tmp_path / "absent" / "events"
+    with pytest.raises(OutputError) as caught, progress(Console(as_json=False, quiet=False, events=str(path))):
+        pass
+    assert (caught.value.code, caught.value.exit_code) == ("EP-402", 2)
+    assert caught.value.message == f"cannot write {path}: No such file or directory"
+    assert "--events" in caught.value.hint
+    assert "-o" not in caught.value.hint

@@ -61,6 +61,13 @@ def test_bad_input_is_told_with_a_code(pair, edgepack, arguments, code):
     assert not done.out
 
 
+def test_a_folder_of_bundles_names_those_in_it(pair, edgepack):
+    done = edgepack("report", pair, cwd=pair)
+    assert (done.code, done.out, "Error EP-417: " in done.err) == (2, "", True)
+    assert f"Next: name one of those in it that hold one: {pair / 'a'}, {pair / 'b'}\n" in done.err
+    assert "name one of those in it" not in edgepack("report", pair, "--list", cwd=pair).err
+
+
 def test_a_bundle_without_report_json_is_told_apart(pair, edgepack):
     (pair / "a" / "report.json").unlink()
     done = edgepack("report", "a", cwd=pair)

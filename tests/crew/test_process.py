@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
+import errno
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
 
-from edgepack.crew.process import ForeignError, Worker, last_words, to_parent, uninterrupted
-from edgepack.errors import CandidateError, ModelError
+from edgepack.crew.process import (
+    ForeignError,
+    Worker,
+    _environment_with,
+    environment,
+    last_words,
+    to_parent,
+    uninterrupted,
+)
+from edgepack.errors import CandidateError, HostError, ModelError
 from edgepack.events import Note
 from tests.processes import ends_soon
 
@@ -37,6 +47,15 @@ def refuse():
 def leave_a_temporary_file():
     with tempfile.NamedTemporaryFile(delete=False) as file:
         return file.name
+
+
+def fail_to_be_read():
+    raise RuntimeError("no class of that name")
+
+
+class Unreadable:
+    def __reduce__(self):
+        return fail_to_be_read, ()
 
 
 def tell(count):
@@ -71,6 +90,28 @@ def test_temporary_files_of_the_process_go_with_it(fresh, ended):
     assert not left.exists()
     assert not left.parent.exists()
     assert Path(fresh.call("leave", leave_a_temporary_file)).parent != left.parent
+
+
+def test_no_space_for_temporary_files_names_their_disk(fresh, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(HostError) as caught:
+        fresh.call("add", add, 1, 2)
+    assert caught.value.code == "EP-501"
+    assert f"the disk of {tempfile.gettempdir()}," in caught.value.hint
+    monkeypatch.undo()
+    assert fresh.call("add", add, 1, 2) == 3
+
+
+def test_a_result_that_cannot_be_read_costs_its_call_and_the_process(fresh):
+    first = fresh.call("pid", os.getpid)
+    with pytest.raises(CandidateError) as caught:
+        fresh.call("give", Unreadable)
+    assert caught.value.code == "EP-601"
+    assert ends_soon(first)
+    assert fresh.call("add", add, 1, 2) == 3
 
 
 def test_the_process_stays_warm_between_calls(fresh):
@@ -110,11 +151,27 @@ def test_a_process_finds_the_sizes_of_its_pools_when_it_starts(tmp_path, monkeyp
 def test_what_a_user_sets_for_other_programs_does_not_reach_what_is_built(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("KERAS_HOME", "/home/of-the-user")
     with Worker(tmp_path / "logs") as process:
         at_start = process.call("environ", Path("/proc/self/environ").read_text).split("\0")
+        assert f"KERAS_HOME={process.call('folder', tempfile.gettempdir)}" in at_start, (
+            "the caller's module may load it"
+        )
     assert "KERAS_BACKEND=tensorflow" in at_start
+    assert os.environ["KERAS_HOME"] == "/home/of-the-user"
     assert not [item for item in at_start if item.startswith("TF_ENABLE_ONEDNN_OPTS")]
     assert (os.environ["KERAS_BACKEND"], os.environ["TF_ENABLE_ONEDNN_OPTS"]) == ("torch", "0"), "here all is as before"
+
+
+def test_another_thread_does_not_see_the_environment_that_a_process_is_started_with(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    with ThreadPoolExecutor(1) as threads:
+        with _environment_with(3, "/home"):
+            assert os.environ["KERAS_BACKEND"] == "tensorflow"
+            seen = threads.submit(environment)
+            assert wait([seen], timeout=0.2).not_done, "it waits until all is as before"
+        assert seen.result() == dict(os.environ)
+        assert "KERAS_BACKEND" not in seen.result()
 
 
 def test_an_expected_error_arrives_whole(fresh):
@@ -167,3 +224,17 @@ def test_what_interrupts_waits_until_a_write_is_done(request, number):
 def test_what_a_framework_raises_crosses_in_words(tmp_path):
     with Worker(tmp_path) as process, pytest.raises(ForeignError, match="OperationalError: unable to open"):
         process.call("foreign", sqlite3.connect, "/no/such/folder/file")
+
+
+def test_an_interrupt_before_the_write_begins_leaves_nothing_held_back(monkeypatch):
+    before, install = signal.getsignal(signal.SIGINT), signal.signal
+
+    def come_in_between(number, handler):
+        if number == signal.SIGTERM:
+            raise KeyboardInterrupt
+        return install(number, handler)
+
+    monkeypatch.setattr(signal, "signal", come_in_between)
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        pass
+    assert signal.getsignal(signal.SIGINT) is before

@@ -66,6 +66,17 @@ def test_a_second_call_finds_the_same_folder_untouched(make_npz, data_of, prepar
     assert first.inputs[0][1].stat().st_mtime_ns == before
 
 
+def test_damaged_samples_are_written_again(make_npz, data_of, prepared):
+    data = data_of(data=make_npz())
+    first = prepared(data, "selection", spec(6, 5, 1))
+    for path in (first.inputs[0][1], first.labels):
+        content = path.read_bytes()
+        for damage in (content[:-1], content[:-4] + b"\x7f" * 4, None):
+            path.unlink() if damage is None else path.write_bytes(damage)
+            assert prepared(data, "selection", spec(6, 5, 1)) == first
+            assert path.read_bytes() == content
+
+
 def test_preprocessing_and_inputs_are_part_of_the_identity(make_npz, data_of, prepared, tmp_path):
     path = make_npz()
     plain = prepared(data_of(data=path), "test", spec(6, 5, 1))

@@ -148,6 +148,8 @@ def test_a_large_compressed_array_is_unpacked_once_and_mapped(make_npz, opened, 
     assert read(source, 7)[0].min() == 3
     assert opened(path)["all"].digest == source.digest
     assert spooled.stat().st_mtime_ns == before
+    os.truncate(spooled, spooled.stat().st_size - 1)
+    assert read(opened(path)["all"], 7)[0].min() == 3, "what was damaged since is unpacked again"
 
 
 def test_a_large_array_that_is_cut_or_does_not_fit_leaves_nothing(make_npz, opened, work, monkeypatch):
@@ -398,6 +400,10 @@ def test_csv_is_turned_into_an_array_once(tmp_path, opened, work):
     opened(tmp_path / "a.csv")
     assert rows.stat().st_mtime_ns == before
     assert isinstance(opened(tmp_path / "a.csv")["all"].rows.open(), np.memmap)
+    content = rows.read_bytes()
+    rows.write_bytes(content[:-4] + b"\x7f" * 4)
+    opened(tmp_path / "a.csv")
+    assert rows.read_bytes() == content, "what was damaged since is made anew"
 
 
 @pytest.mark.parametrize(
@@ -541,6 +547,16 @@ def test_a_function_of_the_users(module, opened, body):
     assert source.labels.tolist() == [0, 1, 2, 3]
     assert read(source, 3)[0].tolist() == [6.0, 7.0]
     assert any("your own code" in note for note in source.notes)
+
+
+def test_what_a_function_returned_is_kept_again_where_it_was_damaged(module, opened, work):
+    module("def f():\n    return {'x': np.arange(8.0).reshape(4, 2), 'y': np.arange(4)}\n")
+    opened("mine:f")
+    (kept,) = work.folder("data").glob("function-*/x.npy")
+    content = kept.read_bytes()
+    kept.write_bytes(content[:-1] + b"x")
+    opened("mine:f")
+    assert kept.read_bytes() == content
 
 
 def test_a_function_with_named_inputs(module, opened):

@@ -5,9 +5,10 @@ import pytest
 
 from edgepack.data.metric import Metric
 from edgepack.device.budget import Budget, active_limits
-from edgepack.device.profile import load_device
+from edgepack.device.profile import device_path, load_device
 from edgepack.errors import ProfileError
 
+PSRAM = "  psram: {total: {value: 2MiB, source: edgepack}}\n"
 ACCURACY = Metric("accuracy", higher_is_better=True)
 
 
@@ -96,6 +97,8 @@ def test_a_limit_that_is_not_positive_is_refused(wrong):
     with pytest.raises(ProfileError, match="must be positive") as caught:
         Budget(**wrong)
     assert caught.value.code == "EP-331"
+    (field,) = wrong
+    assert f"without --max-{field.split('_')[0]} the device's own limit applies" in caught.value.hint
 
 
 def test_a_drop_of_nothing_is_a_limit_and_a_negative_one_is_not():
@@ -106,17 +109,59 @@ def test_a_drop_of_nothing_is_a_limit_and_a_negative_one_is_not():
 
 
 @pytest.mark.parametrize(
-    ("user", "words"),
+    ("device", "held", "user", "words"),
     [
-        (Budget(ram_bytes=2**20), "--max-ram 1MiB is more than the 256KiB of RAM that nrf52840 has"),
-        (Budget(size_bytes=2**21), "--max-size 2MiB is more than the 1MiB of flash"),
+        (
+            "nrf52840", {}, Budget(ram_bytes=2**20),
+            "--max-ram 1MiB is more than the 224KiB of RAM that nrf52840 has free: of 256KiB, 32KiB are held back",
+        ),
+        ("nrf52840", {}, Budget(size_bytes=2**21), "--max-size 2MiB is more than the 896KiB of flash that nrf52840"),
+        ("stm32h747", {}, Budget(ram_bytes=2**20), "--max-ram 1MiB is more than the 480KiB of RAM that stm32h747 has"),
+        (
+            "stm32h747", {"reserve_ram_bytes": 100 << 10}, Budget(ram_bytes=480 << 10),
+            "380KiB of RAM that stm32h747 has free: of 1MiB, 644KiB are held back (the profile's 544KiB and 100KiB",
+        ),
+        (
+            "nrf52840", {"reserve_flash_bytes": 100 << 10}, Budget(size_bytes=(796 << 10) + 1),
+            "--max-size 815,105B is more than the 815,104B of flash that nrf52840 has free",
+        ),
+        ("rpi4", {"reserve_ram_bytes": 100 << 20}, Budget(ram_bytes=8 << 30), "100MiB from --reserve-ram)"),
     ],
-)
-def test_a_limit_beyond_the_chip_is_refused(user, words):
+)  # fmt: skip
+def test_a_limit_above_what_is_free_is_refused_with_the_numbers(device, held, user, words):
     with pytest.raises(ProfileError) as caught:
-        active_limits(load_device("nrf52840"), user, metric=ACCURACY)
+        active_limits(load_device(device, **held), user, metric=ACCURACY)
     assert caught.value.code == "EP-332"
     assert words in caught.value.message
+    assert "out for what is free there" in caught.value.hint
+
+
+def test_all_that_is_free_may_be_allowed_and_psram_is_part_of_it(tmp_path):
+    assert (
+        told(active_limits(load_device("stm32h747"), Budget(ram_bytes=480 << 10), metric=None))["ram"][0] == 480 << 10
+    )
+    text = device_path("esp32-s3").read_text().replace("memory:\n", f"memory:\n{PSRAM}", 1)
+    (tmp_path / "own.yaml").write_text(text)
+    own = load_device(str(tmp_path / "own.yaml"))
+    assert told(active_limits(own, Budget(ram_bytes=2 << 20), metric=None))["ram"][0] == 2 << 20
+    with pytest.raises(ProfileError, match=r"is more than the 2\.312MiB of RAM"):
+        active_limits(own, Budget(ram_bytes=3 << 20), metric=None)
+
+
+def test_a_reserve_lowers_a_default_limit_that_is_no_longer_free():
+    free = load_device("rpi4").ram_available_bytes
+    tight = load_device("rpi4", reserve_ram_bytes=free - (100 << 20))
+    assert told(active_limits(tight, Budget(), metric=None))["ram"] == (100 << 20, "B", "profile rpi4")
+
+
+def test_a_drop_of_more_than_a_share_has_is_refused():
+    assert told(active_limits(load_device("rpi4"), Budget(drop=1.0), metric=ACCURACY))["drop"][0] == 1
+    with pytest.raises(ProfileError) as caught:
+        active_limits(load_device("rpi4"), Budget(drop=1.5), metric=ACCURACY)
+    assert caught.value.code == "EP-339"
+    assert caught.value.message == "--max-drop allows a loss of 150%, and accuracy lies between 0 and 1"
+    error = Metric("mae", higher_is_better=False)
+    assert told(active_limits(load_device("rpi4"), Budget(drop=1.5), metric=error))["drop"][1] == "mae"
 
 
 @pytest.mark.parametrize(

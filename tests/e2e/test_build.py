@@ -279,12 +279,17 @@ def test_an_interrupt_keeps_the_best(tmp_path, number, moment, finished):
         time.sleep(0.05)
     # The whole foreground group gets the signal, as from a terminal or from `timeout`.
     os.killpg(process.pid, number)
+    if number == signal.SIGTERM:
+        time.sleep(0.1)
+        os.killpg(process.pid, number)  # `timeout` sends it to its child, and then to the group
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "Traceback" not in err
     (build,) = json.loads(out)["builds"]
     assert build["interrupted"]
     assert len(build["candidates"]) in finished
+    if number == signal.SIGTERM:
+        assert build["figures"]["metric"], "the second one does not take the best candidate's score on the test split"
     assert (tmp_path / "out" / "model.tflite").exists()
     if len(build["candidates"]) == 6:
         (drop,) = [limit for limit in build["limits"] if limit["name"] == "drop"]
@@ -298,4 +303,5 @@ def test_ctrl_c_before_anything_is_done_leaves_nothing(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
+    assert "go on: edgepack build" in err
     assert not (tmp_path / "out").exists()

@@ -71,4 +71,7 @@ def test_resuming_another_build_is_refused_and_changes_nothing(edgepack, folder,
     assert run.code == 2
     assert run.json["error"]["code"] == "EP-407"
     assert "seed was 0, is 5" in run.json["error"]["message"]
-    assert digest(edgepack(*arguments("other", "--resume"), cwd=folder)) == whole[0]
+    run = edgepack(*arguments("other", "--resume"), cwd=folder)
+    assert digest(run) == whole[0]
+    assert "going on with run 1 on rpi4, begun " in run.err
+    assert not list((folder / "other").glob("**/.*.partial"))

@@ -232,3 +232,14 @@ def test_a_saved_model_cannot_be_taken_as_it_is(lower_conv):
     with pytest.raises(CandidateError, match=r"no \.tflite file") as caught:
         lower_conv(Precision.W8A8, "int8", as_is=True)
     assert caught.value.code == "EP-610"
+
+
+@pytest.mark.parametrize("damage", [lambda whole: whole[:-1], lambda whole: whole + b"x", lambda whole: whole[::-1]])
+def test_a_damaged_file_of_an_earlier_run_is_written_again(lower_conv, damage):
+    first = lower_conv(Precision.W8A8, "int8")
+    content = first.path.read_bytes()
+    first.path.write_bytes(damage(content))
+    assert lower_conv(Precision.W8A8, "int8").path.read_bytes() == content
+    changed = first.path.stat().st_mtime_ns
+    lower_conv(Precision.W8A8, "int8")
+    assert first.path.stat().st_mtime_ns == changed, "a whole one is not"

@@ -258,6 +258,8 @@ def test_a_tflite_file_is_kept_as_it_is(load, worker, tiny_tflite, tmp_path):
     model = load(source)
     assert (model.kind, model.quantized) == ("tflite", False)
     assert model.path.read_bytes() == tiny_tflite
+    model.path.write_bytes(tiny_tflite + b"x")
+    assert load(source).path.read_bytes() == tiny_tflite, "what is damaged is copied again"
     np.save(tmp_path / "x.npy", np.eye(3, dtype=np.float32))
     (path,) = worker.call("predict", predict, model, {"x": tmp_path / "x.npy"}, outputs_folder=tmp_path / "out")
     np.testing.assert_array_equal(np.load(path), np.arange(12, dtype=np.float32).reshape(4, 3).T)

@@ -2,6 +2,7 @@
 """The journal: what was made is found again, byte for byte or not at all, and damage loses nothing else."""
 
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 
@@ -23,6 +24,7 @@ from edgepack.search.kept import Kept
 from edgepack.search.lesson import Lesson
 from edgepack.search.making import Made
 from edgepack.search.origin import joined, key_of
+from edgepack.search.recorded import recorded_runs
 
 RECIPE = Recipe.model_validate({"precision": {"default": "w8a8"}, "steps": [{"kind": "prune", "macs": 0.5}]})
 ORIGIN = {"model": "a" * 64, "data": "b" * 64, "seed": "0", "version of keras": "3.15.1"}
@@ -291,6 +293,172 @@ def test_a_damaged_journal_is_moved_aside_and_begun_afresh(work, made, damage):
     assert made.artifact.path.exists()
 
 
+@pytest.mark.parametrize("emptied", [False, True])
+def test_what_a_damaged_journal_had_not_folded_in_yet_goes_aside_with_it(work, made, emptied):
+    path = work.folder("") / "journal.sqlite"
+    log = path.with_name("journal.sqlite-wal")
+    with open_journal(work, print) as journal:
+        journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+    with open_journal(work, print) as journal:
+        journal.keep(ORIGIN, TRAINED, made, seconds=1.5)
+        beside = log.read_bytes()
+    assert 0 < len(beside) < path.stat().st_size, "not all pages, or SQLite would mend the file with them"
+    damage = b"" if emptied else b"no database at all, but text of some length" * 500
+    path.write_bytes(damage)
+    log.write_bytes(beside)
+    told = []
+    with open_journal(work, told.append) as journal:
+        journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+        assert log.read_bytes() != beside
+    assert "moved to journal.damaged-1.sqlite" in told[0].text
+    assert (work.root / "journal.damaged-1.sqlite").read_bytes() == damage
+    assert (work.root / "journal.damaged-1.sqlite-wal").read_bytes() == beside
+    with open_journal(work, told.append) as journal:
+        assert journal.known(ORIGIN, RECIPE) == made
+    assert len(told) == 1
+
+
+def test_a_journal_that_its_log_makes_whole_again_is_not_damaged(work, made):
+    path = work.folder("") / "journal.sqlite"
+    log = path.with_name("journal.sqlite-wal")
+    with open_journal(work, print) as journal:
+        journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+        beside = log.read_bytes()
+    path.write_bytes(b"no database at all, but text of some length")
+    log.write_bytes(beside)
+    with open_journal(work, pytest.fail) as journal:
+        assert journal.known(ORIGIN, RECIPE) == made
+
+
+def journal_with(work, *statements):
+    path = work.folder("") / "journal.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        for statement in statements:
+            database.execute(statement)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("statements", "words"),
+    [
+        (["PRAGMA user_version = 2"], "not the tables of format 2: candidates, made, runs"),
+        (["PRAGMA user_version = 3"], "not the tables of format 3: candidates, lessons, made, runs"),
+        (["PRAGMA user_version = -1"], "not the tables of format -1"),
+        (["CREATE TABLE candidates (anything)"], "not the tables of format 0: candidates"),
+        (["CREATE VIEW other AS SELECT 1 AS one"], "not the tables of format 0: other"),
+        (["CREATE TABLE candidates (anything)", "PRAGMA user_version = 3"], "candidates, lessons, made, runs"),
+        ([*FORMAT_2.split(";")[:-1], "ALTER TABLE runs DROP COLUMN known"], "not the tables of format 2: runs"),
+        ([*FORMAT_2.split(";")[:-1], "CREATE TABLE lessons (a)"], "not the tables of format 2: lessons"),
+        ([*FORMAT_2.split(";")[:-1], "CREATE TABLE devices (a)"], "not the tables of format 2: devices"),
+    ],
+)
+def test_a_journal_with_other_tables_than_its_format_says_is_moved_aside(work, made, statements, words):
+    path = journal_with(work, *statements)
+    before, told = path.read_bytes(), []
+    with pytest.raises(OutputError, match=words) as caught:
+        recorded_runs(path)
+    assert caught.value.hint.startswith("the next build in that work folder moves it aside")
+    with open_journal(work, told.append) as journal:
+        journal.end(journal.begin(ORIGIN, "wishes", resume=False, report=told.append))
+        journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+        assert journal.known(ORIGIN, RECIPE) == made
+    assert len(told) == 1
+    assert words in told[0].text
+    assert "moved to journal.damaged-1.sqlite and begun afresh" in told[0].text
+    aside = work.root / "journal.damaged-1.sqlite"
+    assert aside.read_bytes() == before
+    assert len(recorded_runs(path)) == 1
+    with pytest.raises(OutputError, match=words) as caught:
+        recorded_runs(aside)
+    assert caught.value.hint == "bundles hold their own reports", "no build looks at it"
+
+
+@pytest.mark.parametrize("spoilt", ["half a text", b"\xff{", "[1]"])
+def test_a_line_that_cannot_be_read_costs_no_other(work, made, spoilt):
+    path = work.folder("") / "journal.sqlite"
+    with open_journal(work, print) as journal:
+        journal.begin(ORIGIN, "w", resume=False, report=print)
+        for recipe in (RECIPE, TRAINED):
+            journal.keep(ORIGIN, recipe, made, seconds=1.5)
+    with closing(sqlite3.connect(path)) as database:
+        both = "UPDATE made SET made = CAST(?1 AS TEXT), recipe = CAST(?1 AS TEXT) WHERE number = 1"
+        database.execute(both, (spoilt,))
+        database.execute("UPDATE runs SET lessons = CAST(? AS TEXT)", (spoilt,))
+        database.commit()
+    with open_journal(work, pytest.fail) as journal:
+        assert journal.known(ORIGIN, RECIPE) is None
+        assert journal.known(ORIGIN, TRAINED) == made
+        with journal.beside() as other:
+            assert other.known(ORIGIN, RECIPE) is None
+        run = journal.begin(ORIGIN, "w", resume=False, report=print)
+        assert run.lessons == ()
+        assert journal.trained(ORIGIN, None) == (TRAINED,)
+        journal._database.execute("UPDATE runs SET origin = CAST(? AS TEXT)", (spoilt,))
+        with pytest.raises(OutputError, match=r"model was nothing, is a{12}") as caught:
+            journal.begin(ORIGIN, "w", resume=True, report=print)
+    assert caught.value.code == "EP-407"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE runs SET origin = CAST(? AS TEXT)", (spoilt,))
+        database.commit()
+    with pytest.raises(OutputError) as caught:
+        recorded_runs(path)
+    assert (caught.value.code, caught.value.hint) == ("EP-418", "bundles hold their own reports")
+
+
+def test_tables_that_another_edgepack_keeps_beside_ours_are_left_alone(work, made):
+    with open_journal(work, print) as journal:
+        journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+        journal._database.execute("CREATE TABLE future (anything)")
+    told = []
+    with open_journal(work, told.append) as journal:
+        assert journal.known(ORIGIN, RECIPE) == made
+    assert told == []
+
+
+def test_what_the_machine_refuses_is_said_and_nothing_is_moved(work, made):
+    path = work.folder("") / "journal.sqlite"
+    path.mkdir()
+    with pytest.raises(OutputError, match="unable to open database file") as caught, open_journal(work, print):
+        pass
+    assert caught.value.code == "EP-402"
+    assert caught.value.hint == "move the folder of that name away, or choose another work folder with --work"
+    path.rmdir()
+    with open_journal(work, print) as journal:
+        journal._database.execute("PRAGMA query_only = ON")  # as a file that may only be read
+        with pytest.raises(OutputError, match=r"journal\.sqlite: attempt to write a readonly database") as caught:
+            journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+    assert caught.value.code == "EP-402"
+    assert "may write" in caught.value.hint
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with open_journal(work, print) as journal:
+            journal._database.execute("PRAGMA busy_timeout = 0")
+            with pytest.raises(OutputError, match="database is locked") as caught:
+                journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+    assert caught.value.hint.startswith("close the program that has it open")
+    assert [file.name for file in work.root.glob("journal*")] == ["journal.sqlite"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_journal_of_format_1_is_kept_under_another_name_and_told(work, made, number):
+    for taken in range(1, number):
+        (work.folder("") / f"journal.old-{taken}.sqlite").write_bytes(b"of before")
+    path = journal_with(
+        work,
+        "CREATE TABLE made (key TEXT PRIMARY KEY, recipe TEXT NOT NULL, made TEXT NOT NULL, seconds REAL NOT NULL)",
+        "CREATE TABLE runs (origin TEXT NOT NULL, began REAL NOT NULL, ended REAL)",
+        "PRAGMA user_version = 1",
+    )
+    before, told = path.read_bytes(), []
+    assert recorded_runs(path) == ()
+    with open_journal(work, told.append) as journal:
+        journal.keep(ORIGIN, RECIPE, made, seconds=1.5)
+    words = f"has format 1, of which nothing can be used any more: moved to journal.old-{number}.sqlite"
+    assert [event.text for event in told] == [f"the journal {path} {words} and begun afresh"]
+    assert (work.root / f"journal.old-{number}.sqlite").read_bytes() == before
+    assert recorded_runs(path) == ()
+
+
 def test_a_newer_format_is_refused_and_left_alone(work):
     path = work.folder("") / "journal.sqlite"
     database = sqlite3.connect(path)
@@ -316,11 +484,44 @@ def test_only_a_run_of_the_same_inputs_goes_on(work):
             journal.begin(other, "w", resume=True, report=told.append)
         assert caught.value.code == "EP-407"
         run = journal.begin(ORIGIN, "w", resume=True, report=told.append)
-        assert len(told) == 1
+        assert len(told) == 2
         journal.end(run)
     with open_journal(work, told.append) as journal:
         journal.begin(other, "w", resume=True, report=told.append)
-        assert len(told) == 2, "what came to its end does not bind the next one"
+        assert len(told) == 3, "what came to its end does not bind the next one"
+
+
+def test_a_build_that_goes_on_says_with_what(work, made, monkeypatch):
+    told = []
+    now = iter([86400.0, 90061.0, 90062.0, 90063.0, 90064.0])
+    monkeypatch.setattr(time, "time", lambda: next(now))
+    origin = {**ORIGIN, "device": "d" * 64}
+
+    def begun(*, tried=0, resume=False):
+        told.clear()
+        with open_journal(work, told.append) as journal:
+            run = journal.begin(origin, "w", resume=resume, report=told.append, device="rpi4")
+            for place in range(tried):
+                journal.tried(run, origin, Candidate(RECIPE, artifact=made.artifact), place=place)
+            if tried > 1:
+                journal.end(run)
+        return [event.text for event in told]
+
+    start = "going on with run 1 on rpi4, begun 1970-01-0"
+    assert begun(tried=0) == []
+    assert begun(tried=1) == [f"{start}2 00:00:00 UTC, which was cut off when no candidates were tried"]
+    assert begun(tried=2, resume=True) == [f"{start}2 01:01:01 UTC, which was cut off when 1 candidate was tried"]
+    assert begun() == [], "it had come to its end"
+
+
+@pytest.mark.parametrize("wishes", ["w", "other"])
+def test_going_on_with_nothing_that_was_cut_off_is_told(work, wishes):
+    told = []
+    with open_journal(work, told.append) as journal:
+        journal.end(journal.begin(ORIGIN, "w", resume=False, report=told.append))
+        journal.begin(ORIGIN, wishes, resume=True, report=told.append)
+    (note,) = told
+    assert note.text.startswith("no build with these limits and options was cut off in ")
 
 
 def test_devices_that_had_no_turn_go_on_behind_the_first_whatever_else_was_cut_off(work):
@@ -332,7 +533,8 @@ def test_devices_that_had_no_turn_go_on_behind_the_first_whatever_else_was_cut_o
     with open_journal(work, told.append) as journal:
         journal.end(journal.begin(ORIGIN, "w", resume=True, report=told.append))
         journal.begin({**ORIGIN, "target": "f" * 64}, "w", resume=True, report=told.append)
-    assert told == []
+    (note,) = told
+    assert note.text.startswith("going on with run 2, begun ")
 
 
 def test_a_run_over_other_formats_is_another_and_the_refusal_says_so(work):
@@ -356,7 +558,8 @@ def test_a_build_in_between_does_not_make_another_forget_that_it_was_cut_off(wor
         journal.begin(ORIGIN, "w", resume=False, report=told.append)
         journal.end(journal.begin(other, "w", resume=False, report=told.append))
         journal.begin(ORIGIN, "w", resume=True, report=told.append)
-        assert told == []
+    (note,) = told
+    assert note.text.startswith("going on with run 1, begun ")
 
 
 def test_a_full_disk_is_said_in_words(work, made):

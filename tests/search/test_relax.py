@@ -6,6 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepack.compress.recipe import Recipe
+from edgepack.device.budget import free_bytes
+from edgepack.device.profile import load_device
 from edgepack.device.units import duration_ms, fraction, size_bytes
 from edgepack.errors import CandidateError
 from edgepack.figure import Evidence, Figure
@@ -14,6 +16,12 @@ from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdi
 from edgepack.model.precision import Precision
 from edgepack.search.candidate import Candidate
 from edgepack.search.relax import _enough, near_misses, relaxations, words
+
+BOARD = load_device("nrf52840")
+
+
+def relaxed(candidates, *, tested=None):
+    return relaxations(candidates, BOARD, tested=tested)
 
 
 def limit(name, allowed, got, *, unit="B", origin=None):
@@ -29,7 +37,7 @@ DROP = limit("drop", 0.01, 0.004, unit="1")
 
 
 def test_each_limit_has_the_least_relaxation_of_it_alone_smallest_first():
-    found = relaxations(
+    found = relaxed(
         [
             candidate(limit("ram", 1000, 3000), DROP),
             candidate(limit("ram", 1000, 2000), DROP, precision=Precision.W8A16),
@@ -47,6 +55,12 @@ def test_each_limit_has_the_least_relaxation_of_it_alone_smallest_first():
     )
 
 
+def test_memory_that_is_not_free_is_no_relaxation():
+    free = free_bytes(BOARD, "ram")
+    assert relaxed([candidate(limit("ram", 1000, free - 1024), DROP)])
+    assert relaxed([candidate(limit("ram", 1000, free + 1), DROP)]) == ()
+
+
 @pytest.mark.parametrize(
     "nothing",
     [
@@ -59,7 +73,7 @@ def test_each_limit_has_the_least_relaxation_of_it_alone_smallest_first():
     ],
 )
 def test_what_proves_nothing_is_not_offered(nothing):
-    assert relaxations([nothing]) == ()
+    assert relaxed([nothing]) == ()
 
 
 @pytest.mark.parametrize(("there", "option"), [(0.08, "--max-drop 8%"), (0.03, "--max-drop 5.2%")])
@@ -69,7 +83,7 @@ def test_the_worse_of_both_splits_is_what_has_to_be_allowed(there, option):
         return candidate(limit("drop", 0.015, share, unit="1"), measurement=drop, **more)
 
     others = [losing(0.5, precision=Precision.F32)]
-    (found,) = relaxations([*others, losing(0.052)], tested=losing(there))
+    (found,) = relaxed([*others, losing(0.052)], tested=losing(there))
     assert found.option == option
 
 
@@ -78,8 +92,8 @@ def test_what_fits_on_the_selection_split_alone_may_be_allowed_more():
     tested = candidate(
         limit("drop", 0.01, 0.02, unit="1"), measurement=Measurement(metric_drop=Figure(0.02, "1", Evidence.COMPUTED))
     )
-    assert relaxations([fits]) == ()
-    assert [item.option for item in relaxations([fits], tested=tested)] == ["--max-drop 2%"]
+    assert relaxed([fits]) == ()
+    assert [item.option for item in relaxed([fits], tested=tested)] == ["--max-drop 2%"]
 
 
 def losing(share, upper, precision=Precision.W8A8, allowed=0.01):
@@ -92,7 +106,7 @@ def losing(share, upper, precision=Precision.W8A8, allowed=0.01):
 
 
 def test_what_the_selection_split_alone_shows_is_said_to_be_so_beside_what_has_room():
-    (found,) = relaxations(
+    (found,) = relaxed(
         [losing(0.02, 0.0456), losing(0.03, 0.04, Precision.F32)], tested=losing(0.03, 0.04, Precision.F32)
     )
     assert (found.option, found.safer, found.selection_alone) == ("--max-drop 2%", "--max-drop 4.56%", True)
@@ -100,20 +114,20 @@ def test_what_the_selection_split_alone_shows_is_said_to_be_so_beside_what_has_r
         "--max-drop 2% instead of 1.00%, 2 times as much: w8a8 fits then, on the selection split; "
         "--max-drop 4.56% is safer, the upper end of its drop's interval"
     )
-    (found,) = relaxations([losing(0.02, 0.02)])
+    (found,) = relaxed([losing(0.02, 0.02)])
     assert (found.selection_alone, found.safer) == (True, ""), "it has the room"
 
 
 def test_of_the_one_that_was_tested_both_splits_are_known():
-    (found,) = relaxations([losing(0.02, 0.04)], tested=losing(0.025, 0.05))
+    (found,) = relaxed([losing(0.02, 0.04)], tested=losing(0.025, 0.05))
     assert words(found, 0.01) == "--max-drop 2.5% instead of 1.00%, 2.5 times as much: w8a8 fits then"
     unscored = candidate(limit("drop", 0.01, None, unit="1"))
-    (found,) = relaxations([losing(0.02, 0.04)], tested=unscored)
+    (found,) = relaxed([losing(0.02, 0.04)], tested=unscored)
     assert found.selection_alone, "the build was interrupted before"
 
 
 def test_a_cost_alone_stands_on_no_split():
-    (found,) = relaxations([candidate(limit("ram", 1000, 3000))])
+    (found,) = relaxed([candidate(limit("ram", 1000, 3000))])
     assert not found.selection_alone
 
 
@@ -121,12 +135,12 @@ def test_a_cost_alone_stands_on_no_split():
     ("allowed", "lost", "offered"), [(0.02, 0.548, False), (0.02, 0.19, True), (0.0005, 0.009, True), (0.0, 0.5, False)]
 )
 def test_a_drop_beyond_reason_is_not_offered(allowed, lost, offered):
-    assert bool(relaxations([losing(lost, lost, allowed=allowed)])) is offered
+    assert bool(relaxed([losing(lost, lost, allowed=allowed)])) is offered
 
 
 def test_a_floor_is_lowered():
     floor = LimitVerdict("min-metric", 0.9, "1", 0.87654, 0.87654, State.MISSED, True, None, "--min-metric")
-    (found,) = relaxations([candidate(floor)])
+    (found,) = relaxed([candidate(floor)])
     assert found.option == "--min-metric 0.876"
     assert found.factor == pytest.approx(0.9 / 0.87654)
 

@@ -81,9 +81,9 @@ def test_nothing_is_lowered_ahead_for_it_and_the_others_keep_their_turn(work):
 
 def test_a_file_that_is_taken_as_it_is_is_run_whatever_its_precision(work):
     bench = bench_of(work, Crew())
-    assert bench.foreseen(recipe_of(Precision.W8)) is not None
-    assert bench.foreseen(recipe_of(Precision.W8, as_is=True)) is None
-    assert bench.foreseen(recipe_of(Precision.W8A8)) is None
+    assert bench.refusal_of(recipe_of(Precision.W8)) is not None
+    assert bench.refusal_of(recipe_of(Precision.W8, as_is=True)) is None
+    assert bench.refusal_of(recipe_of(Precision.W8A8)) is None
 
 
 def test_what_an_interruption_left_unscored_says_so_and_no_more_of_other_limits(work):
