@@ -44,8 +44,8 @@ class CandidateDone:
     """A candidate was measured as far as it went.
 
     Attributes:
-        state: ``fits``, ``misses`` or ``failed``.
-        reason: Why it misses or failed; empty where it fits.
+        state: ``fits``, ``beaten``, ``misses`` or ``failed``.
+        reason: Why it does not fit; empty where it fits.
         figures: By name: size, ram, latency, energy, metric_drop; None where not measured.
     """
 

@@ -50,7 +50,7 @@ class Point:
     """One candidate.
 
     Attributes:
-        mark: ``chosen``, ``fits``, ``misses``, ``control``, ``failed``, ``not scored``, or ``far``: off the scale.
+        mark: What became of it, or ``chosen``, ``control``, ``not scored``, or ``far``: off the scale.
         told: Its line of the table, in plotly's HTML.
         figures: By name, those of the building machine among them.
     """

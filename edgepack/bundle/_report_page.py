@@ -38,7 +38,8 @@ td small { display: block; max-width: 11rem; } tr.chosen td { background: var(--
 tr.chosen small { font-weight: 400; }
 .mark { display: inline-block; border: 1px solid currentColor; border-radius: 1rem; padding: 0 .45rem;
   font-size: .75rem; font-weight: 400; color: var(--soft); white-space: nowrap; }
-.met, .fits { color: var(--good); } .missed, .misses, .failed { color: var(--bad); } .unmeasured { color: var(--open); }
+.met, .fits { color: var(--good); } .missed, .misses, .failed { color: var(--bad); }
+.unmeasured, .beaten { color: var(--open); }
 .verdict.fits, .verdict.misses { color: inherit; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem; overflow-x: auto; }
 code { font-size: .9em; overflow-wrap: anywhere; } pre code { overflow-wrap: normal; }

@@ -33,6 +33,7 @@ _BLUE: Final = "#4477cc"
 _MARKS: Final = {
     "chosen": ("#2a9d5c", "star", 17),
     "fits": ("#2a9d5c", "circle", 11),
+    "beaten": ("#7a9c8c", "circle-open", 11),
     "misses": ("#d9730d", "x", 10),
     "control": ("#8a7fc7", "diamond", 10),
     "failed": ("#b3401f", "x-open", 10),

@@ -18,6 +18,7 @@ from edgepack.graph.precision_plan import PrecisionPlan
 from edgepack.lower.artifact import Artifact, IoTensor
 from edgepack.measure.answers import Answered
 from edgepack.measure.measurement import Measurement, Verdict
+from edgepack.search.candidate import Word
 from edgepack.search.reached import Reached
 from edgepack.search.relax import Relaxation
 
@@ -81,7 +82,7 @@ class CandidateRow:
     """One line of the report's table.
 
     Attributes:
-        state: ``fits``, ``misses`` or ``failed``.
+        state: As a candidate's.
         reason: Why it is not in the running; empty where it fits. No paths and no times of this machine.
         figures: By name (``size``, ``ram``, ``latency``...); None where not measured.
         chosen: It is the one in the bundle.
@@ -93,7 +94,7 @@ class CandidateRow:
     """
 
     name: str
-    state: Literal["fits", "misses", "failed"]
+    state: Word
     reason: str
     figures: Mapping[str, Figure | None]
     chosen: bool = False

@@ -23,6 +23,7 @@ from edgepack.bundle.manifest import (
 from edgepack.compress.recipe import Recipe
 from edgepack.errors import OutputError
 from edgepack.model.precision import Precision
+from edgepack.search.candidate import Word
 from edgepack.search.reached import Reached, as_lines
 from edgepack.search.relax import fits_then
 
@@ -37,7 +38,7 @@ class CandidatePart(Part):
     """
 
     name: str
-    state: Literal["fits", "misses", "failed"]
+    state: Word
     reason: str
     chosen: bool
     is_control: bool

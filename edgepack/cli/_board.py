@@ -33,7 +33,7 @@ class Board:
         device: Its name; empty before the limits are known.
         limits: Name, value, unit and origin of each.
         best: By limit, the figure that comes closest to it or is furthest inside.
-        states: How many candidates fit, miss or failed.
+        states: How many candidates fit, are beaten, miss or failed.
         families: State and detail by name, in the order of the plan.
         stage: What goes on, in words.
         candidate: Which one is tried, of how many, and its name; None between two.

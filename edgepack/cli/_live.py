@@ -38,7 +38,7 @@ _COLOURS: Final = {
     "training": "bold yellow",
     "trained": "green",
 }
-_WORDS: Final = {"fits": "fit", "misses": "miss", "failed": "failed"}
+_WORDS: Final = {"fits": "fit", "beaten": "beaten", "misses": "miss", "failed": "failed"}
 _MINUTE_S, _HOUR_S = 60, 3600
 
 
@@ -161,7 +161,8 @@ def _training(event: TrainingProgress) -> RenderableType:
 
 
 def _counts(board: Board) -> list[RenderableType]:
-    states = ", ".join(f"{board.states[state]} {word}" for state, word in _WORDS.items())
+    shown = {state: word for state, word in _WORDS.items() if state != "beaten" or board.states[state]}
+    states = ", ".join(f"{board.states[state]} {word}" for state, word in shown.items())
     lines = [f"so far {states}; elapsed {_clock(time.monotonic() - board.began)}"]
     if board.expected is not None:
         seconds = board.seconds_left()

@@ -30,7 +30,7 @@ _COLUMNS = ("candidate", "", "size", "RAM", "latency", "metric", "drop", "why no
 _LIMIT_COLUMNS = ("limit", "allowed", "judged on", "", "from", "open question")
 _DEVICE_COLUMNS = ("device", "", "recipe", "size", "RAM", "latency", "drop", "bundle")
 _WORD_SIGNS = {"fits": "✔", "does-not-fit": "✗", "infeasible": "✗", "not-built": "!"}
-_SIGNS = {"fits": "✓ fits", "misses": "✗ misses", "failed": "! failed"}
+_SIGNS = {"fits": "✓ fits", "beaten": "= beaten", "misses": "✗ misses", "failed": "! failed"}
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

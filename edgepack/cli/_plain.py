@@ -22,7 +22,7 @@ from edgepack.events import (
     TrainingsExpected,
 )
 
-_MARKS: Final = {"fits": "[green]✓[/]", "misses": "[yellow]✗[/]", "failed": "[red]![/]"}
+_MARKS: Final = {"fits": "[green]✓[/]", "beaten": "[dim]=[/]", "misses": "[yellow]✗[/]", "failed": "[red]![/]"}
 _SHOWN: Final = ("size", "ram", "latency", "metric_drop")
 _TENTHS: Final = 10
 _TOLD_BY_CANDIDATES: Final = frozenset({"cutting", "cut", "training", "trained"})

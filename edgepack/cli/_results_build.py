@@ -9,7 +9,7 @@ from edgepack.device.wheels import FileFormat
 from edgepack.figure import Evidence, Figure
 from edgepack.measure.measurement import LimitVerdict, Measurement
 from edgepack.request import Outcome
-from edgepack.search.candidate import Candidate
+from edgepack.search.candidate import Candidate, Word
 from edgepack.search.frontier import frontier
 
 
@@ -60,11 +60,12 @@ class StepReportResult(Result):
 class CandidateResult(Result):
     """One candidate: figures on the selection split, or the reason it went no further; ``format`` is its file's.
 
-    On the ``frontier`` is what no other candidate beats in size, RAM, latency, energy and drop together.
+    On the ``frontier`` is what no other candidate beats in size, RAM, latency, energy and drop together. ``beaten`` is
+    what meets every limit and gained nothing over its control.
     """
 
     name: str
-    state: Literal["fits", "misses", "failed"]
+    state: Word
     reason: str
     code: str | None
     format: FileFormat

@@ -15,6 +15,9 @@ from edgepack.lower.artifact import Artifact
 from edgepack.measure.judge import ACCURACY_LIMITS
 from edgepack.measure.measurement import LimitVerdict, Measurement, State, Verdict, figure_of
 
+Word = Literal["fits", "beaten", "misses", "failed"]
+"""What becomes of a candidate; who meets every limit is beaten where its control, trained as much, answers as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -63,11 +66,13 @@ class Candidate:
         return f"{self.recipe.name} ({told})" if told else self.recipe.name
 
     @property
-    def state(self) -> Literal["fits", "misses", "failed"]:
+    def state(self) -> Word:
         """What became of it, in one word."""
         if self.failure is not None or self.verdict is None:
             return "failed"
-        return "fits" if self.verdict.fits and not self.beaten_by else "misses"
+        if not self.verdict.fits:
+            return "misses"
+        return "beaten" if self.beaten_by else "fits"
 
     @property
     def reason(self) -> str:

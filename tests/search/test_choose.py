@@ -132,6 +132,7 @@ def test_a_control_that_fits_too_is_told_beside_the_recipe_that_was_named():
 
 def test_what_its_control_beat_is_told_beside_the_control():
     beaten = replace(INT8, beaten_by="gained nothing: -0.1% against its control, no qat")
+    assert (INT8.state, beaten.state) == ("fits", "beaten"), "it misses no limit"
     control = replace(SMALL, is_control=True)
     choice = choose([beaten, control], objective="size", profile=RPI5)
     assert choice is not None
