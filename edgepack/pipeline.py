@@ -55,7 +55,7 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
     """
     require_build_extra()
     for request in requests:
-        check_target(request.target, force=request.force)
+        check_target(request.target, force=request.force, resume=request.resume)
     plans = all_planned(requests)
     data = plans.data
     for note in data.notes if data else ("no data: no accuracy limit is active, and nothing can be calibrated",):
@@ -222,7 +222,8 @@ def _written(
             )
             if request.ort:
                 contents = with_minimal_build(contents, request.work, report)
-            outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force, tell=report))
+            bundle = write_bundle(contents, request.target, force=request.force, resume=request.resume, tell=report)
+            outcome = replace(outcome, bundle=bundle)
     except KeyboardInterrupt:
         return replace(outcome, interrupted=True)
     return outcome

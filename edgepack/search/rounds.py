@@ -85,8 +85,7 @@ class Rounds:
                 raise
             self._first.ahead.in_work.stop()
             self._first.bench.crew.stop()
-            words = f"interrupted: keeping the best of {len(self.tally.done)} candidates"
-            self.report(Note(f"{words}; the same command with --resume --force goes on"))
+            self.report(Note(f"interrupted: keeping the best of {len(self.tally.done)} candidates"))
             self.interrupted = True
         finally:
             for trials in self.trials.values():

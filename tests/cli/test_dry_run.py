@@ -185,6 +185,12 @@ def test_a_bundle_that_is_there_is_told_and_left(here):
     Path("out/manifest.json").write_text(json.dumps({"kind": KIND, "files": {}}))
     (plan,) = planned("--device", "rpi4", "--format", "tflite", "-o", "out")["plans"]
     assert plan["notes"] == ["out is there already: the build refuses without --force"]
+    Path("cut").mkdir()
+    Path("cut/manifest.json").write_text(json.dumps({"kind": KIND, "ended": "interrupted", "files": {}}))
+    (plan,) = planned("--device", "rpi4", "--format", "tflite", "-o", "cut")["plans"]
+    assert plan["notes"] == ["cut is there already, of a build that was cut off: the build refuses without --resume"]
+    (plan,) = planned("--device", "rpi4", "--format", "tflite", "-o", "cut", "--resume")["plans"]
+    assert not [note for note in plan["notes"] if "cut is there" in note]
     (plan,) = planned(
         "--device", "rpi4", "--format", "tflite", "-o", "out", "--force", "--train-time", "5m", "--search-time", "1h"
     )["plans"]
