@@ -101,6 +101,31 @@ def test_a_control_that_is_chosen_is_told_apart_from_what_it_beat_and_a_build_th
     assert "cut off  the search ended when its time was up (--search-time)" in capsys.readouterr().out
 
 
+def test_of_several_devices_those_without_a_bundle_are_in_the_table_of_a_run_that_was_cut_off(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["edgepack", "build", "net.keras", "--device", "rpi4"])
+    left = [
+        Outcome(word="not-built", profile=load_device(name), limits=(), interrupted=True, begun=name == "nrf52840")
+        for name in ("nrf52840", "rpi5")
+    ]
+    through = outcome("infeasible")
+    assert exit_code([through, *left]) == 130
+    report_outcomes(CONSOLE, [through, *left])
+    told = capsys.readouterr().out
+    assert "! not-built: nrf52840, cut off before any candidate was finished; nothing was written" in told
+    assert "! not-built: rpi5, not begun; nothing was written" in told
+    table = told[told.index("Devices") :]
+    rows = [line.split("nothing")[0].split() for line in table.splitlines() if "!" in line]
+    assert rows == [["nrf52840", "!", "cut", "off"], ["rpi5", "!", "not", "begun"]]
+    assert table.rstrip().endswith("go on: edgepack build net.keras --device rpi4 --resume")
+    assert told.count("go on:") == 1
+    found = [build_result(item) for item in (through, *left)]
+    assert [(item.verdict, item.interrupted, item.reason) for item in found[1:]] == [
+        ("not-built", True, "cut off before any candidate was finished"),
+        ("not-built", True, "not begun"),
+    ]
+    assert not found[0].interrupted
+
+
 def test_how_near_each_limit_a_candidate_came_is_told(capsys):
     reached = Reached(name="size", limit=1024, unit="B", value=2048.0, recipe="w8a8")
     given = replace(outcome(), choice=Choice(outcome().candidates[0], "it comes closest"), reached=(reached,))
