@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from edgepack.bundle.bundle import check_target, write_bundle
+from edgepack.bundle.bundle import check_apart, check_target, write_bundle
 from edgepack.bundle.contents import Ended
 from edgepack.bundle.gather import gather
 from edgepack.bundle.minimal import with_minimal_build
@@ -55,6 +55,7 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
     """
     require_build_extra()
     for request in requests:
+        check_apart(request.target, request.work.root)
         check_target(request.target, force=request.force, resume=request.resume)
     plans = all_planned(requests)
     data = plans.data

@@ -80,6 +80,28 @@ def check_target(target: Path, *, force: bool, resume: bool = False) -> None:
     _check_above(target)
 
 
+def check_apart(target: Path, work: Path) -> None:
+    """Refuse a target that is the folder ``work``, or lies in or above it: one would take the other's place.
+
+    Raises:
+        OutputError: EP-401.
+    """
+    one, other = target.resolve(), work.resolve()
+    if one == other:
+        what = "is the work folder"
+    elif other in one.parents:
+        what = f"lies in the work folder {work}"
+    elif one in other.parents:
+        what = f"would hold the work folder {work}"
+    else:
+        return
+    raise OutputError(
+        "EP-401",
+        f"the bundle's folder {target} {what}, and a bundle holds nothing but its own files",
+        hint="choose another folder with -o, or another work folder with --work",
+    )
+
+
 def _check_above(target: Path) -> None:
     """Refuse a target inside a bundle, which would no longer hold what its manifest says."""
     above = target.absolute().parent.resolve()

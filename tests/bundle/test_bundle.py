@@ -12,7 +12,7 @@ import pytest
 
 from edgepack.bundle import bundle as bundle_module
 from edgepack.bundle._words import figure_in_full
-from edgepack.bundle.bundle import check_target, files_in, write_bundle
+from edgepack.bundle.bundle import check_apart, check_target, files_in, write_bundle
 from edgepack.bundle.contents import Golden, HostMeasurement
 from edgepack.bundle.manifest import Manifest, manifest_schema, write_json
 from edgepack.digest import canonical_json, digest_bytes
@@ -256,6 +256,17 @@ def test_a_bundle_is_never_written_into_another(contents, tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "manifest.json").write_text('{"kind": "a web page"}')
     check_target(tmp_path / "p" / "rpi4", force=False)
+
+
+def test_a_bundle_and_the_work_folder_are_kept_apart(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    (tmp_path / "w").mkdir()
+    for target, work in (("w", "w"), ("w/o", "w"), ("w", "w/deep/work"), ("link/o", "w")):
+        with pytest.raises(OutputError, match="work folder") as caught:
+            check_apart(tmp_path / target, tmp_path / work)
+        assert (caught.value.code, caught.value.exit_code) == ("EP-401", 2)
+    check_apart(tmp_path / "o" / "rpi4", tmp_path / "o" / "work")
+    check_apart(tmp_path / "w-out", tmp_path / "w")
 
 
 def test_an_unwritable_parent_is_found_before_any_work(tmp_path, monkeypatch):

@@ -209,6 +209,10 @@ def test_a_bundle_that_is_there_is_told_and_left(here):
         (["-o", "file/out"], "EP-402", ["cannot write file/out: ", "with -o"]),
         (["-o", "file"], "EP-401", ["file is a file; a bundle is a folder"]),
         (["-o", "bundle/rpi4", "--force"], "EP-401", ["would lie in the bundle"]),
+        (["-o", "w", "--work", "w"], "EP-401", ["folder w is the work folder", "with -o", "with --work"]),
+        (["-o", "w/o", "--work", "w", "--force"], "EP-401", ["folder w/o lies in the work folder w"]),
+        (["-o", ".", "--force"], "EP-401", ["folder . would hold the work folder .edgepack"]),
+        (["-o", "w", "--work", "w", "--device", "rpi5"], "EP-401", ["folder w/rpi4 lies in the work folder w"]),
         (["-o", "mine", "--force"], "EP-401", ["holds what is no part of an edgepack bundle (notes.txt)"]),
     ],
 )
