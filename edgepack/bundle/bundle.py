@@ -2,6 +2,8 @@
 """Write a bundle: whole or not at all, never over anything that is not a bundle, the same bytes for the same inputs."""
 
 import json
+import os
+import shlex
 import shutil
 from dataclasses import dataclass
 from importlib.resources import files
@@ -215,9 +217,8 @@ def write_bundle(
         write_json(measurements_json(contents, checked), folder / MEASUREMENTS)
         drawn = draw_html(report, folder)
     if not drawn:
-        tell(
-            Note(f"report.html was left out, plotly is not installed: {GET_REPORT}, then edgepack report {target.name}")
-        )
+        draw = shlex.join(["edgepack", "report", os.path.relpath(target)])
+        tell(Note(f"report.html was left out, plotly is not installed: {GET_REPORT}, then {draw}"))
     return Bundle(target, manifest.digest)
 
 

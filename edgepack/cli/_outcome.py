@@ -2,9 +2,11 @@
 """What ``build`` says at its end: the candidates, the limits, the verdict line and the next command."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 
 from rich.box import SIMPLE
 from rich.console import Console as RichConsole
@@ -12,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgepack import __version__
+from edgepack.bundle.firmware import FIRMWARE_FOLDER
 from edgepack.cli._console import Console
 from edgepack.cli._go_on import go_on
 from edgepack.cli._group import INTERRUPTED, error_lines
@@ -210,13 +213,20 @@ def _next(outcome: Outcome) -> list[str]:
         return []
     path = outcome.bundle.path
     mcu = outcome.profile.device_class == "mcu"
-    board = "firmware: firmware/README.md" if mcu else f"on the board: python3 {path.name}/benchmark.py"
     report = next((name for name in ("report.html", "report.md") if (path / name).exists()), "README.md")
+    run = shlex.join(["python3", f"{path.name}/benchmark.py"])
+    board = f"on the board: copy {_from_here(path)} there, then: {run}"
     return [
         f"→ {path}  digest {outcome.bundle.digest}",
-        f"  read it: {os.path.relpath(path / report)}",
-        f"  verify it: edgepack verify {os.path.relpath(path)}   {board}",
+        f"  read it: {_from_here(path / report)}",
+        f"  verify it: edgepack verify {_from_here(path)}",
+        f"  firmware: {_from_here(path / FIRMWARE_FOLDER / 'README.md')}" if mcu else f"  {board}",
     ]
+
+
+def _from_here(path: Path) -> str:
+    """Return ``path`` as it is to be typed in the current folder."""
+    return shlex.quote(os.path.relpath(path))
 
 
 def _resume(outcomes: Sequence[Outcome]) -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from edgepack.bundle.bundle import Bundle
 from edgepack.cli._console import Console
 from edgepack.cli._outcome import exit_code, report_outcomes
 from edgepack.cli._results_build import build_result
@@ -124,6 +125,26 @@ def test_of_several_devices_those_without_a_bundle_are_in_the_table_of_a_run_tha
         ("not-built", True, "not begun"),
     ]
     assert not found[0].interrupted
+
+
+@pytest.mark.parametrize(
+    ("device", "there"),
+    [
+        ("rpi4", "on the board: copy 'all of them/my net' there, then: python3 'my net/benchmark.py'"),
+        ("nrf52840", "firmware: 'all of them/my net/firmware/README.md'"),
+    ],
+)
+def test_what_to_type_next_is_as_it_is_typed_in_the_current_folder(capsys, monkeypatch, tmp_path, device, there):
+    monkeypatch.chdir(tmp_path)
+    built = Bundle(tmp_path / "all of them" / "my net", "0" * 64)
+    chosen = Choice(Candidate(RECIPE), "it fits")
+    report_outcomes(CONSOLE, [replace(outcome("fits", device=device), choice=chosen, bundle=built)])
+    lines = [line.strip() for line in capsys.readouterr().out.replace("\n   ", " ").splitlines()]
+    assert lines[-3:] == [
+        "read it: 'all of them/my net/README.md'",
+        "verify it: edgepack verify 'all of them/my net'",
+        there,
+    ]
 
 
 def test_how_near_each_limit_a_candidate_came_is_told(capsys):
