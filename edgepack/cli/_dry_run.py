@@ -102,6 +102,7 @@ def _plan(plan: "Planned", question: "Question", *, rate: HostRate) -> PlanResul
         no_steps=found.no_steps,
         no_training=found.no_training,
         training_samples=found.samples,
+        controls=request.controls,
         precision_seconds=precision_seconds(summary, data, found, rate),
         training_seconds=training_seconds(found, rate),
         disk_expected=disk_expected(summary, data, found),
@@ -189,7 +190,8 @@ def _branch_lines(plan: PlanResult) -> Iterator[str]:
     if plan.no_training:
         yield f"  training  not possible: {plan.no_training}"
     else:
-        yield f"  training  possible, on {plan.training_samples:,} samples; what fits is held against one control more"
+        control = "; what fits is held against one control more" if plan.controls else ""
+        yield f"  training  possible, on {plan.training_samples:,} samples{control}"
 
 
 def _training_time(plan: PlanResult) -> str:

@@ -200,6 +200,14 @@ def test_a_bundle_that_is_there_is_told_and_left(here):
     ]
 
 
+def test_a_control_is_announced_only_where_there_is_one():
+    control = "samples; what fits is held against one control more"
+    assert control in run("--device", "rpi4", *TRAINS, "--max-size", "8KB").stdout
+    without = run("--device", "rpi4", *TRAINS, "--max-size", "8KB", "--no-controls").stdout
+    assert "training  possible, on" in without
+    assert "control" not in without
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
