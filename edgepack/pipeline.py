@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from edgepack.bundle.bundle import check_target, write_bundle
+from edgepack.bundle.bundle import check_apart, check_target, write_bundle
 from edgepack.bundle.contents import Ended
 from edgepack.bundle.gather import gather
 from edgepack.bundle.minimal import with_minimal_build
@@ -40,9 +40,9 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
     """Try recipes until one fits, those without training first, and write the bundle of the best, for each device.
 
     A device on which nothing can fit is left at once, before any framework starts; a recipe that is named is tried.
-    Ctrl-C ends it: the best candidate that was finished by then is kept, and devices that were not reached are left
-    out. Where the runtime of one of several devices cannot be had, the others are built all the same; any other error
-    ends the build behind what was finished.
+    Ctrl-C or SIGTERM ends it: the best candidate that was finished by then is kept, and devices of which none was are
+    ``not-built``. Where the runtime of one of several devices cannot be had, the others are built all the same; any
+    other error ends the build behind what was finished.
 
     Args:
         requests: One for each device; all else but the target is the same in each. What one makes the next ones use.
@@ -51,11 +51,12 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
     Raises:
         EdgepackError: Anything that stops the build before a device is through: bad input (exit 2), before any work;
             environment (5).
-        KeyboardInterrupt: Ctrl-C before any candidate was finished.
+        KeyboardInterrupt: Ctrl-C or SIGTERM came before any candidate was finished.
     """
     require_build_extra()
     for request in requests:
-        check_target(request.target, force=request.force)
+        check_apart(request.target, request.work.root)
+        check_target(request.target, force=request.force, resume=request.resume)
     plans = all_planned(requests)
     data = plans.data
     for note in data.notes if data else ("no data: no accuracy limit is active, and nothing can be calibrated",):
@@ -65,11 +66,13 @@ def build_all(requests: Sequence[Request], report: Reporter = silent) -> tuple[O
 
 def _one_after_another(plans: Plans, report: Reporter) -> tuple[Outcome, ...]:
     outcomes: list[Outcome] = []
+    begun = 0
     try:
         with ExitStack() as stack:
             common: Shared | None = None
             for plan in plans.each:
                 request = plan.request
+                begun += 1
                 if len(plans.each) > 1:
                     report(StageStarted(f"device {len(outcomes) + 1} of {len(plans.each)}: {request.profile.name}"))
                 _announce(report, plan)
@@ -82,16 +85,27 @@ def _one_after_another(plans: Plans, report: Reporter) -> tuple[Outcome, ...]:
                     scouts = stack.enter_context(Scouts(plans, common))
                 outcome = _for_device_or_not(plan, plans, outcomes, common=common, scouts=scouts)
                 outcomes.append(outcome)
-                if outcome.interrupted or not _goes_on(outcome):
+                if outcome.interrupted or outcome.stopped or not _goes_on(outcome):
                     break
     except KeyboardInterrupt:
         if not outcomes:
             raise
         # It came while processes were ended or before the next device had a candidate: what is done is written.
-        outcomes[-1] = replace(outcomes[-1], interrupted=True)
-    if (rest := _unfinished(plans, outcomes)) and outcomes[-1].interrupted:
-        report(Note(f"interrupted: without a bundle are {', '.join(rest)}"))
+        outcomes[-1] = replace(outcomes[-1], stopped=True)
+    if outcomes[-1].interrupted or outcomes[-1].stopped:
+        outcomes += _left_out(plans, len(outcomes), begun=begun)
     return tuple(outcomes)
+
+
+def _left_out(plans: Plans, done: int, *, begun: int) -> list[Outcome]:
+    """Return what became of the devices behind the first ``done``, of all of which ``begun`` had their turn."""
+    return [
+        Outcome(
+            word="not-built", profile=plan.request.profile, limits=plan.limits, interrupted=True, begun=place < begun
+        )
+        for place, plan in enumerate(plans.each)
+        if place >= done
+    ]
 
 
 def _unfinished(plans: Plans, outcomes: Sequence[Outcome]) -> list[str]:
@@ -200,7 +214,7 @@ def _written(
     answered: Answered | None,
     report: Reporter,
 ) -> Outcome:
-    """Return ``outcome`` with its bundle on disk; a Ctrl-C meanwhile waits until it is whole."""
+    """Return ``outcome`` with its bundle on disk; Ctrl-C or SIGTERM meanwhile waits until it is whole."""
     try:
         with uninterrupted():
             report(StageStarted(f"writing {request.target}"))
@@ -222,9 +236,10 @@ def _written(
             )
             if request.ort:
                 contents = with_minimal_build(contents, request.work, report)
-            outcome = replace(outcome, bundle=write_bundle(contents, request.target, force=request.force, tell=report))
+            bundle = write_bundle(contents, request.target, force=request.force, resume=request.resume, tell=report)
+            outcome = replace(outcome, bundle=bundle)
     except KeyboardInterrupt:
-        return replace(outcome, interrupted=True)
+        return replace(outcome, stopped=True) if outcome.bundle else replace(outcome, interrupted=True)
     return outcome
 
 

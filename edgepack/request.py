@@ -106,7 +106,7 @@ class Outcome:
 
     Attributes:
         word: ``fits``, ``does-not-fit`` (tried, not found), ``infeasible`` (proven from bounds, nothing tried) or
-            ``not-built`` (``error`` came before that).
+            ``not-built`` (``error`` came before that, or it was ``interrupted``).
         measurement: The chosen candidate's figures; its metric is on the test split.
         verdict: Of the chosen candidate, over the test split; empty where nothing was judged.
         original_metric: The original's metric on the test split.
@@ -115,7 +115,10 @@ class Outcome:
         reached: For each limit the best that a candidate reaches which meets the others; empty where one fits.
         proofs: What proves that it is infeasible.
         untried: Formats that the device takes as well, where nothing fits and they were not searched over.
-        interrupted: Ctrl-C or SIGTERM came; what was finished by then was kept.
+        interrupted: Ctrl-C or SIGTERM came before the device was through; what was finished by then was kept. It is
+            ``not-built`` where that is no candidate.
+        begun: False where that came before this device's turn.
+        stopped: It came when this device was through already, so that none was begun behind it.
         timed_out: The search ended when its time was up.
         error: What stopped the build for this device; None where nothing did.
     """
@@ -131,6 +134,8 @@ class Outcome:
     bundle: Bundle | None = None
     notes: tuple[str, ...] = ()
     interrupted: bool = False
+    begun: bool = True
+    stopped: bool = False
     timed_out: bool = False
     relaxations: tuple[Relaxation, ...] = ()
     reached: tuple[Reached, ...] = ()

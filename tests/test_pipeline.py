@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgepack import pipeline
+from edgepack.cli._outcome import exit_code
 from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import load_device
 from edgepack.errors import HostError
@@ -33,10 +34,11 @@ def built(monkeypatch):
 
         def for_device(plan, *_, **__):
             name = plan.request.profile.name
-            if isinstance(ends[name], Exception):
+            if isinstance(ends[name], BaseException):
                 time.sleep(TAKES_S)
                 raise ends[name]
-            return SimpleNamespace(word=ends[name], interrupted=ends[name] == "interrupted", error=None)
+            cut_off = {"interrupted": ends[name] == "interrupted", "stopped": ends[name] == "stopped"}
+            return Outcome(word="fits", profile=plan.request.profile, limits=(), **cut_off)
 
         monkeypatch.setattr(pipeline, "_announce", lambda report, plan: None)
         monkeypatch.setattr(pipeline, "shared", lambda asked, report: nullcontext(SimpleNamespace(report=report)))
@@ -46,6 +48,10 @@ def built(monkeypatch):
         return pipeline._one_after_another(SimpleNamespace(each=plans), told.append), told
 
     return build
+
+
+def ends_of(outcomes):
+    return [(outcome.profile.name, outcome.interrupted, outcome.begun) for outcome in outcomes]
 
 
 def words(outcomes):
@@ -89,11 +95,25 @@ def test_an_only_device_needs_no_name(built):
 
 
 def test_devices_that_ctrl_c_leaves_out_are_named(built):
-    outcomes, told = built(first="interrupted", second="fits", third="fits")
-    assert len(outcomes) == 1
-    assert told[-1] == Note("interrupted: without a bundle are second, third")
-    _, told = built(first="fits", second="fits")
-    assert not [event for event in told if isinstance(event, Note)]
+    outcomes, _ = built(first="interrupted", second="fits", third="fits")
+    assert ends_of(outcomes) == [("first", True, True), ("second", True, False), ("third", True, False)]
+    assert words(outcomes) == ["fits", "not-built", "not-built"]
+
+
+@pytest.mark.parametrize("second", [KeyboardInterrupt(), "stopped"])
+def test_a_device_that_was_through_when_ctrl_c_came_is_not_called_cut_off(built, second):
+    outcomes, _ = built(first="fits", second=second, third="fits")
+    at_work = second != "stopped"
+    assert ends_of(outcomes) == [("first", False, True), ("second", at_work, True), ("third", True, False)]
+    assert exit_code(outcomes) == 130
+    outcomes, _ = built(first="fits", last="stopped")
+    assert ends_of(outcomes) == [("first", False, True), ("last", False, True)]
+    assert exit_code(outcomes) == 130
+
+
+def test_ctrl_c_before_anything_was_finished_is_raised(built):
+    with pytest.raises(KeyboardInterrupt):
+        built(first=KeyboardInterrupt(), second="fits")
 
 
 @pytest.mark.parametrize(

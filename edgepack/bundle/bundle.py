@@ -2,6 +2,8 @@
 """Write a bundle: whole or not at all, never over anything that is not a bundle, the same bytes for the same inputs."""
 
 import json
+import os
+import shlex
 import shutil
 from dataclasses import dataclass
 from importlib.resources import files
@@ -56,11 +58,16 @@ class Bundle:
     digest: str
 
 
-def check_target(target: Path, *, force: bool) -> None:
+def check_target(target: Path, *, force: bool, resume: bool = False) -> None:
     """Refuse a target that a bundle may not be written to; called before any work is done.
 
+    Args:
+        target: The bundle's folder.
+        force: A bundle that is there is replaced.
+        resume: One is that a build left that was cut off.
+
     Raises:
-        OutputError: It exists and ``force`` is not given, or is not a bundle, or lies in one (EP-401), or its folder
+        OutputError: It exists and may not be replaced, or is not a bundle, or lies in one (EP-401), or its folder
             cannot be written (EP-402).
     """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
@@ -70,9 +77,31 @@ def check_target(target: Path, *, force: bool) -> None:
             hint="choose another folder with -o",
         )
     if target.exists():
-        _check_replaceable(target, force=force)
+        _check_replaceable(target, force=force, resume=resume)
     check_writable(target, option="-o", replaced=True)
     _check_above(target)
+
+
+def check_apart(target: Path, work: Path) -> None:
+    """Refuse a target that is the folder ``work``, or lies in or above it: one would take the other's place.
+
+    Raises:
+        OutputError: EP-401.
+    """
+    one, other = target.resolve(), work.resolve()
+    if one == other:
+        what = "is the work folder"
+    elif other in one.parents:
+        what = f"lies in the work folder {work}"
+    elif one in other.parents:
+        what = f"would hold the work folder {work}"
+    else:
+        return
+    raise OutputError(
+        "EP-401",
+        f"the bundle's folder {target} {what}, and a bundle holds nothing but its own files",
+        hint="choose another folder with -o, or another work folder with --work",
+    )
 
 
 def _check_above(target: Path) -> None:
@@ -87,7 +116,7 @@ def _check_above(target: Path) -> None:
             )
 
 
-def _check_replaceable(target: Path, *, force: bool) -> None:
+def _check_replaceable(target: Path, *, force: bool, resume: bool) -> None:
     try:
         empty = not any(target.iterdir())
     except PermissionError as error:
@@ -96,12 +125,6 @@ def _check_replaceable(target: Path, *, force: bool) -> None:
         ) from error
     if empty:
         return
-    if not force:
-        raise OutputError(
-            "EP-401",
-            f"{target} exists and is not empty",
-            hint="choose another folder with -o, or replace it with --force",
-        )
     foreign = _foreign_files(target)
     if foreign:
         raise OutputError(
@@ -109,6 +132,26 @@ def _check_replaceable(target: Path, *, force: bool) -> None:
             f"{target} holds what is no part of an edgepack bundle ({foreign[0]}), so --force does not replace it",
             hint="choose another folder with -o, or move that away yourself",
         )
+    cut_off = is_cut_off(target)
+    if force or (resume and cut_off):
+        return
+    if cut_off:
+        raise OutputError(
+            "EP-401",
+            f"{target} exists and is not empty: a build that was cut off left it",
+            hint="go on with --resume (or replace it with --force), or choose another folder with -o",
+        )
+    raise OutputError(
+        "EP-401",
+        f"{target} exists and is not empty",
+        hint="choose another folder with -o, or replace it with --force",
+    )
+
+
+def is_cut_off(folder: Path) -> bool:
+    """Whether ``folder`` holds the bundle of a build that was cut off before it was through."""
+    manifest = _manifest_there(folder)
+    return manifest is not None and manifest.get("ended") == "interrupted"
 
 
 def _foreign_files(folder: Path) -> list[str]:
@@ -135,7 +178,9 @@ def is_cache(name: str) -> bool:
     return "__pycache__" in Path(name).parts
 
 
-def write_bundle(contents: BundleContents, target: Path, *, force: bool, tell: Reporter = silent) -> Bundle:
+def write_bundle(
+    contents: BundleContents, target: Path, *, force: bool, resume: bool = False, tell: Reporter = silent
+) -> Bundle:
     """Write the bundle to the folder ``target``, whole or not at all; ``tell`` hears of what had to be left out.
 
     Raises:
@@ -144,7 +189,7 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool, tell: R
             the file that was measured (EP-415).
         HostError: The disk is full (EP-501).
     """
-    check_target(target, force=force)
+    check_target(target, force=force, resume=resume)
     target = target.absolute()
     with whole_folder(target) as folder:
         _copy_model(contents, folder / MODELS[contents.artifact.format])
@@ -172,9 +217,8 @@ def write_bundle(contents: BundleContents, target: Path, *, force: bool, tell: R
         write_json(measurements_json(contents, checked), folder / MEASUREMENTS)
         drawn = draw_html(report, folder)
     if not drawn:
-        tell(
-            Note(f"report.html was left out, plotly is not installed: {GET_REPORT}, then edgepack report {target.name}")
-        )
+        draw = shlex.join(["edgepack", "report", os.path.relpath(target)])
+        tell(Note(f"report.html was left out, plotly is not installed: {GET_REPORT}, then {draw}"))
     return Bundle(target, manifest.digest)
 
 

@@ -19,9 +19,10 @@ def check_surroundings(request: "Request", events: str | None) -> None:
     Raises:
         OutputError: EP-401 or EP-402.
     """
-    from edgepack.bundle.bundle import check_target
+    from edgepack.bundle.bundle import check_apart, check_target
     from edgepack.writable import check_writable
 
+    check_apart(request.target, request.work.root)
     check_target(request.target, force=True)  # that --force is needed for what is there is a note
     check_writable(request.work.root, option="--work")
     if events is not None:

@@ -102,6 +102,7 @@ def _plan(plan: "Planned", question: "Question", *, rate: HostRate) -> PlanResul
         no_steps=found.no_steps,
         no_training=found.no_training,
         training_samples=found.samples,
+        controls=request.controls,
         precision_seconds=precision_seconds(summary, data, found, rate),
         training_seconds=training_seconds(found, rate),
         disk_expected=disk_expected(summary, data, found),
@@ -110,6 +111,8 @@ def _plan(plan: "Planned", question: "Question", *, rate: HostRate) -> PlanResul
 
 
 def _notes(request: "Request", *, as_is: bool) -> Iterator[str]:
+    from edgepack.bundle.bundle import is_cut_off
+
     if as_is:
         yield "an integer model is judged as it is, and nothing else is tried"
     if request.training is not None and request.training.time_s is not None:
@@ -117,7 +120,10 @@ def _notes(request: "Request", *, as_is: bool) -> Iterator[str]:
     if request.search_time_s is not None:
         yield f"nothing new is begun after {request.search_time_s:g} s, which the estimate leaves out"
     if not request.force and request.target.exists() and any(request.target.iterdir()):
-        yield f"{request.target} is there already: the build refuses without --force"
+        if not is_cut_off(request.target):
+            yield f"{request.target} is there already: the build refuses without --force"
+        elif not request.resume:
+            yield f"{request.target} is there already, of a build that was cut off: the build refuses without --resume"
 
 
 def _lines(output: PlanOutput, data: "Data | None") -> Iterator[str]:
@@ -184,7 +190,8 @@ def _branch_lines(plan: PlanResult) -> Iterator[str]:
     if plan.no_training:
         yield f"  training  not possible: {plan.no_training}"
     else:
-        yield f"  training  possible, on {plan.training_samples:,} samples; what fits is held against one control more"
+        control = "; what fits is held against one control more" if plan.controls else ""
+        yield f"  training  possible, on {plan.training_samples:,} samples{control}"
 
 
 def _training_time(plan: PlanResult) -> str:

@@ -2,9 +2,11 @@
 """What ``build`` says at its end: the candidates, the limits, the verdict line and the next command."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from itertools import groupby
 from operator import attrgetter
+from pathlib import Path
 
 from rich.box import SIMPLE
 from rich.console import Console as RichConsole
@@ -12,10 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgepack import __version__
+from edgepack.bundle.firmware import FIRMWARE_FOLDER
 from edgepack.cli._console import Console
 from edgepack.cli._go_on import go_on
 from edgepack.cli._group import INTERRUPTED, error_lines
-from edgepack.cli._results_build import BuildOutput, build_result
+from edgepack.cli._results_build import BuildOutput, build_result, unbuilt
 from edgepack.cli._words import figure_in_full, figure_words
 from edgepack.device.units import format_quantity
 from edgepack.listing import told_apart
@@ -35,7 +38,7 @@ _SIGNS = {"fits": "✓ fits", "beaten": "= beaten", "misses": "✗ misses", "fai
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
     """Return the exit code: interrupted before all else, then errors, then the worst that became of a device."""
-    if any(item.interrupted for item in outcomes):
+    if any(item.interrupted or item.stopped for item in outcomes):
         return INTERRUPTED
     errors = [item.error.exit_code for item in outcomes if item.error is not None]
     return max(errors or map(_code, outcomes), default=0)
@@ -66,13 +69,15 @@ def report_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
             rich.print(line, markup=False)
     if len(outcomes) > 1:
         _table(_DEVICE_COLUMNS, [_device_row(item) for item in outcomes], rich=rich, title="Devices")
+    for line in _resume(outcomes):
+        rich.print(line, markup=False)
 
 
 def _device_row(outcome: Outcome) -> tuple[str, ...]:
     figures = outcome.measurement
     return (
         outcome.profile.name,
-        f"{_WORD_SIGNS[outcome.word]} {outcome.word}",
+        f"{_WORD_SIGNS[outcome.word]} {_state(outcome)}",
         outcome.choice.candidate.name if outcome.choice else "nothing",
         figure_words(figures.size),
         figure_words(figures.ram),
@@ -80,6 +85,13 @@ def _device_row(outcome: Outcome) -> tuple[str, ...]:
         figure_words(figures.metric_drop, points=True),
         os.path.relpath(outcome.bundle.path) if outcome.bundle else "",
     )
+
+
+def _state(outcome: Outcome) -> str:
+    if not outcome.interrupted:
+        return outcome.word
+    cut_off = "cut off" if outcome.begun else "not begun"
+    return cut_off if outcome.word == "not-built" else f"{outcome.word}, {cut_off}"
 
 
 def _candidate_row(candidate: Candidate) -> tuple[str, ...]:
@@ -113,8 +125,9 @@ def _proven(outcome: Outcome) -> list[str]:
 
 def _verdict(outcome: Outcome) -> list[str]:
     if outcome.error is not None:
-        lines = [f"! {outcome.word}: {outcome.profile.name}; nothing was written", *error_lines(outcome.error)]
-        return [*lines, *_resume(outcome)]
+        return [f"! {outcome.word}: {outcome.profile.name}; nothing was written", *error_lines(outcome.error)]
+    if outcome.word == "not-built":
+        return [f"! {outcome.word}: {outcome.profile.name}, {unbuilt(outcome)}; nothing was written"]
     if outcome.word == "infeasible":
         return _proven(outcome)
     if outcome.choice is None:
@@ -198,22 +211,31 @@ def _shortfall(limit: LimitVerdict) -> str:
 
 def _next(outcome: Outcome) -> list[str]:
     if outcome.bundle is None:
-        return _resume(outcome)
+        return []
     path = outcome.bundle.path
     mcu = outcome.profile.device_class == "mcu"
-    board = "firmware: firmware/README.md" if mcu else f"on the board: python3 {path.name}/benchmark.py"
     report = next((name for name in ("report.html", "report.md") if (path / name).exists()), "README.md")
+    run = shlex.join(["python3", f"{path.name}/benchmark.py"])
+    board = f"on the board: copy {_from_here(path)} there, then: {run}"
     return [
         f"→ {path}  digest {outcome.bundle.digest}",
-        f"  read it: {os.path.relpath(path / report)}",
-        f"  verify it: edgepack verify {os.path.relpath(path)}   {board}",
-        *_resume(outcome),
+        f"  read it: {_from_here(path / report)}",
+        f"  verify it: edgepack verify {_from_here(path)}",
+        f"  firmware: {_from_here(path / FIRMWARE_FOLDER / 'README.md')}" if mcu else f"  {board}",
     ]
 
 
-def _resume(outcome: Outcome) -> list[str]:
-    """Return the command that goes on where Ctrl-C came."""
-    return [f"  go on: {go_on('--resume', '--force')}"] if outcome.interrupted else []
+def _from_here(path: Path) -> str:
+    """Return ``path`` as it is to be typed in the current folder."""
+    return shlex.quote(os.path.relpath(path))
+
+
+def _resume(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return the command that goes on where Ctrl-C or SIGTERM came; only force replaces a bundle that is whole."""
+    if not any(item.interrupted for item in outcomes):
+        return ["  interrupted when all was through"] if any(item.stopped for item in outcomes) else []
+    whole = any(item.bundle is not None and not item.interrupted for item in outcomes)
+    return [f"  go on: {go_on('--resume', *(['--force'] if whole else []))}"]
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, rich: RichConsole, title: str) -> None:

@@ -107,7 +107,10 @@ class ReachedResult(Result):
 
 
 class BuildResult(Result):
-    """What became of one device's build; where that is ``not-built``, ``error`` says why."""
+    """What became of one device's build; where that is ``not-built``, ``error`` says why, or it was ``interrupted``.
+
+    ``interrupted`` is of this device: Ctrl-C or SIGTERM came before it was through.
+    """
 
     verdict: Literal["fits", "does-not-fit", "infeasible", "not-built"]
     device: str
@@ -143,7 +146,7 @@ def build_result(outcome: Outcome) -> BuildResult:
         bundle=str(outcome.bundle.path) if outcome.bundle else None,
         bundle_digest=outcome.bundle.digest if outcome.bundle else None,
         recipe=chosen.recipe if chosen else None,
-        reason=outcome.choice.reason if outcome.choice else "; ".join(item.message for item in outcome.proofs),
+        reason=_reason(outcome),
         figures=_figures(outcome.measurement),
         original_metric=_figure(outcome.original_metric),
         limits=[_limit(limit) for limit in outcome.verdict.limits],
@@ -170,6 +173,19 @@ def build_result(outcome: Outcome) -> BuildResult:
         seconds=round(outcome.seconds, 3),
         error=ErrorResult.model_validate(outcome.error) if outcome.error else None,
     )
+
+
+def _reason(outcome: Outcome) -> str:
+    if outcome.choice is not None:
+        return outcome.choice.reason
+    if outcome.word == "not-built" and outcome.interrupted:
+        return unbuilt(outcome)
+    return "; ".join(item.message for item in outcome.proofs)
+
+
+def unbuilt(outcome: Outcome) -> str:
+    """Return how far a device came that was interrupted before there was anything to write."""
+    return "cut off before any candidate was finished" if outcome.begun else "not begun"
 
 
 def _figure(figure: Figure | None) -> FigureResult | None:

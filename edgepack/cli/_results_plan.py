@@ -45,7 +45,8 @@ class PlanResult(Result):
     """What a build for one device would try in one ``format``; a search over several tries each round in all of them.
 
     ``lacking`` has the precisions that are named as failed at once, with what the runtime has no kernel for.
-    ``no_steps`` and ``no_training`` say why not, and are empty where they may be tried; ``precision_seconds`` and
+    ``no_steps`` and ``no_training`` say why not, and are empty where they may be tried; where there are ``controls``,
+    what trained and fits is held against the same training without its steps. ``precision_seconds`` and
     ``training_seconds`` are rough estimates for this machine.
     """
 
@@ -62,6 +63,7 @@ class PlanResult(Result):
     no_steps: str
     no_training: str
     training_samples: int
+    controls: bool
     precision_seconds: SecondsResult
     training_seconds: SecondsResult | None
     disk_expected: tuple[DiskResult, ...]

@@ -113,7 +113,9 @@ class Given(TrainingGiven, WorkersGiven):
 @click.option("--ort", is_flag=True, help="Add model.ort and its operators, for a minimal build of ONNX Runtime.")
 @click.option("--force", is_flag=True, help="Replace a bundle that is already there.")
 @click.option("--dry-run", is_flag=True, help="Say what would be tried, with estimated time and disk, and try nothing.")
-@click.option("--resume", is_flag=True, help="Go on with the build that was cut off, or refuse.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with the build that was cut off, or refuse; replaces what that left."
+)
 @click.option("--work", type=click.Path(path_type=Path), default=Path(".edgepack"), help="Where artifacts are kept.")
 @global_options
 def command(*, console: Console, **given: Unpack[Given]) -> None:

@@ -2,6 +2,7 @@
 """List the device profiles, show one, check your own, start a new one."""
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,16 +94,18 @@ def new(console: Console, name: str, origin: str, output: Path | None) -> None:
         raise ProfileError(
             "EP-341",
             f"{name!r} cannot name a new device: letters, digits, '.', '_' and '-', and no shipped name",
-            hint=f"edgepack devices new my-{origin if '/' not in origin else 'board'} --from {origin}",
+            hint=f"edgepack devices new my-{origin if '/' not in origin else 'board'} --from {shlex.quote(origin)}",
         )
     target = output or Path(f"{name}.yaml")
     if target.exists() or target.is_symlink():
         raise OutputError("EP-340", f"{target} exists already and was left as it is", hint="choose another -o FILE")
     if not target.parent.is_dir():
-        raise OutputError("EP-342", f"the folder {target.parent} does not exist", hint=f"mkdir -p {target.parent}")
+        raise OutputError(
+            "EP-342", f"the folder {target.parent} does not exist", hint=f"mkdir -p {shlex.quote(str(target.parent))}"
+        )
     with whole_file(target) as scratch:
         scratch.write_text(_renamed(source.read_text(encoding="utf-8"), name, origin), encoding="utf-8")
-    text = f"{target} written\nNext: edit its figures, then edgepack devices validate {target}"
+    text = f"{target} written\nNext: edit its figures, then edgepack devices validate {shlex.quote(str(target))}"
     console.result(DevicesNewOutput(path=str(target), device=name, origin=origin).as_json(), text)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw a report again: of a bundle, or of a run as the journal of its work folder recorded it."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,9 @@ def _chosen(journal: Path, runs: "tuple[RecordedRun, ...]", number: int | None) 
     raise OutputError(
         "EP-419",
         f"{journal} records {what}{f'; it has {numbers}' if runs else ''}",
-        hint=f"edgepack report {journal} --list" if runs else "edgepack build records one in its work folder (--work)",
+        hint=f"edgepack report {shlex.quote(str(journal))} --list"
+        if runs
+        else "edgepack build records one in its work folder (--work)",
     )
 
 

@@ -5,6 +5,7 @@ A build does it, and a check foresees it: both go the same way with other tools 
 TensorFlow is imported by this module.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,5 +109,6 @@ def foreseen(path: Path, summary: Summary, *, shapes: Mapping[str, tuple[int, ..
 
 def with_way_out(refused: ModelError, path: Path) -> ModelError:
     """Return the error for the ``.onnx`` at ``path`` that cannot be imported, with the command that takes it so."""
-    way = f"as it is, for onnxruntime alone and without steps: edgepack build {path} --device rpi4 --format onnx"
+    command = shlex.join(["edgepack", "build", str(path), "--device", "rpi4", "--format", "onnx"])
+    way = f"as it is, for onnxruntime alone and without steps: {command}"
     return ModelError(refused.code, refused.message, hint=f"{refused.hint}; {way}")

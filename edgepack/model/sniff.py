@@ -2,6 +2,7 @@
 """What a path holds, told by its first bytes: names lie, and a wrong guess would hand a stranger's bytes to C++."""
 
 import os
+import shlex
 import zipfile
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def sniff(path: Path) -> Format:
         raise ModelError(
             "EP-104",
             f"{path} is one file of a SavedModel; the model is the folder around it",
-            hint=f"edgepack check {path.parent}",
+            hint=f"edgepack check {shlex.quote(str(path.parent))}",
         )
     raise ModelError("EP-104", f"{path} is no model that edgepack knows: it starts with {head[:8]!r}", hint=_KNOWN)
 
@@ -90,7 +91,7 @@ def _sniff_folder(path: Path) -> Format:
     inside = sorted(item for item in path.iterdir() if item.suffix in {".keras", ".h5", ".tflite", ".onnx"})
     deeper = sorted(item.parent for item in path.glob("*/saved_model.pb"))
     found = [*inside, *deeper]
-    hint = f"give the model itself: edgepack check {found[0]}" if found else _KNOWN
+    hint = f"give the model itself: edgepack check {shlex.quote(str(found[0]))}" if found else _KNOWN
     raise ModelError("EP-104", f"{path} is a folder without saved_model.pb, so no SavedModel", hint=hint)
 
 

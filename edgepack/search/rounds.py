@@ -56,7 +56,7 @@ class Rounds:
     Attributes:
         trials: By format, where recipes are tried; in the order of the profile's runtimes.
         tally: What all of these add to.
-        interrupted: Ctrl-C came.
+        interrupted: Ctrl-C or SIGTERM came.
         timed_out: The time for the search was up when it ended.
     """
 
@@ -75,7 +75,7 @@ class Rounds:
         """Return every candidate that was tried.
 
         Raises:
-            KeyboardInterrupt: Ctrl-C came before any candidate was finished.
+            KeyboardInterrupt: Ctrl-C or SIGTERM came before any candidate was finished.
         """
         try:
             self._rounds()
@@ -85,8 +85,7 @@ class Rounds:
                 raise
             self._first.ahead.in_work.stop()
             self._first.bench.crew.stop()
-            words = f"interrupted: keeping the best of {len(self.tally.done)} candidates"
-            self.report(Note(f"{words}; the same command with --resume --force goes on"))
+            self.report(Note(f"interrupted: keeping the best of {len(self.tally.done)} candidates"))
             self.interrupted = True
         finally:
             for trials in self.trials.values():

@@ -12,7 +12,7 @@ import pytest
 
 from edgepack.bundle import bundle as bundle_module
 from edgepack.bundle._words import figure_in_full
-from edgepack.bundle.bundle import check_target, files_in, write_bundle
+from edgepack.bundle.bundle import check_apart, check_target, files_in, write_bundle
 from edgepack.bundle.contents import Golden, HostMeasurement
 from edgepack.bundle.manifest import Manifest, manifest_schema, write_json
 from edgepack.digest import canonical_json, digest_bytes
@@ -176,6 +176,31 @@ def test_an_existing_folder_is_refused_without_force(contents, tmp_path):
     assert _bytes(target) == before
 
 
+def test_what_a_build_left_that_was_cut_off_is_replaced_where_it_is_resumed(contents, tmp_path):
+    target = tmp_path / "bundle"
+    write_bundle(contents(ended="interrupted", reproducible=False), target, force=False)
+    with pytest.raises(OutputError, match="exists and is not empty: a build that was cut off left it") as caught:
+        check_target(target, force=False)
+    assert caught.value.code == "EP-401"
+    assert caught.value.hint.startswith("go on with --resume (or replace it with --force)")
+    check_target(target, force=False, resume=True)
+    through = write_bundle(contents(), target, force=False, resume=True)
+    assert write_bundle(contents(), tmp_path / "anew", force=False).digest == through.digest
+    for resume in (False, True):
+        with pytest.raises(OutputError, match=r"exists and is not empty$"):
+            check_target(target, force=False, resume=resume)
+
+
+def test_force_is_not_offered_where_it_is_refused(contents, tmp_path):
+    mine = write_bundle(contents(ended="interrupted", reproducible=False), tmp_path / "mine", force=False).path
+    (mine / "notes.txt").write_text("years of work")
+    for options in ({"force": False}, {"force": True}, {"force": False, "resume": True}):
+        with pytest.raises(OutputError, match=r"no part of an edgepack bundle \(notes.txt\)") as caught:
+            check_target(mine, **options)
+        assert "--" not in caught.value.hint
+    assert (mine / "notes.txt").read_text() == "years of work"
+
+
 def test_force_replaces_a_bundle_and_an_empty_folder_is_no_obstacle(contents, tmp_path):
     target = tmp_path / "bundle"
     target.mkdir()
@@ -231,6 +256,17 @@ def test_a_bundle_is_never_written_into_another(contents, tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "manifest.json").write_text('{"kind": "a web page"}')
     check_target(tmp_path / "p" / "rpi4", force=False)
+
+
+def test_a_bundle_and_the_work_folder_are_kept_apart(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    (tmp_path / "w").mkdir()
+    for target, work in (("w", "w"), ("w/o", "w"), ("w", "w/deep/work"), ("link/o", "w")):
+        with pytest.raises(OutputError, match="work folder") as caught:
+            check_apart(tmp_path / target, tmp_path / work)
+        assert (caught.value.code, caught.value.exit_code) == ("EP-401", 2)
+    check_apart(tmp_path / "o" / "rpi4", tmp_path / "o" / "work")
+    check_apart(tmp_path / "w-out", tmp_path / "w")
 
 
 def test_an_unwritable_parent_is_found_before_any_work(tmp_path, monkeypatch):

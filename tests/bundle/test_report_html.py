@@ -221,14 +221,15 @@ def test_the_page_is_outside_the_digest(contents, tmp_path):
 
 def test_without_plotly_the_bundle_is_whole_and_says_what_is_missing(contents, tmp_path, monkeypatch):
     monkeypatch.setattr(draw, "has_report_extra", lambda: False)
+    monkeypatch.chdir(tmp_path)
     told = []
-    path = write_bundle(contents(), tmp_path / "b", force=False, tell=told.append).path
+    path = write_bundle(contents(), tmp_path / "all of them" / "b", force=False, tell=told.append).path
     assert not (path / "report.html").exists()
     assert (path / "report.md").exists()
     (note,) = told
     assert isinstance(note, Note)
     assert "pip install 'edgepack[report]'" in note.text
-    assert "edgepack report b" in note.text
+    assert note.text.endswith("then edgepack report 'all of them/b'"), "as it is to be typed here"
 
 
 def test_a_report_is_drawn_again_to_the_byte(contents, tmp_path):

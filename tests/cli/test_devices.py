@@ -80,6 +80,10 @@ def test_validate_takes_paths_only(tmp_path, monkeypatch):
 def test_new_keeps_comments_and_sources_and_changes_the_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert "edgepack devices validate my-board.yaml" in run("new", "my-board", "--from", "rpi4").stdout
+    told_next = run("new", "other", "--from", "rpi4", "-o", "my board.yaml").stdout
+    assert "edgepack devices validate 'my board.yaml'" in told_next
+    missing = run("new", "other", "--from", "rpi4", "-o", "no folder/x.yaml").exception
+    assert (missing.code, missing.hint) == ("EP-342", "mkdir -p 'no folder'")
     text = (tmp_path / "my-board.yaml").read_text()
     kept = [line for line in device_path("rpi4").read_text().splitlines()[1:] if not line.startswith("name:")]
     assert set(kept) <= set(text.splitlines())

@@ -185,6 +185,12 @@ def test_a_bundle_that_is_there_is_told_and_left(here):
     Path("out/manifest.json").write_text(json.dumps({"kind": KIND, "files": {}}))
     (plan,) = planned("--device", "rpi4", "--format", "tflite", "-o", "out")["plans"]
     assert plan["notes"] == ["out is there already: the build refuses without --force"]
+    Path("cut").mkdir()
+    Path("cut/manifest.json").write_text(json.dumps({"kind": KIND, "ended": "interrupted", "files": {}}))
+    (plan,) = planned("--device", "rpi4", "--format", "tflite", "-o", "cut")["plans"]
+    assert plan["notes"] == ["cut is there already, of a build that was cut off: the build refuses without --resume"]
+    (plan,) = planned("--device", "rpi4", "--format", "tflite", "-o", "cut", "--resume")["plans"]
+    assert not [note for note in plan["notes"] if "cut is there" in note]
     (plan,) = planned(
         "--device", "rpi4", "--format", "tflite", "-o", "out", "--force", "--train-time", "5m", "--search-time", "1h"
     )["plans"]
@@ -192,6 +198,14 @@ def test_a_bundle_that_is_there_is_told_and_left(here):
         "each training ends after 300 s",
         "nothing new is begun after 3600 s",
     ]
+
+
+def test_a_control_is_announced_only_where_there_is_one():
+    control = "samples; what fits is held against one control more"
+    assert control in run("--device", "rpi4", *TRAINS, "--max-size", "8KB").stdout
+    without = run("--device", "rpi4", *TRAINS, "--max-size", "8KB", "--no-controls").stdout
+    assert "training  possible, on" in without
+    assert "control" not in without
 
 
 @pytest.mark.parametrize(
@@ -203,6 +217,10 @@ def test_a_bundle_that_is_there_is_told_and_left(here):
         (["-o", "file/out"], "EP-402", ["cannot write file/out: ", "with -o"]),
         (["-o", "file"], "EP-401", ["file is a file; a bundle is a folder"]),
         (["-o", "bundle/rpi4", "--force"], "EP-401", ["would lie in the bundle"]),
+        (["-o", "w", "--work", "w"], "EP-401", ["folder w is the work folder", "with -o", "with --work"]),
+        (["-o", "w/o", "--work", "w", "--force"], "EP-401", ["folder w/o lies in the work folder w"]),
+        (["-o", ".", "--force"], "EP-401", ["folder . would hold the work folder .edgepack"]),
+        (["-o", "w", "--work", "w", "--device", "rpi5"], "EP-401", ["folder w/rpi4 lies in the work folder w"]),
         (["-o", "mine", "--force"], "EP-401", ["holds what is no part of an edgepack bundle (notes.txt)"]),
     ],
 )

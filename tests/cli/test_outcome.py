@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from edgepack.bundle.bundle import Bundle
 from edgepack.cli._console import Console
 from edgepack.cli._outcome import exit_code, report_outcomes
 from edgepack.cli._results_build import build_result
@@ -99,6 +100,51 @@ def test_a_control_that_is_chosen_is_told_apart_from_what_it_beat_and_a_build_th
     assert "cut off" not in told
     report_outcomes(CONSOLE, [replace(given, interrupted=False, timed_out=True)])
     assert "cut off  the search ended when its time was up (--search-time)" in capsys.readouterr().out
+
+
+def test_of_several_devices_those_without_a_bundle_are_in_the_table_of_a_run_that_was_cut_off(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["edgepack", "build", "net.keras", "--device", "rpi4"])
+    left = [
+        Outcome(word="not-built", profile=load_device(name), limits=(), interrupted=True, begun=name == "nrf52840")
+        for name in ("nrf52840", "rpi5")
+    ]
+    through = outcome("infeasible")
+    assert exit_code([through, *left]) == 130
+    report_outcomes(CONSOLE, [through, *left])
+    told = capsys.readouterr().out
+    assert "! not-built: nrf52840, cut off before any candidate was finished; nothing was written" in told
+    assert "! not-built: rpi5, not begun; nothing was written" in told
+    table = told[told.index("Devices") :]
+    rows = [line.split("nothing")[0].split() for line in table.splitlines() if "!" in line]
+    assert rows == [["nrf52840", "!", "cut", "off"], ["rpi5", "!", "not", "begun"]]
+    assert table.rstrip().endswith("go on: edgepack build net.keras --device rpi4 --resume")
+    assert told.count("go on:") == 1
+    found = [build_result(item) for item in (through, *left)]
+    assert [(item.verdict, item.interrupted, item.reason) for item in found[1:]] == [
+        ("not-built", True, "cut off before any candidate was finished"),
+        ("not-built", True, "not begun"),
+    ]
+    assert not found[0].interrupted
+
+
+@pytest.mark.parametrize(
+    ("device", "there"),
+    [
+        ("rpi4", "on the board: copy 'all of them/my net' there, then: python3 'my net/benchmark.py'"),
+        ("nrf52840", "firmware: 'all of them/my net/firmware/README.md'"),
+    ],
+)
+def test_what_to_type_next_is_as_it_is_typed_in_the_current_folder(capsys, monkeypatch, tmp_path, device, there):
+    monkeypatch.chdir(tmp_path)
+    built = Bundle(tmp_path / "all of them" / "my net", "0" * 64)
+    chosen = Choice(Candidate(RECIPE), "it fits")
+    report_outcomes(CONSOLE, [replace(outcome("fits", device=device), choice=chosen, bundle=built)])
+    lines = [line.strip() for line in capsys.readouterr().out.replace("\n   ", " ").splitlines()]
+    assert lines[-3:] == [
+        "read it: 'all of them/my net/README.md'",
+        "verify it: edgepack verify 'all of them/my net'",
+        there,
+    ]
 
 
 def test_how_near_each_limit_a_candidate_came_is_told(capsys):

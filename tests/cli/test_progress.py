@@ -195,9 +195,14 @@ def test_quiet_draws_nothing_and_events_are_written_all_the_same(tmp_path, capsy
 
 def test_an_interrupted_build_ends_with_the_command_that_goes_on(monkeypatch):
     monkeypatch.setattr("sys.argv", ["/bin/edgepack", "build", "my net.keras", "--device", "rpi4", "--force"])
-    assert _resume(SimpleNamespace(interrupted=False)) == []
-    (line,) = _resume(SimpleNamespace(interrupted=True))
-    assert line == "  go on: edgepack build 'my net.keras' --device rpi4 --force --resume"
+    through = SimpleNamespace(interrupted=False, stopped=False, bundle="a")
+    cut_off = SimpleNamespace(interrupted=True, stopped=False, bundle="b")
+    assert _resume([through]) == []
+    assert _resume([SimpleNamespace(interrupted=False, stopped=True)]) == ["  interrupted when all was through"]
+    assert _resume([cut_off]) == ["  go on: edgepack build 'my net.keras' --device rpi4 --force --resume"]
+    monkeypatch.setattr("sys.argv", ["/bin/edgepack", "build", "net.keras"])
+    assert _resume([cut_off]) == ["  go on: edgepack build net.keras --resume"], "what it left is replaced without"
+    assert _resume([through, cut_off]) == ["  go on: edgepack build net.keras --resume --force"]
 
 
 def test_a_terminal_that_cannot_draw_gets_plain_lines(monkeypatch, capsys):

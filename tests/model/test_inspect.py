@@ -203,6 +203,11 @@ def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(ModelError, match=r"without saved_model\.pb") as caught:
         inspect(tmp_path)
     assert str(tmp_path / "inner") in caught.value.hint
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "my net.keras").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"without saved_model\.pb") as caught:
+        inspect(tmp_path / "all")
+    assert caught.value.hint.endswith(f"edgepack check '{tmp_path}/all/my net.keras'"), "as it is to be typed"
 
 
 def test_a_pytorch_archive_is_refused(tmp_path):
