@@ -12,7 +12,7 @@ from edgepack.bundle.gather import gather
 from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.process import uninterrupted
 from edgepack.data.data import Data
-from edgepack.errors import EdgepackError
+from edgepack.errors import EdgepackError, RuntimeMissingError
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
 from edgepack.loading import Shared, shared
@@ -27,7 +27,7 @@ from edgepack.search.choose import Choice, choose, final_reason
 from edgepack.search.reached import best_reached
 from edgepack.search.relax import relaxations
 from edgepack.search.trial import Tested, score_and_keep, unscored
-from edgepack.searching import CANNOT_BE_HAD, Search, open_search
+from edgepack.searching import Search, open_search
 
 
 def build(request: Request, report: Reporter = silent) -> Outcome:
@@ -112,7 +112,7 @@ def _for_device_or_not(
     except EdgepackError as error:
         if len(plans.each) == 1:
             raise
-        told = error if error.code in CANNOT_BE_HAD else _placed(error, _unfinished(plans, before))
+        told = error if isinstance(error, RuntimeMissingError) else _placed(error, _unfinished(plans, before))
         if told is not error and not before:
             raise told from error
         common.report(Note(f"not built: {error.message}"))
@@ -130,7 +130,7 @@ def _placed(error: EdgepackError, unfinished: Sequence[str]) -> EdgepackError:
 
 def _goes_on(outcome: Outcome) -> bool:
     """Whether what stopped a device, if anything did, is its own matter."""
-    return outcome.error is None or outcome.error.code in CANNOT_BE_HAD
+    return outcome.error is None or isinstance(outcome.error, RuntimeMissingError)
 
 
 def _for_device(plan: Planned, plans: Plans, *, common: Shared, scouts: Scouts) -> Outcome:
