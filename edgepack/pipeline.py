@@ -158,6 +158,7 @@ def _searched(search: Search, report: Reporter) -> Outcome:
     named = request.recipe is not None
     choice = choose(candidates, objective=request.objective, profile=request.profile, named=named)
     bench = benches[choice.candidate.format] if choice else next(iter(benches.values()))
+    bench = _with_notes(bench, search.rounds.notes)
     test, final, answered = None, None, None
     try:
         test = scored_split(bench, data, "test", report) if choice else None
@@ -188,6 +189,12 @@ def _searched(search: Search, report: Reporter) -> Outcome:
     if final is None:
         return outcome
     return _written(outcome, request, bench=bench, data=data, final=final, answered=answered, report=report)
+
+
+def _with_notes(bench: Bench, notes: tuple[str, ...]) -> Bench:
+    """Return ``bench`` with what the search had to say of the model among the model's notes, told with them."""
+    new = tuple(note for note in notes if note not in bench.model.notes)
+    return replace(bench, model=replace(bench.model, notes=(*bench.model.notes, *new))) if new else bench
 
 
 def _written(
