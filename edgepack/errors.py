@@ -63,6 +63,10 @@ class HostError(EdgepackError):
     exit_code: ClassVar[int] = 5
 
 
+class RuntimeMissingError(HostError):
+    """The runtime of one device cannot be had here; another device may have another."""
+
+
 class CandidateError(EdgepackError):
     """A conversion, a runtime or a step failed for one candidate (EP-6xx); the others go on."""
 

@@ -12,7 +12,7 @@ from edgepack.bundle.gather import gather
 from edgepack.bundle.minimal import with_minimal_build
 from edgepack.crew.process import uninterrupted
 from edgepack.data.data import Data
-from edgepack.errors import EdgepackError
+from edgepack.errors import EdgepackError, RuntimeMissingError
 from edgepack.events import LimitsActive, Note, Reporter, StageStarted, silent
 from edgepack.extras import require_build_extra
 from edgepack.loading import Shared, shared
@@ -27,7 +27,7 @@ from edgepack.search.choose import Choice, choose, final_reason
 from edgepack.search.reached import best_reached
 from edgepack.search.relax import relaxations
 from edgepack.search.trial import Tested, score_and_keep, unscored
-from edgepack.searching import CANNOT_BE_HAD, Search, open_search
+from edgepack.searching import Search, open_search
 
 
 def build(request: Request, report: Reporter = silent) -> Outcome:
@@ -126,7 +126,7 @@ def _for_device_or_not(
     except EdgepackError as error:
         if len(plans.each) == 1:
             raise
-        told = error if error.code in CANNOT_BE_HAD else _placed(error, _unfinished(plans, before))
+        told = error if isinstance(error, RuntimeMissingError) else _placed(error, _unfinished(plans, before))
         if told is not error and not before:
             raise told from error
         common.report(Note(f"not built: {error.message}"))
@@ -144,7 +144,7 @@ def _placed(error: EdgepackError, unfinished: Sequence[str]) -> EdgepackError:
 
 def _goes_on(outcome: Outcome) -> bool:
     """Whether what stopped a device, if anything did, is its own matter."""
-    return outcome.error is None or outcome.error.code in CANNOT_BE_HAD
+    return outcome.error is None or isinstance(outcome.error, RuntimeMissingError)
 
 
 def _for_device(plan: Planned, plans: Plans, *, common: Shared, scouts: Scouts) -> Outcome:
@@ -172,6 +172,7 @@ def _searched(search: Search, report: Reporter) -> Outcome:
     named = request.recipe is not None
     choice = choose(candidates, objective=request.objective, profile=request.profile, named=named)
     bench = benches[choice.candidate.format] if choice else next(iter(benches.values()))
+    bench = _with_notes(bench, search.rounds.notes)
     test, final, answered = None, None, None
     try:
         test = scored_split(bench, data, "test", report) if choice else None
@@ -202,6 +203,12 @@ def _searched(search: Search, report: Reporter) -> Outcome:
     if final is None:
         return outcome
     return _written(outcome, request, bench=bench, data=data, final=final, answered=answered, report=report)
+
+
+def _with_notes(bench: Bench, notes: tuple[str, ...]) -> Bench:
+    """Return ``bench`` with what the search had to say of the model among the model's notes, told with them."""
+    new = tuple(note for note in notes if note not in bench.model.notes)
+    return replace(bench, model=replace(bench.model, notes=(*bench.model.notes, *new))) if new else bench
 
 
 def _written(

@@ -12,6 +12,7 @@ from typing import Self
 
 from edgepack.loading import Shared
 from edgepack.planned import Planned, Plans
+from edgepack.runtime.base import get_runtime
 from edgepack.runtime.session import cores
 from edgepack.search.bench import Bench
 from edgepack.search.in_work import POLL_S, InWork
@@ -101,9 +102,17 @@ class Scouts:
         return sent.foreseen
 
     def _scout(self, plan: Planned, lent: Lent, foreseen: Foreseen, benches: list[Bench]) -> None:
+        if not _is_ready(plan):
+            return
         with (
             self._common.for_scout(lent, processes=self._share) as common,
             open_search(plan, self._plans, common=common, foreseen=foreseen) as search,
         ):
             benches.extend(search.benches.values())
             search.rounds.run()
+
+
+def _is_ready(plan: Planned) -> bool:
+    """Whether all runtimes of ``plan`` are here: a scout makes no environment, for nothing calls it back from pip."""
+    specs = [profile.runtime for profile in plan.request.profiles]
+    return all(get_runtime(spec.name).is_here(plan.request.work, spec.version) for spec in specs)

@@ -13,7 +13,7 @@ from edgepack.data.match import fitted
 from edgepack.device.budget import Limit
 from edgepack.device.wheels import FileFormat
 from edgepack.digest import digest_json
-from edgepack.errors import HostError
+from edgepack.errors import HostError, RuntimeMissingError
 from edgepack.events import Note, Reporter
 from edgepack.loading import Shared, load, suiting
 from edgepack.model.model import Model
@@ -32,8 +32,8 @@ from edgepack.search.setting import Setting, step_setting
 from edgepack.search.tally import Tally
 from edgepack.search.trials import Trials
 
-CANNOT_BE_HAD: Final = frozenset({"EP-503", "EP-504"})
-"""Codes of a runtime that cannot be had here: no environment, no package. Another device may have another runtime."""
+_CANNOT_BE_HAD: Final = frozenset({"EP-502", "EP-503", "EP-504"})
+"""Codes of a runtime that cannot be had here where a bench is opened: a broken environment, none, no package."""
 
 Benches = Mapping[FileFormat | None, Bench]
 """By format, where a search goes over several; under None where all files have the one. The first comes first."""
@@ -56,6 +56,7 @@ def open_benches(
         common: Gives the model and the processes.
 
     Raises:
+        RuntimeMissingError: A runtime cannot be had here: the first one, or one that was asked for.
         EdgepackError: As ``open_bench``.
     """
     opened: dict[FileFormat | None, Bench] = {}
@@ -78,8 +79,10 @@ def open_benches(
                     )
                 )
             except HostError as error:
-                if plan.asked or not opened or error.code not in CANNOT_BE_HAD:
+                if error.code not in _CANNOT_BE_HAD:
                     raise
+                if plan.asked or not opened:
+                    raise RuntimeMissingError(error.code, error.message, hint=error.hint) from error
                 common.report(Note(f"{profile.formats[0]} files are left out: {error.message}; {error.hint}"))
         yield opened if len(opened) > 1 else dict.fromkeys([None], next(iter(opened.values())))
 

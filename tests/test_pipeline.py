@@ -11,15 +11,16 @@ from edgepack import pipeline
 from edgepack.cli._outcome import exit_code
 from edgepack.compress.recipe import Recipe
 from edgepack.device.profile import load_device
-from edgepack.errors import HostError
+from edgepack.errors import HostError, RuntimeMissingError
 from edgepack.events import Note
 from edgepack.request import Outcome
 from edgepack.search.rounds import Rounds, Wishes
 from edgepack.search.tally import Tally
 
-GONE = HostError("EP-503", "the environment cannot be made", hint="run it by hand")
+GONE = RuntimeMissingError("EP-503", "the environment cannot be made", hint="run it by hand")
 TAKES_S = 0.01
 FULL = HostError("EP-501", "no space left", hint="free some")
+LACKING = HostError("EP-504", "onnxslim is not installed", hint="install it")
 
 
 @pytest.fixture
@@ -80,6 +81,12 @@ def test_what_stops_a_build_is_told_behind_what_is_finished(built):
     assert (error.code, error.exit_code) == ("EP-501", 5)
     assert error.message == "second: no space left"
     assert error.hint == "free some; not begun: third, fourth"
+
+
+def test_a_package_that_every_device_needs_is_no_runtime_of_one(built):
+    outcomes, _ = built(first="fits", second=LACKING, third="fits")
+    assert words(outcomes) == ["fits", "not-built"]
+    assert outcomes[1].error.hint == "install it; not begun: third"
 
 
 def test_where_nothing_is_finished_it_is_raised_with_the_device(built):

@@ -17,7 +17,10 @@ SOON_S = 20.0
 
 
 def plan(name, *, infeasible=False):
-    return SimpleNamespace(request=SimpleNamespace(profile=SimpleNamespace(name=name)), infeasible=infeasible)
+    runtime = SimpleNamespace(name=f"runtime of {name}", version="1.0")
+    profile = SimpleNamespace(name=name, runtime=runtime)
+    request = SimpleNamespace(profile=profile, profiles=(profile,), work="work")
+    return SimpleNamespace(request=request, infeasible=infeasible)
 
 
 PLANS = SimpleNamespace(each=(plan("a"), plan("b"), plan("never", infeasible=True), plan("c")))
@@ -58,7 +61,23 @@ class Searches:
 
 
 @pytest.fixture
-def searches(monkeypatch):
+def here(monkeypatch):
+    """By name whether a runtime is here; those that are not named are."""
+    known = {}
+
+    def runtime(name):
+        def is_here(work, version):
+            assert (work, version) == ("work", "1.0")
+            return known.get(name, True)
+
+        return SimpleNamespace(is_here=is_here)
+
+    monkeypatch.setattr(scouting, "get_runtime", runtime)
+    return known
+
+
+@pytest.fixture
+def searches(monkeypatch, here):
     found = Searches()
     monkeypatch.setattr(scouting, "open_search", found.open)
     return found
@@ -182,3 +201,14 @@ def test_what_stops_a_scout_stops_nothing_else(scouts, searches):
         sent.send()
         assert searches.of(SECOND).wait(SOON_S)
         assert sent.recall(SECOND) == {None: {"recipe": "b"}}, "what it had tried by then is as good as ever"
+
+
+def test_a_scout_whose_runtime_would_have_to_be_made_ends_at_once(scouts, searches, here):
+    here["runtime of b"] = False
+    with scouts(2) as sent:
+        sent.recall(FIRST)
+        sent.send()
+        assert searches.of(THIRD).wait(SOON_S), "the next one has its turn"
+        assert sent.recall(SECOND) == {}
+        sent.recall(THIRD)
+    assert set(searches.begun) == {"c"}

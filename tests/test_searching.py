@@ -9,7 +9,7 @@ import pytest
 
 from edgepack import searching
 from edgepack.device.profile import load_device
-from edgepack.errors import HostError
+from edgepack.errors import HostError, RuntimeMissingError
 from edgepack.model.inspect import inspect
 from edgepack.planned import planned
 from edgepack.request import Request
@@ -57,9 +57,26 @@ def test_each_runtime_of_a_scout_has_the_processes_that_fall_to_it(benches):
 
 
 def test_what_was_asked_for_comes_first_or_is_another_matter_ends_the_build(benches):
-    with pytest.raises(HostError), benches("onnx", formats=("tflite", "onnx")):
+    with pytest.raises(RuntimeMissingError) as caught, benches("onnx", formats=("tflite", "onnx")):
         pass
-    with pytest.raises(HostError), benches("tflite"):
+    assert (caught.value.code, caught.value.hint, caught.value.exit_code) == ("EP-503", "run it by hand", 5)
+    with pytest.raises(RuntimeMissingError), benches("tflite"):
         pass
-    with pytest.raises(HostError), benches("onnx", code="EP-501"):
+    with pytest.raises(HostError) as caught, benches("onnx", code="EP-501"):
         pass
+    assert type(caught.value) is HostError, "not that device's own matter"
+
+
+@pytest.mark.parametrize("code", ["EP-502", "EP-504"])
+def test_a_broken_environment_and_a_missing_package_are_no_other_than_none(benches, code):
+    with benches("onnx", code=code) as (found, _):
+        assert found == {None: "litert"}
+    with pytest.raises(RuntimeMissingError) as caught, benches("tflite", code=code):
+        pass
+    assert caught.value.code == code
+
+
+def test_a_package_that_is_missing_later_is_not_the_runtimes(benches):
+    with pytest.raises(HostError) as caught, benches():
+        raise HostError("EP-504", "onnxslim is not installed", hint="pip install 'edgepack[onnx]'")
+    assert type(caught.value) is HostError

@@ -13,14 +13,15 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
+from edgepack.crew.surroundings import environment_with
 from edgepack.errors import CandidateError
 from edgepack.events import Event, Reporter, silent
 from edgepack.work import disk_errors
@@ -31,22 +32,6 @@ R = TypeVar("R")
 _PR_SET_PDEATHSIG = 1
 _LOG_TAIL_BYTES = 2000
 _POLL_S = 0.1
-
-_POOLS = (
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-)
-_FRAMEWORKS: Final[Mapping[str, str | None]] = {
-    "KERAS_BACKEND": "tensorflow",
-    "TF_ENABLE_ONEDNN_OPTS": None,
-    "TF_USE_LEGACY_KERAS": None,
-    "TF_XLA_FLAGS": None,
-}
-"""What a user may have set for other programs, and would change what is built here; None leaves it to TensorFlow."""
-_starting = threading.Lock()
 
 _events_out: "list[multiprocessing.queues.SimpleQueue[Event]]" = []
 
@@ -73,40 +58,6 @@ def _start_worker(parent_pid: int, queue: "multiprocessing.queues.SimpleQueue[Ev
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:
             os._exit(0)
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of this process, as it is while no other thread starts a worker."""
-    with _starting:
-        return dict(os.environ)
-
-
-@contextmanager
-def _environment_with(threads: int | None, home: str) -> Iterator[None]:
-    """Have a process that is started in the block find what decides the last bits of a sum in its environment.
-
-    Later is too late: NumPy, TensorFlow and Keras read it when they are loaded, and the caller's main module, which a
-    spawned process loads first, may do that. How many threads add up is part of it, and so is the ``home`` of Keras:
-    defaults of the user's own (where channels lie, the type of floats) must not change what is built.
-    """
-    wanted = {**_FRAMEWORKS, "KERAS_HOME": home}
-    if threads is not None:
-        wanted |= dict.fromkeys(_POOLS, str(threads))
-    with _starting:
-        before = {name: os.environ.get(name) for name in wanted}
-        try:
-            _set(wanted)
-            yield
-        finally:
-            _set(before)
-
-
-def _set(variables: Mapping[str, str | None]) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 @contextmanager
@@ -273,7 +224,7 @@ class Worker:
                 initializer=_start_worker,
                 initargs=(os.getpid(), self._queue, self._scratch.name),
             )
-        with _environment_with(self._threads, self._scratch.name):
+        with environment_with(self._threads, self._scratch.name):
             return self._pool.submit(_logged, log, function, args, kwargs)
 
 

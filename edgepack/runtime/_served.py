@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepack.crew.process import environment
+from edgepack.crew.surroundings import environment
 from edgepack.digest import canonical_json
 from edgepack.errors import CandidateError, HostError
 from edgepack.work import disk_errors

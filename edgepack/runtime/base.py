@@ -12,7 +12,7 @@ from edgepack.device.wheels import FileFormat
 from edgepack.errors import HostError
 from edgepack.model.precision import Precision
 from edgepack.registry import discover, nearest
-from edgepack.runtime._environment import environment_python
+from edgepack.runtime._environment import environment_python, is_made
 from edgepack.runtime.session import RuntimeSession
 from edgepack.work import Work
 
@@ -66,6 +66,14 @@ class Runtime:
                 hint=self.install_hint(version),
             )
         return environment_python(self.name, version, pins=self.pins(version), work=work)
+
+    def is_here(self, work: Work, version: str) -> bool:
+        """Whether ``python`` has nothing to make for ``version``."""
+        installed = self.installed()
+        if installed is not None and self.is_version(installed, version):
+            return True
+        wants_extra = installed is None and bool(self.extra)
+        return not wants_extra and is_made(self.name, version, pins=self.pins(version), work=work)
 
     def is_version(self, installed: str, wanted: str) -> bool:
         """Whether the installed version is the one that a profile names."""

@@ -123,7 +123,7 @@ def open_bench(
 
     Raises:
         DataError: The data does not suit the model.
-        HostError: The runtime that the profile names cannot be had here.
+        HostError: The runtime that the profile names cannot be had here, or does not start (EP-502).
     """
     spec = profile.runtime
     report(StageStarted(f"starting {spec.name} {spec.version}"))
@@ -160,7 +160,8 @@ def _sessions(spec: RuntimeSpec, work: Work, processes: int | None) -> Iterator[
         device.session(spec, work, processes=processes) as session,
         host.reference_session(work, processes=processes) as reference,
     ):
-        yield session, session if session.backend == reference.backend else reference
+        # Asked of its process, which is started here: one that does not start is known before data is prepared.
+        yield session, session if session.served.runtime == reference.backend else reference
 
 
 def scored_split(bench: Bench, data: Data | None, name: SplitName, report: Reporter) -> Scored | None:

@@ -13,6 +13,7 @@ from typing import Final
 from edgepack.compress.recipe import Io, Recipe
 from edgepack.device.wheels import FileFormat
 from edgepack.events import FamilyChanged, Note, Reporter
+from edgepack.model.model import Format, Model
 from edgepack.model.precision import Precision
 from edgepack.runtime.base import get_runtime
 from edgepack.search.candidate import Candidate
@@ -28,6 +29,12 @@ from edgepack.search.trainings import Trainings
 from edgepack.search.trials import Trials
 
 _NEAR: Final = 2  # candidates to a limit: the nearest may lose too much accuracy
+_WITH_LAYERS: Final = {
+    Format.SAVEDMODEL: "export the model that it came from as .keras or .onnx, and build that",
+    Format.TFLITE: "export the model that it came from as .keras or .onnx, and build that",
+    Format.KERAS: "export it as .onnx, and build that",
+    Format.H5: "export it as .onnx, and build that",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +65,7 @@ class Rounds:
         tally: What all of these add to.
         interrupted: Ctrl-C or SIGTERM came.
         timed_out: The time for the search was up when it ended.
+        notes: What kept it from trying more, with what to do about it, in sentences.
     """
 
     wishes: Wishes
@@ -66,6 +74,7 @@ class Rounds:
     report: Reporter
     interrupted: bool = field(default=False, init=False)
     timed_out: bool = field(default=False, init=False)
+    notes: tuple[str, ...] = field(default=(), init=False)
     _hopeless: set[str] = field(default_factory=set, init=False)
     """Families that cannot be cut to a limit; later rounds only ask for more."""
     _trainings: Trainings | None = field(default=None, init=False)
@@ -136,7 +145,8 @@ class Rounds:
             return
         model = self._first.bench.model
         if model.trainable is None:
-            self.report(Note(f"no steps: {model.why_untrainable or 'the source holds no layers'}"))
+            self.notes = (_without_steps(model),)
+            self.report(Note(self.notes[0]))
             return
         if self._earlier():
             return
@@ -187,6 +197,13 @@ class Rounds:
         for family in left:
             self.report(FamilyChanged(family.title, "not trained", why))
         return False
+
+
+def _without_steps(model: Model) -> str:
+    """Return why no steps were tried, and of what they would be."""
+    why = f"no steps were tried: {model.why_untrainable or 'the source holds no layers'}"
+    way_out = _WITH_LAYERS.get(model.source_format)
+    return f"{why}; {way_out}" if way_out else why
 
 
 def _usable(trials: Trials) -> list[Precision]:

@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,6 @@ import pytest
 from edgepack.crew.process import (
     ForeignError,
     Worker,
-    _environment_with,
-    environment,
     last_words,
     to_parent,
     uninterrupted,
@@ -161,17 +158,6 @@ def test_what_a_user_sets_for_other_programs_does_not_reach_what_is_built(tmp_pa
     assert os.environ["KERAS_HOME"] == "/home/of-the-user"
     assert not [item for item in at_start if item.startswith("TF_ENABLE_ONEDNN_OPTS")]
     assert (os.environ["KERAS_BACKEND"], os.environ["TF_ENABLE_ONEDNN_OPTS"]) == ("torch", "0"), "here all is as before"
-
-
-def test_another_thread_does_not_see_the_environment_that_a_process_is_started_with(monkeypatch):
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    with ThreadPoolExecutor(1) as threads:
-        with _environment_with(3, "/home"):
-            assert os.environ["KERAS_BACKEND"] == "tensorflow"
-            seen = threads.submit(environment)
-            assert wait([seen], timeout=0.2).not_done, "it waits until all is as before"
-        assert seen.result() == dict(os.environ)
-        assert "KERAS_BACKEND" not in seen.result()
 
 
 def test_an_expected_error_arrives_whole(fresh):

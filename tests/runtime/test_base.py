@@ -45,3 +45,14 @@ def test_a_missing_extra_is_named_with_its_command(work, monkeypatch, name, extr
         runtime.python(work, "1.0")
     assert caught.value.code == "EP-504"
     assert caught.value.hint == f"pip install 'edgepack[{extra}]'"
+
+
+def test_whether_a_runtime_is_here_makes_nothing(work, monkeypatch):
+    monkeypatch.delenv("EDGEPACK_ENVS", raising=False)
+    monkeypatch.setattr(LiteRt, "installed", lambda self: "2.3.0")
+    assert LiteRt().is_here(work, "2.3.0")
+    assert not LiteRt().is_here(work, "1.4.0")
+    monkeypatch.setattr(base, "is_made", lambda *_, **__: True)
+    assert LiteRt().is_here(work, "1.4.0")
+    monkeypatch.setattr(LiteRt, "installed", lambda self: None)
+    assert not LiteRt().is_here(work, "1.4.0"), "the extra is missing"
