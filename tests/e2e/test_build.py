@@ -294,6 +294,13 @@ def test_an_interrupt_keeps_the_best(tmp_path, number, moment, finished):
     if len(build["candidates"]) == 6:
         (drop,) = [limit for limit in build["limits"] if limit["name"] == "drop"]
         assert drop["state"] == "unmeasured", "the selection split does not stand for the test split"
+        done = subprocess.run(
+            [*INTERRUPTED, "--json", "--resume"], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False
+        )
+        assert done.returncode == 0, "what was left is replaced without --force"
+        (through,) = json.loads(done.stdout)["builds"]
+        assert not through["interrupted"]
+        assert json.loads((tmp_path / "out" / "manifest.json").read_text())["ended"] == "through"
 
 
 def test_ctrl_c_before_anything_is_done_leaves_nothing(tmp_path):
