@@ -168,20 +168,13 @@ def _announce(report: Reporter, plan: Planned) -> None:
 def _searched(search: Search, report: Reporter) -> Outcome:
     request, benches, data = search.request, search.benches, search.data
     candidates = search.rounds.run()
-    interrupted = search.rounds.interrupted
     named = request.recipe is not None
     choice = choose(candidates, objective=request.objective, profile=request.profile, named=named)
     bench = benches[choice.candidate.format] if choice else next(iter(benches.values()))
     bench = _with_notes(bench, search.rounds.notes)
-    test, final, answered = None, None, None
-    try:
-        test = scored_split(bench, data, "test", report) if choice else None
-        final, answered = _on_test(bench, choice, test, report)
-    except KeyboardInterrupt:
-        bench.crew.stop()
-        interrupted = True
-        final = unscored(bench, choice.candidate) if choice else None
-        report(Note("interrupted: the best is kept, its metric not measured on the test split"))
+    test, (final, answered), interrupted = _tested(
+        bench, choice, data=data, interrupted=search.rounds.interrupted, report=report
+    )
     notes = (*bench.model.notes, *(data.notes if data else ()), *(test.notes if test else ()))
     outcome = Outcome(
         # Both splits have a say: what was chosen as the closest miss does not fit by luck on the other samples.
@@ -256,9 +249,29 @@ def _ended(outcome: Outcome) -> Ended:
     return "search-time" if outcome.timed_out else "through"
 
 
-def _on_test(bench: Bench, choice: Choice | None, test: Scored | None, report: Reporter) -> Tested:
+def _tested(
+    bench: Bench, choice: Choice | None, *, data: Data | None, interrupted: bool, report: Reporter
+) -> tuple[Scored | None, Tested, bool]:
+    """Return the test split, the chosen candidate there, and whether the build was ``interrupted``, now at the latest.
+
+    Where it was and what was chosen does not fit anyhow, nothing is scored any more: who interrupts wants an end.
+    """
+    if choice is None:
+        return None, (None, None), interrupted
+    test = None
+    try:
+        if not interrupted or choice.candidate.state == "fits" or data is None or not data.labelled:
+            test = scored_split(bench, data, "test", report)
+            return test, _on_test(bench, choice, test, report), interrupted
+    except KeyboardInterrupt:
+        bench.crew.stop()
+    report(Note("interrupted: the best is kept, its metric not measured on the test split"))
+    return test, (unscored(bench, choice.candidate), None), True
+
+
+def _on_test(bench: Bench, choice: Choice, test: Scored | None, report: Reporter) -> Tested:
     """Return the chosen candidate with its metric on the test split, measured this once, and its answers there."""
-    if choice is None or test is None:
-        return choice.candidate if choice else None, None
+    if test is None:
+        return choice.candidate, None
     report(StageStarted(f"scoring {choice.candidate.title} on the test split"))
     return score_and_keep(bench, choice.candidate, test)

@@ -123,6 +123,52 @@ def test_ctrl_c_before_anything_was_finished_is_raised(built):
         built(first=KeyboardInterrupt(), second="fits")
 
 
+@pytest.fixture
+def tested(monkeypatch):
+    """Test a choice of that state; where ``cut_off``, Ctrl-C comes while the original is scored."""
+
+    def of(state, *, interrupted, cut_off=False, labelled=True):
+        done, told = [], []
+
+        def split(bench, data, name, report):
+            done.append(name)
+            if cut_off:
+                raise KeyboardInterrupt
+            return "split" if labelled else None
+
+        monkeypatch.setattr(pipeline, "scored_split", split)
+        monkeypatch.setattr(pipeline, "score_and_keep", lambda bench, candidate, test: (f"scored on {test}", "answers"))
+        monkeypatch.setattr(pipeline, "unscored", lambda bench, candidate: "unscored")
+        bench = SimpleNamespace(crew=SimpleNamespace(stop=lambda: done.append("stopped")))
+        choice = SimpleNamespace(candidate=SimpleNamespace(state=state, title="w8"))
+        data = SimpleNamespace(labelled=labelled)
+        found = pipeline._tested(bench, choice, data=data, interrupted=interrupted, report=told.append)
+        return found, done, [event.text for event in told if isinstance(event, Note)]
+
+    return of
+
+
+CUT_OFF = "interrupted: the best is kept, its metric not measured on the test split"
+
+
+def test_after_an_interrupt_nothing_is_scored_that_does_not_fit_anyhow(tested):
+    assert tested("does-not-fit", interrupted=True) == ((None, ("unscored", None), True), [], [CUT_OFF])
+    scored = ("split", ("scored on split", "answers"))
+    assert tested("fits", interrupted=True) == ((*scored, True), ["test"], [])
+    assert tested("does-not-fit", interrupted=False) == ((*scored, False), ["test"], [])
+
+
+def test_without_labels_an_interrupt_leaves_nothing_unmeasured(tested):
+    (test, (final, answered), interrupted), _, told = tested("does-not-fit", interrupted=True, labelled=False)
+    assert (test, final.title, answered, interrupted, told) == (None, "w8", None, True, [])
+
+
+def test_an_interrupt_of_the_scoring_keeps_the_best(tested):
+    for before in (False, True):
+        found = tested("fits", interrupted=before, cut_off=True)
+        assert found == ((None, ("unscored", None), True), ["test", "stopped"], [CUT_OFF])
+
+
 @pytest.mark.parametrize(
     ("interrupted", "timed_out", "ended"),
     [(False, False, "through"), (False, True, "search-time"), (True, True, "interrupted")],

@@ -23,13 +23,13 @@ from edgepack.errors import OutputError
 from edgepack.events import Note, Reporter
 from edgepack.figure import Figure
 from edgepack.search.candidate import Candidate
-from edgepack.search.journal_file import NAME, as_text, journal_errors, opened
+from edgepack.search.differences import differences
+from edgepack.search.journal_file import NAME, as_text, devices_in, journal_errors, opened
 from edgepack.search.lesson import Lesson
 from edgepack.search.making import Made
-from edgepack.search.origin import BESIDE, key_of
+from edgepack.search.origin import key_of
 from edgepack.work import Work
 
-_DIGEST: Final = 64  # characters of one in hexadecimal
 _LEARNT_FROM: Final = 100  # lessons at most; more of them would weigh no more
 _MADE: Final = TypeAdapter(Made)
 _LESSONS: Final = TypeAdapter(tuple[Lesson, ...])
@@ -163,7 +163,7 @@ class Journal:
         """
         if resume and not self._gone_on:
             # Of a build for several devices the first tells: those behind it may not have had their turn.
-            self._check_resumable(origin, wishes, report)
+            self._check_resumable(origin, wishes, report, device)
             self._gone_on = True
         row = (_text(origin), wishes, time.time())
         self._tell_of_going_on(row[:2], device, report)
@@ -212,7 +212,7 @@ class Journal:
             candidates = "1 candidate was" if tried == 1 else f"{tried or 'no'} candidates were"
             report(Note(f"going on with {what}, which was cut off when {candidates} tried"))
 
-    def _check_resumable(self, origin: Origin, wishes: str, report: Reporter) -> None:
+    def _check_resumable(self, origin: Origin, wishes: str, report: Reporter, device: str) -> None:
         query = "SELECT max(wishes = ? AND ended IS NULL) FROM runs WHERE origin = ?"
         (cut_off,) = self._database.execute(query, (wishes, _text(origin))).fetchone()
         if cut_off is not None:
@@ -226,10 +226,9 @@ class Journal:
         if row is None:
             report(Note(f"no build in {folder} was cut off: this one begins at its beginning"))
             return
-        before = _parsed(ORIGIN_FORM, row[0], {})
-        changed = [name for name in {**before, **origin} if before.get(name, "") != origin.get(name, "")]
-        pairs = [(name, _short(before.get(name, "")), _short(origin.get(name, ""))) for name in changed]
-        told = "; ".join(f"{name} was {old}, is {new}" for name, old, new in pairs)
+        devices = devices_in(self._database) | ({origin["device"]: device} if device else {})
+        before: dict[str, str] = _parsed(ORIGIN_FORM, row[0], {})
+        told = "; ".join(differences(before, origin, devices))
         raise OutputError(
             "EP-407",
             f"the build that was cut off in {folder} had other inputs: {told}",
@@ -272,9 +271,3 @@ def _text(origin: Origin) -> str:
 def moment(seconds: float) -> str:
     """Return a time since 1970, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _short(value: str) -> str:
-    """Return ``value`` for a message, in which each of several formats may have its own part."""
-    parts = [f"{part[:12]}…" if len(part) == _DIGEST else part for part in value.split(BESIDE)]
-    return " and ".join(parts) or "nothing"
