@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names in a message or a table: the first of them and how many more there are, or each told apart."""
+"""Names and numbers in a message or a table: the first names and how many more, each told apart, how many of a kind."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +9,11 @@ def first_of(names: Sequence[str], most: int, *, between: str = ", ") -> str:
     """Return the first ``most`` of ``names``, and how many are left out where some are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return between.join(names[:most]) + more
+
+
+def counted(count: int, one: str, many: str) -> str:
+    """Return ``count`` with the word for what is counted."""
+    return f"{count} {one if count == 1 else many}"
 
 
 def told_apart(names: Sequence[str]) -> list[str]:

@@ -30,7 +30,7 @@ def check_surroundings(request: "Request", events: str | None) -> None:
 
 
 def _check_events(path: Path) -> None:
-    from edgepack.errors import OutputError
+    from edgepack.cli._progress import unwritable
 
     folder = path.absolute().parent
     if path.exists():
@@ -40,11 +40,7 @@ def _check_events(path: Path) -> None:
     else:
         why = f"{folder} is no folder"
     if why:
-        raise OutputError(
-            "EP-402",
-            f"cannot write {path}: {why}",
-            hint="name a file that you may write, with --events, or leave it out",
-        )
+        raise unwritable(path, why)
 
 
 def beginning(request: "Request") -> str:
@@ -55,6 +51,7 @@ def beginning(request: "Request") -> str:
             journal is of a newer edgepack (EP-408).
     """
     from edgepack.errors import OutputError
+    from edgepack.search.differences import nothing_cut_off, other_inputs
     from edgepack.search.recorded import journal_of, recorded_runs
 
     folder = request.work.root
@@ -69,19 +66,18 @@ def beginning(request: "Request") -> str:
         return ""
     open_ones = [run for run in runs if run.ended is None]
     if not open_ones:
-        return f"no build in {folder} was cut off: this one begins at its beginning"
-    raise OutputError(
-        "EP-407",
-        f"the build that was cut off in {folder} had other inputs: {'; '.join(_differences(open_ones[-1], request))}",
-        hint="run the command of then with --resume, or leave --resume out and begin anew",
-    )
+        return nothing_cut_off(folder)
+    raise other_inputs(folder, _differences(open_ones[-1], request))
 
 
 def _differences(run: "RecordedRun", request: "Request") -> list[str]:
+    """Return in what the two differ, as far as it is known without the model; devices are compared by their names."""
+    from edgepack.search.differences import differences
     from edgepack.versions import versions_here
 
     now = {"seed": str(request.seed), **{f"version of {name}": value for name, value in versions_here().items()}}
-    pairs = [(name, run.origin.get(name, "nothing"), value) for name, value in now.items()]
-    if run.device is not None:
-        pairs.append(("device", run.device, request.profile.name))
-    return [f"{name} was {before}, is {value}" for name, before, value in pairs if before != value]
+    before = {name: run.origin.get(name, "") for name in now}
+    if run.device is None:
+        return differences(before, now, {})
+    names = {"device": run.device}, {"device": request.profile.name}
+    return differences(before | names[0], now | names[1], {name: name for both in names for name in both.values()})

@@ -13,6 +13,7 @@ from edgepack.cli._result_parts import active_limit
 from edgepack.cli._results_check import FindingResult, finding_result
 from edgepack.cli._results_plan import BranchResult, DiskResult, PlanOutput, PlanResult, SecondsResult
 from edgepack.device.units import format_quantity, format_size
+from edgepack.listing import counted
 
 if TYPE_CHECKING:
     from edgepack.data.data import Data
@@ -155,7 +156,7 @@ def _plan_lines(plan: PlanResult) -> Iterator[str]:
     if plan.recipe is not None:
         yield f"  recipe    {plan.recipe.name}, and nothing else"
     if plan.precisions:
-        count = "1 precision" if len(plan.precisions) == 1 else f"{len(plan.precisions)} precisions"
+        count = counted(len(plan.precisions), "precision", "precisions")
         yield f"  first     {count}: {', '.join(plan.precisions)}"
     if plan.uncalibrated:
         yield f"            without calibration samples not {', '.join(plan.uncalibrated)}"
@@ -183,7 +184,7 @@ def _branch_lines(plan: PlanResult) -> Iterator[str]:
             yield f"  then      {why}: {'; '.join(branch.families) or 'no step can help'}"
         if branch.trainings:
             work = "" if branch.macs is None else f", {branch.macs:.2g} MACs of work"
-            trainings = "1 training" if branch.trainings == 1 else f"{branch.trainings} trainings"
+            trainings = counted(branch.trainings, "training", "trainings")
             yield f"            at most {trainings}, {branch.steps:,} steps{work}"
         if branch.shared:
             yield f"            trained for the format above already, and lowered here too: {branch.shared}"

@@ -49,11 +49,13 @@ def _opened(path: Path) -> TextIO:
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise disk_full(path) from error
-        raise OutputError(
-            "EP-402",
-            f"cannot write {path}: {error.strerror}",
-            hint="name a file that you may write, with --events, or leave it out",
-        ) from error
+        raise unwritable(path, str(error.strerror)) from error
+
+
+def unwritable(path: Path, why: str) -> OutputError:
+    """Return the error for a file of events that cannot be written (EP-402)."""
+    hint = "name a file that you may write, with --events, or leave it out"
+    return OutputError("EP-402", f"cannot write {path}: {why}", hint=hint)
 
 
 @dataclass(slots=True)

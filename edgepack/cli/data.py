@@ -9,6 +9,7 @@ import click
 
 from edgepack.cli._console import Console, global_options
 from edgepack.cli._model_options import layout_option, shape_option
+from edgepack.listing import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,7 +129,7 @@ def _page(data: "Data", seen: "Examination", *, following: str) -> str:
 
 
 def _paragraph(split: "SplitReport") -> list[str]:
-    lines = [f"{split.name:<12} {_counted(split.count, 'sample', 'samples')} of {split.origin}"]
+    lines = [f"{split.name:<12} {counted(split.count, 'sample', 'samples')} of {split.origin}"]
     for seen in split.inputs:
         stored = f"{_shape(seen.raw_shape)} {seen.raw_dtype}"
         ready = f"{_shape(seen.shape)} {seen.dtype} in {seen.low:.4g}..{seen.high:.4g}"
@@ -137,13 +138,9 @@ def _paragraph(split: "SplitReport") -> list[str]:
         counts = [count for _, count in split.classes]
         listed = ", ".join(f"{name} {count}" for name, count in split.classes[:_MOST_LISTED])
         more = ", ..." if len(split.classes) > _MOST_LISTED else ""
-        spread = f"{_counted(len(counts), 'class', 'classes')}, {min(counts)} to {max(counts)} samples each"
+        spread = f"{counted(len(counts), 'class', 'classes')}, {min(counts)} to {max(counts)} samples each"
         lines.append(f"{'':<12} {spread}: {listed}{more}")
     return lines
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which inputs of two runs differ, in words: an origin holds digests of most of them, which nobody can compare."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
+from edgepack.errors import OutputError
 from edgepack.search.origin import BESIDE
 
 _OTHER: Final = {
@@ -15,6 +17,20 @@ _OTHER: Final = {
 }
 """What is said of inputs that origins have digests of."""
 _BY_DEVICE: Final = frozenset({"arena", "target"})
+
+
+def nothing_cut_off(folder: Path) -> str:
+    """Return what is told where a build is to go on and none in the work folder ``folder`` was cut off."""
+    return f"no build in {folder} was cut off: this one begins at its beginning"
+
+
+def other_inputs(folder: Path, told: Sequence[str]) -> OutputError:
+    """Return the error where the build that was cut off in ``folder`` differs by what is ``told`` (EP-407)."""
+    return OutputError(
+        "EP-407",
+        f"the build that was cut off in {folder} had other inputs: {'; '.join(told)}",
+        hint="run the command of then with --resume, or leave --resume out and begin anew",
+    )
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str], devices: Mapping[str, str]) -> list[str]:

@@ -19,11 +19,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from edgepack.compress.recipe import Recipe
 from edgepack.digest import canonical_json, is_file_of
-from edgepack.errors import OutputError
 from edgepack.events import Note, Reporter
 from edgepack.figure import Figure
 from edgepack.search.candidate import Candidate
-from edgepack.search.differences import differences
+from edgepack.search.differences import differences, nothing_cut_off, other_inputs
 from edgepack.search.journal_file import NAME, as_text, devices_in, journal_errors, opened
 from edgepack.search.lesson import Lesson
 from edgepack.search.making import Made
@@ -224,16 +223,11 @@ class Journal:
         row = self._database.execute(query).fetchone()
         folder = self._artifacts.parent
         if row is None:
-            report(Note(f"no build in {folder} was cut off: this one begins at its beginning"))
+            report(Note(nothing_cut_off(folder)))
             return
         devices = devices_in(self._database) | ({origin["device"]: device} if device else {})
         before: dict[str, str] = _parsed(ORIGIN_FORM, row[0], {})
-        told = "; ".join(differences(before, origin, devices))
-        raise OutputError(
-            "EP-407",
-            f"the build that was cut off in {folder} had other inputs: {told}",
-            hint="run the command of then with --resume, or leave --resume out and begin anew",
-        )
+        raise other_inputs(folder, differences(before, origin, devices))
 
 
 @contextmanager

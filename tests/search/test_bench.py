@@ -19,23 +19,27 @@ from edgepack.work import Work
 SUMMARY = Summary(format=Format.KERAS, saved_by="", inputs=(), outputs=(), layers=(), parameter_count=0, weight_bytes=0)
 
 
+def opened(work, model, device, *, report=silent, **more):
+    return open_bench(
+        model,
+        crew=None,
+        profile=load_device(device),
+        data=None,
+        limits=(),
+        gate="point",
+        work=Work(work),
+        seed=0,
+        summary=SUMMARY,
+        report=report,
+        **more,
+    )
+
+
 @pytest.mark.tf
 @pytest.mark.parametrize(("asked", "found"), [(None, cores()), (3, 3)])
 def test_each_runtime_of_a_bench_has_as_many_processes_as_it_may(tmp_path, asked, found):
     model = SimpleNamespace(inputs=(TensorSpec("x", (None, 2), "float32"),), digest="digest")
-    with open_bench(
-        model,
-        crew=None,
-        profile=load_device("nrf52840"),
-        data=None,
-        limits=(),
-        gate="point",
-        work=Work(tmp_path),
-        seed=0,
-        summary=SUMMARY,
-        report=silent,
-        processes=asked,
-    ) as bench:
+    with opened(tmp_path, model, "nrf52840", processes=asked) as bench:
         assert (bench.session.backend, bench.reference.backend) == ("tflm", "litert")
         assert (bench.session.most, bench.reference.most) == (found, found)
         assert [np.load(path).shape for path in bench.golden] == [(16, 2)]
@@ -47,18 +51,7 @@ def test_a_runtime_that_does_not_start_is_known_before_data_is_prepared(tmp_path
     broken.chmod(0o755)
     monkeypatch.setattr(LiteRt, "python", lambda *_: broken)
     told = []
-    bench = open_bench(
-        None,
-        crew=None,
-        profile=load_device("rpi4"),
-        data=None,
-        limits=(),
-        gate="point",
-        work=Work(tmp_path),
-        seed=0,
-        summary=SUMMARY,
-        report=told.append,
-    )
+    bench = opened(tmp_path, None, "rpi4", report=told.append)
     with pytest.raises(HostError, match=r"litert does not start in .*no module named ai_edge_litert") as caught, bench:
         pass
     assert caught.value.code == "EP-502"
